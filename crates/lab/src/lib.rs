@@ -1,0 +1,27 @@
+//! Experiments in real time: namespaces, emulated links, real kernels and real programs.
+//!
+//! - [`scenario`]: a client and a server in namespaces of their own, with an emulated link for each path between
+//!   them ([`link`] is its arithmetic);
+//! - [`kernel`]: servers and clients with kernel sockets in such a namespace, and what the kernel counted;
+//! - [`payload`]: content that can be checked by its hash;
+//! - [`demo`]: an unmodified curl downloads over Wi-Fi and LTE while Wi-Fi dies and comes back;
+//! - [`preflight`]: what a machine must offer for all this.
+//!
+//! Everything needs CAP_NET_ADMIN and CAP_SYS_ADMIN, touches nothing outside the namespaces it makes, and leaves
+//! nothing behind.
+
+pub mod demo;
+mod emulator;
+pub mod kernel;
+pub mod link;
+mod namespace;
+pub mod payload;
+pub mod preflight;
+pub mod scenario;
+mod setup;
+mod sys;
+mod tun;
+
+pub use emulator::{Direction, Lateness};
+pub use namespace::{InterfaceCounters, Namespace};
+pub use scenario::{Owner, PathSpec, Scenario};

@@ -1,0 +1,201 @@
+//! The thread that reads the device and keeps the stack's time.
+//!
+//! Each round: read a batch without the lock; then, under it, hand the packets to the stack, write
+//! what it answers, run the timers that are due; then sleep, unless there was more to read.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use polypath_proto::{Instant, LinkId, Received, RxChecksum};
+
+use crate::buffer::{Buffer, BufferPool};
+use crate::device::{Tun, VIRTIO_NET_HDR_LEN, VirtioNetHdr};
+use crate::poller::Ready;
+use crate::shared::{Core, Shared};
+
+/// A round ends after this many packets or bytes, so that acknowledgements and other threads do
+/// not wait behind a long backlog. Four super-packets take about as long as 64 small ones.
+const BATCH_PACKETS: usize = 64;
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// A packet as read, split where the stack wants it split.
+struct Packet {
+    bytes: Bytes,
+    header_len: usize,
+    checksum: RxChecksum,
+    super_packet: bool,
+}
+
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    tun: Arc<Tun>,
+    link: LinkId,
+    pool: BufferPool,
+    /// The buffer for the next read: most rounds end with a read that finds nothing.
+    spare: Option<Buffer>,
+    batch: Vec<Packet>,
+    /// Packets in this batch that are none for the stack.
+    ignored: u64,
+}
+
+/// Why a batch ended.
+enum Batch {
+    /// The device is empty.
+    Drained,
+    /// There may be more.
+    Full,
+}
+
+impl Driver {
+    pub(crate) fn new(shared: Arc<Shared>, tun: Arc<Tun>, link: LinkId) -> Self {
+        Self {
+            shared,
+            tun,
+            link,
+            pool: BufferPool::default(),
+            spare: None,
+            batch: Vec::with_capacity(BATCH_PACKETS),
+            ignored: 0,
+        }
+    }
+
+    /// Runs until the host is stopped or the device fails. Whatever ends this thread, a panic
+    /// included, ends the host.
+    pub(crate) fn run(mut self) {
+        let stop = StopOnDrop(Arc::clone(&self.shared));
+        let mut ready = Ready {
+            readable: true,
+            writable: false,
+        };
+        loop {
+            match self.round(ready) {
+                Ok(Some(next)) => ready = next,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(%error, device = self.tun.name(), "TUN device failed");
+                    stop.0
+                        .stop(&format!("TUN device {} failed: {error}", self.tun.name()));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One round. `None`: the host has been stopped.
+    fn round(&mut self, ready: Ready) -> io::Result<Option<Ready>> {
+        let more = if ready.readable {
+            self.read_batch()?
+        } else {
+            Batch::Drained
+        };
+        let going_to_sleep = matches!(more, Batch::Drained);
+        let Self {
+            shared,
+            link,
+            batch,
+            ignored,
+            ..
+        } = self;
+        let Ok(timeout) = shared.drive(going_to_sleep, |core, now| {
+            core.stats.ignored += std::mem::take(ignored);
+            for packet in batch.drain(..) {
+                packet.hand_over(core, now, *link);
+            }
+            if ready.writable {
+                core.device_writable(&shared.poller);
+            }
+        }) else {
+            return Ok(None);
+        };
+        if !going_to_sleep {
+            return Ok(Some(Ready {
+                readable: true,
+                writable: false,
+            }));
+        }
+        let ready = self.shared.poller.wait(timeout);
+        self.shared.driver_is_awake();
+        ready.map(Some)
+    }
+
+    fn read_batch(&mut self) -> io::Result<Batch> {
+        let mut bytes = 0;
+        while self.batch.len() < BATCH_PACKETS && bytes < BATCH_BYTES {
+            let mut buffer = self.spare.take().unwrap_or_else(|| self.pool.take());
+            match self.tun.read(buffer.space()) {
+                Ok(len) => {
+                    bytes += len;
+                    buffer.set_len(len);
+                    match Packet::split(buffer.freeze()) {
+                        Some(packet) => self.batch.push(packet),
+                        None => self.ignored += 1,
+                    }
+                }
+                Err(error) => {
+                    self.spare = Some(buffer);
+                    match error.kind() {
+                        io::ErrorKind::WouldBlock => return Ok(Batch::Drained),
+                        io::ErrorKind::Interrupted => {}
+                        _ => return Err(error),
+                    }
+                }
+            }
+        }
+        Ok(Batch::Full)
+    }
+}
+
+impl Packet {
+    /// `None` for what is no TCP over IP: the kernel's own router solicitations, ICMP, noise.
+    fn split(mut bytes: Bytes) -> Option<Self> {
+        let virtio = VirtioNetHdr::decode(&bytes)?;
+        bytes.advance(VIRTIO_NET_HDR_LEN);
+        let header_len = polypath_wire::header_len(&bytes).ok()?;
+        if header_len > bytes.len() {
+            return None;
+        }
+        let checksum = if virtio.checksum_is_good() {
+            RxChecksum::Verified
+        } else {
+            RxChecksum::Unverified
+        };
+        Some(Self {
+            bytes,
+            header_len,
+            checksum,
+            super_packet: virtio.is_super_packet(),
+        })
+    }
+
+    fn hand_over(self, core: &mut Core, now: Instant, link: LinkId) {
+        let Self {
+            bytes,
+            header_len,
+            checksum,
+            super_packet,
+        } = self;
+        core.stats.count_read(bytes.len(), super_packet);
+        let payload = bytes.slice(header_len..);
+        let received = Received {
+            headers: &bytes[..header_len],
+            payload,
+            checksum,
+        };
+        core.stack.handle_packet(now, link, received);
+    }
+}
+
+/// Stops the host when the driver thread ends, by a panic too.
+struct StopOnDrop(Arc<Shared>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        let reason = if std::thread::panicking() {
+            "the stack panicked"
+        } else {
+            "it has been shut down"
+        };
+        self.0.stop(reason);
+    }
+}

@@ -1,0 +1,297 @@
+//! [`Host`]: one stack, its TUN device and its driver thread.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use polypath_proto::{
+    ChecksumMode, Config, ConnectionInfo, Event, LinkConfig, LinkId, LocalAddress, Stack,
+};
+use tokio::sync::broadcast;
+
+use crate::clock::Clock;
+use crate::device::{Interface, MAX_PACKET, Offload, Tun};
+use crate::driver::Driver;
+use crate::shared::Shared;
+use crate::stats::DeviceStats;
+
+/// RFC 8200 section 5 for the lower bound where IPv6 is spoken; IPv4 alone gets by with 576.
+const MTU_MIN: u32 = 576;
+const MTU_MAX: u32 = MAX_PACKET as u32;
+
+/// A stack with addresses of its own, attached to the kernel by a TUN device.
+///
+/// It is a handle: clones are the same host. The host runs until [`shutdown`](Self::shutdown), or
+/// until the last handle, stream and listener is dropped; then the device and its routes vanish,
+/// and what was not delivered is lost.
+///
+/// The addresses are *routed*: no interface carries them, the kernel only knows that they are
+/// reached through the device. Whether packets go on from there to other machines is up to the
+/// kernel's routing (`net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding`).
+#[derive(Clone, Debug)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    link: LinkId,
+    tun_name: String,
+    interface: Mutex<Interface>,
+    driver: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What a [`Host`] is started from.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `start`"]
+pub struct HostBuilder {
+    tun: String,
+    mtu: u32,
+    send_buffer: Option<u32>,
+    addresses: Vec<Address>,
+    config: Config,
+}
+
+#[derive(Clone, Debug)]
+struct Address {
+    addr: IpAddr,
+    name: Option<Arc<str>>,
+    backup: bool,
+}
+
+impl HostBuilder {
+    fn new() -> Self {
+        Self {
+            tun: "pp%d".to_owned(),
+            mtu: 1500,
+            send_buffer: None,
+            addresses: Vec::new(),
+            config: Config::default(),
+        }
+    }
+
+    /// Name of the TUN device, 1 to 15 bytes; `%d` stands for the first free number. `pp%d` unless
+    /// set.
+    pub fn tun(mut self, name: impl Into<String>) -> Self {
+        self.tun = name.into();
+        self
+    }
+
+    /// Largest packet on the wire in bytes, IP header included: 576 to 65,535, and at least 1,280
+    /// with IPv6. 1,500 unless set. Larger ones pass between stack and kernel, to be cut there.
+    pub fn mtu(mut self, mtu: u32) -> Self {
+        self.mtu = mtu;
+        self
+    }
+
+    /// Bytes that may wait in the kernel behind the device before the stack is held back
+    /// (`TUNSETSNDBUF`). Unbounded unless set. It has an effect only where what comes behind the
+    /// device keeps packets charged to it: redirection to another interface does, forwarding and
+    /// local delivery do not.
+    pub fn send_buffer(mut self, bytes: u32) -> Self {
+        self.send_buffer = Some(bytes);
+        self
+    }
+
+    /// Adds an address that the stack owns. `name` is for humans and shows up in events and infos
+    /// ("wifi"); subflows of a `backup` address carry data only where no other does (RFC 8684
+    /// section 3.3.8).
+    pub fn address(mut self, addr: IpAddr, name: Option<&str>, backup: bool) -> Self {
+        self.addresses.push(Address {
+            addr,
+            name: name.map(Arc::from),
+            backup,
+        });
+        self
+    }
+
+    /// Sets the stack's configuration.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Creates the device and the routes in the calling thread's network namespace, and starts the
+    /// driver thread.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a name or MTU out of range;
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) without `CAP_NET_ADMIN`; otherwise
+    /// what the kernel had against the device or a route. The message says which.
+    pub fn start(self) -> io::Result<Host> {
+        let mtu = self.checked_mtu()?;
+        let tun = Arc::new(Tun::open(&self.tun, self.send_buffer)?);
+        let mut interface = Interface::find(tun.name())?;
+        interface.bring_up(mtu)?;
+
+        let clock = Clock::start();
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)
+            .map_err(|error| io::Error::other(format!("no randomness for the stack: {error}")))?;
+        let mut stack = Stack::new(self.config, seed);
+        let link = stack.add_link(link_config(tun.offload(), mtu));
+        for address in self.addresses {
+            interface.add_route(address.addr)?;
+            stack.add_address(clock.now(), address.on(link));
+        }
+
+        let shared = Arc::new(Shared::new(stack, clock, &tun)?);
+        let tun_name = tun.name().to_owned();
+        let driver = Driver::new(Arc::clone(&shared), tun, link);
+        let thread = std::thread::Builder::new()
+            .name(format!("polypath {tun_name}"))
+            .spawn(move || driver.run())?;
+        Ok(Host {
+            inner: Arc::new(Inner {
+                shared,
+                link,
+                tun_name,
+                interface: Mutex::new(interface),
+                driver: Mutex::new(Some(thread)),
+            }),
+        })
+    }
+
+    fn checked_mtu(&self) -> io::Result<u32> {
+        let v6 = self.addresses.iter().any(|address| address.addr.is_ipv6());
+        let min = if v6 { 1280 } else { MTU_MIN };
+        if !(min..=MTU_MAX).contains(&self.mtu) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("MTU {} is not within {min} to {MTU_MAX}", self.mtu),
+            ));
+        }
+        Ok(self.mtu)
+    }
+}
+
+impl Address {
+    fn on(self, link: LinkId) -> LocalAddress {
+        LocalAddress {
+            addr: self.addr,
+            link,
+            backup: self.backup,
+            name: self.name,
+        }
+    }
+}
+
+fn link_config(offload: Offload, mtu: u32) -> LinkConfig {
+    let (max_segment, checksum) = match offload {
+        Offload::Segmentation => (MAX_PACKET as u32, ChecksumMode::Partial),
+        Offload::None => (mtu, ChecksumMode::Full),
+    };
+    LinkConfig {
+        mtu,
+        max_segment,
+        checksum,
+    }
+}
+
+impl Host {
+    /// What to start a host from: no addresses, MTU 1,500, a default configuration.
+    pub fn builder() -> HostBuilder {
+        HostBuilder::new()
+    }
+
+    /// Name of the TUN device.
+    #[must_use]
+    pub fn tun_name(&self) -> &str {
+        &self.inner.tun_name
+    }
+
+    /// Adds an address while the host runs, as [`HostBuilder::address`] does before. Connections
+    /// may open subflows from it at once.
+    ///
+    /// # Errors
+    /// The kernel refuses the route, or the host has stopped.
+    pub fn add_address(&self, addr: IpAddr, name: Option<&str>, backup: bool) -> io::Result<()> {
+        let address = Address {
+            addr,
+            name: name.map(Arc::from),
+            backup,
+        };
+        self.interface().add_route(addr)?;
+        self.shared().call(|core, now| {
+            core.stack.add_address(now, address.on(self.inner.link));
+        })
+    }
+
+    /// Takes an address away while the host runs. Subflows on it are closed, and peers are told
+    /// where another subflow is left to tell them (`REMOVE_ADDR`).
+    ///
+    /// # Errors
+    /// There is no route to take away, so the address was not there; or the host has stopped.
+    pub fn remove_address(&self, addr: IpAddr) -> io::Result<()> {
+        self.shared()
+            .call(|core, now| core.stack.remove_address(now, addr))?;
+        self.interface().remove_route(addr)
+    }
+
+    /// Follows what happens to connections and subflows: [`Event::Connected`], [`Event::Closed`]
+    /// and [`Event::Subflow`] from now on. An observer that falls far behind misses some.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared().subscribe()
+    }
+
+    /// Infos of all connections that an application holds, in no order.
+    ///
+    /// # Errors
+    /// The host has stopped.
+    pub fn connections(&self) -> io::Result<Vec<ConnectionInfo>> {
+        self.shared().look(|core, now| {
+            core.waiting
+                .connection_ids()
+                .into_iter()
+                .filter_map(|id| Some(core.connection(now, id)?.info()))
+                .collect()
+        })
+    }
+
+    /// What passed through the device so far.
+    ///
+    /// # Errors
+    /// The host has stopped.
+    pub fn device_stats(&self) -> io::Result<DeviceStats> {
+        self.shared().look(|core, _| core.stats)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.shared
+    }
+
+    fn interface(&self) -> std::sync::MutexGuard<'_, Interface> {
+        self.inner
+            .interface
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Stops the driver thread and waits for its end, so that the device is gone afterwards.
+    fn stop(&self) {
+        self.shared.stop("it has been shut down");
+        let driver = self
+            .driver
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(driver) = driver
+            // The driver may drop the last handle itself, by waking a task that owns it.
+            && driver.thread().id() != std::thread::current().id()
+        {
+            // A panic has been reported by the panic hook.
+            let _ = driver.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

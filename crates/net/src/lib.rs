@@ -1,0 +1,36 @@
+//! The polypath stack on a Linux host: TUN device, event loop, tokio streams.
+//!
+//! A [`Host`] is one stack with addresses of its own, attached to the kernel by a TUN device.
+//! [`MptcpStream`] and [`MptcpListener`] are used like their counterparts in [`tokio::net`], and
+//! take the host as their first argument.
+//!
+//! Packets of up to 64 KB pass the device in one read or write: segmentation, checksums and their
+//! counterparts on the way in are left to the kernel and the network card (`IFF_VNET_HDR`). The
+//! device is read by one thread of its own; writes go out from the thread that wrote.
+//!
+//! It needs `CAP_NET_ADMIN` in the network namespace, `/dev/net/tun`, and Linux 5.11.
+
+mod buffer;
+mod clock;
+mod device;
+mod driver;
+mod error;
+mod host;
+mod listener;
+mod poller;
+mod shared;
+mod socket;
+mod split;
+mod stats;
+mod stream;
+#[cfg(test)]
+#[path = "../tests/kernel/namespace.rs"]
+mod testing;
+mod transmit;
+mod waiting;
+
+pub use host::{Host, HostBuilder};
+pub use listener::MptcpListener;
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+pub use stats::DeviceStats;
+pub use stream::MptcpStream;

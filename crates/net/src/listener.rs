@@ -1,0 +1,147 @@
+//! [`MptcpListener`], the counterpart of [`tokio::net::TcpListener`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use polypath_proto::ListenerId;
+use tokio::net::{ToSocketAddrs, lookup_host};
+
+use crate::error;
+use crate::host::Host;
+use crate::socket::Socket;
+use crate::stream::MptcpStream;
+use crate::waiting::Phase;
+
+/// Connections that may wait to be accepted, as in tokio.
+const BACKLOG: usize = 1024;
+
+/// Takes connections from Multipath TCP and from plain TCP clients.
+///
+/// It keeps its host running; dropping it refuses further connections.
+#[derive(Debug)]
+pub struct MptcpListener {
+    host: Host,
+    id: ListenerId,
+    local: SocketAddr,
+}
+
+impl MptcpListener {
+    /// Listens on `addr`: one of the host's addresses, or the unspecified one for all of them.
+    /// Port 0 lets the host choose; see [`local_addr`](Self::local_addr).
+    ///
+    /// # Errors
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse), [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable)
+    /// where the host does not own the address, [`NetworkDown`](io::ErrorKind::NetworkDown) once it
+    /// has stopped. Where `addr` resolves to several addresses, the last one's error.
+    pub async fn bind<A: ToSocketAddrs>(host: &Host, addr: A) -> io::Result<Self> {
+        let mut result = Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the name resolves to no address",
+        ));
+        for local in lookup_host(addr).await? {
+            result = Self::bind_with_backlog(host, local, BACKLOG);
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+
+    /// [`bind`](Self::bind) with a bound on the connections that wait to be accepted. In tokio it
+    /// is `TcpSocket::listen`.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_with_backlog(host: &Host, local: SocketAddr, backlog: usize) -> io::Result<Self> {
+        host.shared().call(|core, _| {
+            let id = core
+                .stack
+                .listen(local, backlog)
+                .map_err(|reason| error::listen(&reason))?;
+            core.waiting.add_listener(id);
+            Ok(Self {
+                host: host.clone(),
+                id,
+                local: core.stack.listener_addr(id).unwrap_or(local),
+            })
+        })?
+    }
+
+    /// Where it listens, with the port chosen.
+    ///
+    /// # Errors
+    /// None; the signature is tokio's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.local)
+    }
+
+    /// Waits for a connection; with it comes the peer's address. Any number of tasks may wait.
+    ///
+    /// Cancel-safe: no connection is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// The host has stopped.
+    pub async fn accept(&self) -> io::Result<(MptcpStream, SocketAddr)> {
+        loop {
+            let waiters = self
+                .host
+                .shared()
+                .look(|core, _| core.waiting.accept_waiters(self.id))?
+                .ok_or_else(error::not_connected)?;
+            let notified = waiters.notified();
+            tokio::pin!(notified);
+            // Enlisted before looking, so that nothing falls between.
+            notified.as_mut().enable();
+            if let Some(accepted) = self.try_accept()? {
+                return Ok(accepted);
+            }
+            notified.await;
+        }
+    }
+
+    /// Polls for [`accept`](Self::accept). It remembers the last polling task only.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub fn poll_accept(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(MptcpStream, SocketAddr)>> {
+        // Enlisted before looking, as in `accept`.
+        let _: Poll<()> = self
+            .host
+            .shared()
+            .look(|core, _| core.waiting.register_accept(self.id, cx))?;
+        match self.try_accept()? {
+            Some(accepted) => Poll::Ready(Ok(accepted)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn try_accept(&self) -> io::Result<Option<(MptcpStream, SocketAddr)>> {
+        let socket = self.host.shared().call(|core, now| {
+            // One that ended before it was accepted is passed over.
+            while let Some(id) = core.stack.accept(self.id) {
+                if let Ok(socket) = Socket::adopt(&self.host, core, now, id, Phase::Connected) {
+                    return Some(socket);
+                }
+            }
+            None
+        })?;
+        Ok(socket.map(|socket| {
+            let peer = socket.peer_addr();
+            (MptcpStream::new(socket), peer)
+        }))
+    }
+}
+
+impl Drop for MptcpListener {
+    fn drop(&mut self) {
+        // Where the host has stopped nobody listens any more.
+        let _ = self.host.shared().call(|core, now| {
+            core.waiting.remove_listener(self.id);
+            core.stack.close_listener(now, self.id);
+        });
+    }
+}

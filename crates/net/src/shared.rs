@@ -1,0 +1,252 @@
+//! The stack and everything that must change together with it, behind one lock.
+//!
+//! Application tasks and the driver thread call the stack in the same way: one change, then drain
+//! what it wants to send and to say. So a write goes out from the thread that wrote, without a
+//! hop; the driver is woken only where it would sleep past the stack's next timer.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use polypath_proto::{Connection, ConnectionId, Event, Instant, Stack};
+use tokio::sync::{Notify, broadcast};
+
+use crate::clock::Clock;
+use crate::device::Tun;
+use crate::poller::Poller;
+use crate::stats::DeviceStats;
+use crate::transmit::Transmitter;
+use crate::waiting::{ConnectionWait, Waiting, Wakeups};
+
+/// Events an observer may fall behind before it misses some.
+const EVENT_BACKLOG: usize = 1024;
+
+/// The driver is not asleep: it looks at the timers before it goes to sleep.
+const AWAKE: u64 = 0;
+/// The driver sleeps without a timer.
+const NO_TIMER: u64 = u64::MAX;
+
+/// What the driver thread and all streams share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    clock: Clock,
+    pub(crate) poller: Poller,
+    /// The stack's time until which the driver sleeps, in nanoseconds, or one of the constants
+    /// above. Set under the lock before sleeping, reset to awake without it afterwards.
+    asleep_until: AtomicU64,
+    events: broadcast::Sender<Event>,
+    /// Told after every change that may have finished a connection.
+    pub(crate) quiet: Notify,
+}
+
+/// What the lock protects.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) stack: Stack,
+    pub(crate) waiting: Waiting,
+    pub(crate) stats: DeviceStats,
+    run: Run,
+}
+
+#[derive(Debug)]
+enum Run {
+    Running(Transmitter),
+    /// Nothing moves any more, for this reason.
+    Stopped(Arc<str>),
+}
+
+impl Shared {
+    pub(crate) fn new(stack: Stack, clock: Clock, tun: &Arc<Tun>) -> io::Result<Self> {
+        Ok(Self {
+            core: Mutex::new(Core {
+                stack,
+                waiting: Waiting::default(),
+                stats: DeviceStats::default(),
+                run: Run::Running(Transmitter::new(Arc::clone(tun))),
+            }),
+            clock,
+            poller: Poller::new(&**tun)?,
+            asleep_until: AtomicU64::new(AWAKE),
+            events: broadcast::Sender::new(EVENT_BACKLOG),
+            quiet: Notify::new(),
+        })
+    }
+
+    /// One change to the stack by an application, and all that follows from it.
+    ///
+    /// # Errors
+    /// The host has stopped.
+    pub(crate) fn call<R>(&self, change: impl FnOnce(&mut Core, Instant) -> R) -> io::Result<R> {
+        let mut core = self.lock()?;
+        let now = self.clock.now();
+        let result = change(&mut core, now);
+        let wakeups = self.settle(&mut core, now);
+        let next = core.next_timeout();
+        drop(core);
+        if next < self.asleep_until.load(Ordering::Relaxed) {
+            self.poller.kick();
+        }
+        wakeups.wake_all();
+        Ok(result)
+    }
+
+    /// The driver's turn: `change`, timers that are due, and all that follows. Where
+    /// `going_to_sleep`, returns how long to.
+    ///
+    /// # Errors
+    /// The host has stopped.
+    pub(crate) fn drive(
+        &self,
+        going_to_sleep: bool,
+        change: impl FnOnce(&mut Core, Instant),
+    ) -> io::Result<Option<std::time::Duration>> {
+        let mut core = self.lock()?;
+        let now = self.clock.now();
+        change(&mut core, now);
+        core.flush(now, &self.poller);
+        if core.stack.poll_timeout().is_some_and(|at| at <= now) {
+            core.stack.handle_timeout(now);
+        }
+        let wakeups = self.settle(&mut core, now);
+        let next = core.next_timeout();
+        if going_to_sleep {
+            self.asleep_until.store(next, Ordering::Relaxed);
+        }
+        drop(core);
+        wakeups.wake_all();
+        if next == NO_TIMER {
+            return Ok(None);
+        }
+        let left = next.saturating_sub(self.clock.now().as_nanos());
+        Ok(Some(std::time::Duration::from_nanos(left)))
+    }
+
+    /// The driver is up again and will look at the timers before it sleeps.
+    pub(crate) fn driver_is_awake(&self) {
+        // Nothing is ordered by this: one who still sees the old value kicks once too often.
+        self.asleep_until.store(AWAKE, Ordering::Relaxed);
+    }
+
+    /// Reads without changing anything.
+    ///
+    /// # Errors
+    /// The host has stopped.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&mut Core, Instant) -> R) -> io::Result<R> {
+        let mut core = self.lock()?;
+        let now = self.clock.now();
+        Ok(look(&mut core, now))
+    }
+
+    /// Ends everything: every call fails from now on, with `reason`. The first reason stays.
+    pub(crate) fn stop(&self, reason: &str) {
+        // A panic inside the stack is no reason to leave tasks waiting for ever.
+        let mut core = match self.core.lock() {
+            Ok(core) => core,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        if let Run::Running(_) = core.run {
+            // The device closes with its last owner, the driver.
+            core.run = Run::Stopped(reason.into());
+        }
+        let wakeups = core.waiting.wake_everyone();
+        drop(core);
+        wakeups.wake_all();
+        self.quiet.notify_waiters();
+        self.poller.kick();
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    fn lock(&self) -> io::Result<MutexGuard<'_, Core>> {
+        let core = self
+            .core
+            .lock()
+            .map_err(|_| stopped("the stack panicked"))?;
+        match &core.run {
+            Run::Running(_) => Ok(core),
+            Run::Stopped(reason) => Err(stopped(reason)),
+        }
+    }
+
+    /// Sends what is to be sent and passes on what the stack has to say.
+    fn settle(&self, core: &mut Core, now: Instant) -> Wakeups {
+        core.flush(now, &self.poller);
+        let mut wakeups = Wakeups::default();
+        while let Some(event) = core.stack.poll_event() {
+            core.waiting.on_event(&event, &mut wakeups);
+            if matches!(
+                event,
+                Event::Connected(_) | Event::Closed { .. } | Event::Subflow { .. }
+            ) {
+                // Nobody listening is no error.
+                let _ = self.events.send(event);
+            }
+        }
+        wakeups
+    }
+}
+
+impl Core {
+    /// The connection, unless the stack has forgotten it.
+    pub(crate) fn connection(&mut self, now: Instant, id: ConnectionId) -> Option<Connection<'_>> {
+        self.stack.connection(now, id)
+    }
+
+    /// The connection and what waits on it.
+    pub(crate) fn connection_and_wait(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+    ) -> Option<(Connection<'_>, &mut ConnectionWait)> {
+        Some((
+            self.stack.connection(now, id)?,
+            self.waiting.connection(id)?,
+        ))
+    }
+
+    /// The application has dropped the connection. What it wrote is still delivered, unless
+    /// `at_once`.
+    pub(crate) fn let_go(&mut self, now: Instant, id: ConnectionId, at_once: bool) {
+        let wait = self.waiting.remove_connection(id);
+        let Some(mut connection) = self.stack.connection(now, id) else {
+            return;
+        };
+        // RFC 9293 section 3.10.4: data received and not read is a reset. The stack does not know
+        // of what only a peek has seen.
+        if at_once || wait.is_some_and(|wait| !wait.peeked.is_empty()) {
+            connection.abort();
+        }
+        connection.close();
+    }
+
+    /// The device takes packets again.
+    pub(crate) fn device_writable(&mut self, poller: &Poller) {
+        if let Run::Running(transmitter) = &mut self.run {
+            transmitter.unblock(poller);
+        }
+    }
+
+    fn flush(&mut self, now: Instant, poller: &Poller) {
+        if let Run::Running(transmitter) = &mut self.run {
+            transmitter.flush(&mut self.stack, now, poller, &mut self.stats);
+        }
+    }
+
+    /// The stack's next timeout in nanoseconds, or [`NO_TIMER`].
+    fn next_timeout(&self) -> u64 {
+        self.stack
+            .poll_timeout()
+            // Never the value that means awake.
+            .map_or(NO_TIMER, |at| at.as_nanos().max(1))
+    }
+}
+
+fn stopped(reason: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NetworkDown,
+        format!("the polypath host is down: {reason}"),
+    )
+}

@@ -1,0 +1,376 @@
+//! One connection as the application holds it: what streams and their halves are made of.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use polypath_proto::{Connection, ConnectionError, ConnectionId, ConnectionInfo, Instant};
+use tokio::io::{Interest, ReadBuf, Ready};
+use tokio::sync::Notify;
+
+use crate::error;
+use crate::host::Host;
+use crate::shared::Core;
+use crate::waiting::{Phase, Way};
+
+/// Most bytes one `poll_read` may copy: beyond it the lock would be held for long.
+const READ_MAX: usize = 1024 * 1024;
+
+/// What a pending call does: a poll leaves its waker, a try does not.
+#[derive(Copy, Clone)]
+enum Otherwise<'a, 'b> {
+    Register(&'a Context<'b>),
+    GiveUp,
+}
+
+/// A connection that is closed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    host: Host,
+    id: ConnectionId,
+    local: SocketAddr,
+    remote: SocketAddr,
+    read_waiters: Arc<Notify>,
+    write_waiters: Arc<Notify>,
+    nodelay: AtomicBool,
+    linger: Mutex<Option<Duration>>,
+}
+
+impl Socket {
+    /// Takes `id` over from the stack.
+    pub(crate) fn adopt(
+        host: &Host,
+        core: &mut Core,
+        now: Instant,
+        id: ConnectionId,
+        phase: Phase,
+    ) -> io::Result<Self> {
+        let info = core
+            .connection(now, id)
+            .map(|connection| connection.info())
+            .ok_or_else(error::not_connected)?;
+        let wait = core.waiting.add_connection(id, phase);
+        Ok(Self {
+            host: host.clone(),
+            id,
+            local: info.local,
+            remote: info.remote,
+            read_waiters: wait.read.waiters(),
+            write_waiters: wait.write.waiters(),
+            nodelay: AtomicBool::new(false),
+            linger: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(crate) fn peer_addr(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Waits for the handshake to end.
+    pub(crate) fn poll_connected(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.host.shared().look(|core, _| {
+            let Some(wait) = core.waiting.connection(self.id) else {
+                return Poll::Ready(Err(error::not_connected()));
+            };
+            match &wait.phase {
+                Phase::Connecting => wait.write.register(cx),
+                Phase::Connected => Poll::Ready(Ok(())),
+                Phase::Closed(reason) => Poll::Ready(Err(ended(reason.as_ref()))),
+            }
+        })?
+    }
+
+    pub(crate) fn info(&self) -> io::Result<ConnectionInfo> {
+        self.host.shared().look(|core, now| {
+            core.connection(now, self.id)
+                .map(|connection| connection.info())
+                .ok_or_else(error::not_connected)
+        })?
+    }
+
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let coop = ready!(tokio::task::coop::poll_proceed(cx));
+        let space = buf.initialize_unfilled_to(buf.remaining().min(READ_MAX));
+        let read = ready!(self.read_into(space, Otherwise::Register(cx)))?;
+        buf.advance(read);
+        coop.made_progress();
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        or_would_block(self.read_into(buf, Otherwise::GiveUp))
+    }
+
+    pub(crate) fn poll_peek(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let coop = ready!(tokio::task::coop::poll_proceed(cx));
+        let otherwise = Otherwise::Register(cx);
+        let peeked = ready!(self.attempt(Way::Read, otherwise, |connection, peeked| {
+            // All that is there, as from a kernel socket: what was seen before and what is new.
+            let mut ended = false;
+            while peeked.len() < buf.len() && !ended {
+                match connection.read(buf.len() - peeked.len())? {
+                    Some(more) if more.is_empty() => ended = true,
+                    Some(more) if peeked.is_empty() => *peeked = more,
+                    Some(more) => *peeked = [&peeked[..], &more[..]].concat().into(),
+                    None => break,
+                }
+            }
+            if peeked.is_empty() && !ended && !buf.is_empty() {
+                return Ok(None);
+            }
+            let len = peeked.len().min(buf.len());
+            buf[..len].copy_from_slice(&peeked[..len]);
+            Ok(Some(len))
+        }))?;
+        coop.made_progress();
+        Poll::Ready(Ok(peeked))
+    }
+
+    pub(crate) fn poll_read_bytes(
+        &self,
+        cx: &mut Context<'_>,
+        max: usize,
+    ) -> Poll<io::Result<Bytes>> {
+        let coop = ready!(tokio::task::coop::poll_proceed(cx));
+        let bytes = ready!(self.attempt(
+            Way::Read,
+            Otherwise::Register(cx),
+            |connection, peeked| {
+                if peeked.is_empty() {
+                    return connection.read(max);
+                }
+                Ok(Some(peeked.split_to(peeked.len().min(max))))
+            }
+        ))?;
+        coop.made_progress();
+        Poll::Ready(Ok(bytes))
+    }
+
+    pub(crate) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let coop = ready!(tokio::task::coop::poll_proceed(cx));
+        let written = ready!(self.write(pieces, Otherwise::Register(cx)))?;
+        coop.made_progress();
+        Poll::Ready(Ok(written))
+    }
+
+    pub(crate) fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        or_would_block(self.write(pieces, Otherwise::GiveUp))
+    }
+
+    pub(crate) fn poll_write_bytes(
+        &self,
+        cx: &mut Context<'_>,
+        data: &mut Bytes,
+    ) -> Poll<io::Result<usize>> {
+        let coop = ready!(tokio::task::coop::poll_proceed(cx));
+        let written = ready!(self.attempt(
+            Way::Write,
+            Otherwise::Register(cx),
+            |connection, _| {
+                let empty = data.is_empty();
+                let written = connection.write_bytes(data)?;
+                Ok((written > 0 || empty).then_some(written))
+            }
+        ))?;
+        coop.made_progress();
+        Poll::Ready(Ok(written))
+    }
+
+    /// Ends our direction after what is buffered.
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        self.host.shared().call(|core, now| {
+            if let Some(mut connection) = core.connection(now, self.id) {
+                connection.shutdown();
+            }
+        })
+    }
+
+    /// Tears the connection down; the peer sees a reset.
+    pub(crate) fn abort(&self) -> io::Result<()> {
+        self.host.shared().call(|core, now| {
+            if let Some(mut connection) = core.connection(now, self.id) {
+                connection.abort();
+            }
+        })
+    }
+
+    /// The error that ended the connection, if one did.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.host
+            .shared()
+            .look(|core, _| match &core.waiting.connection(self.id)?.phase {
+                Phase::Closed(Some(reason)) => Some(error::connection(reason)),
+                _ => None,
+            })
+    }
+
+    /// Waits until a call in one of the directions of `interest` may succeed.
+    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        loop {
+            let read = self.read_waiters.notified();
+            let write = self.write_waiters.notified();
+            tokio::pin!(read, write);
+            // Enlisted before looking, so that nothing falls between.
+            read.as_mut().enable();
+            write.as_mut().enable();
+            let ready = self.look_ready(interest)?;
+            if !ready.is_empty() {
+                return Ok(ready);
+            }
+            tokio::select! {
+                () = read, if interest.is_readable() => {}
+                () = write, if interest.is_writable() => {}
+            }
+        }
+    }
+
+    /// [`ready`](Self::ready) for one direction and one task.
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>, way: Way) -> Poll<io::Result<()>> {
+        self.host
+            .shared()
+            .look(|core, _| match core.waiting.connection(self.id) {
+                Some(wait) => {
+                    let direction = wait.direction(way);
+                    if direction.is_ready() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    direction.register(cx)
+                }
+                None => Poll::Ready(Err(error::not_connected())),
+            })?
+    }
+
+    pub(crate) fn nodelay(&self) -> bool {
+        self.nodelay.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_nodelay(&self, nodelay: bool) {
+        self.nodelay.store(nodelay, Ordering::Relaxed);
+    }
+
+    pub(crate) fn linger(&self) -> Option<Duration> {
+        *self.linger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_linger(&self, linger: Option<Duration>) {
+        *self.linger.lock().unwrap_or_else(PoisonError::into_inner) = linger;
+    }
+
+    fn look_ready(&self, interest: Interest) -> io::Result<Ready> {
+        self.host.shared().look(|core, _| {
+            let mut ready = Ready::EMPTY;
+            let Some(wait) = core.waiting.connection(self.id) else {
+                return ready;
+            };
+            if interest.is_readable() && wait.read.is_ready() {
+                ready |= Ready::READABLE;
+            }
+            if interest.is_writable() && wait.write.is_ready() {
+                ready |= Ready::WRITABLE;
+            }
+            ready
+        })
+    }
+
+    fn read_into(&self, buf: &mut [u8], otherwise: Otherwise<'_, '_>) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.attempt(Way::Read, otherwise, |connection, peeked| {
+            if peeked.is_empty() {
+                return connection.read_into(buf);
+            }
+            let bytes = peeked.split_to(peeked.len().min(buf.len()));
+            buf[..bytes.len()].copy_from_slice(&bytes);
+            Ok(Some(bytes.len()))
+        })
+    }
+
+    fn write(
+        &self,
+        pieces: &[IoSlice<'_>],
+        otherwise: Otherwise<'_, '_>,
+    ) -> Poll<io::Result<usize>> {
+        self.attempt(Way::Write, otherwise, |connection, _| {
+            let mut total = 0;
+            for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+                let written = connection.write(piece)?;
+                total += written;
+                if written < piece.len() {
+                    break;
+                }
+            }
+            let nothing_to_write = pieces.iter().all(|piece| piece.is_empty());
+            Ok((total > 0 || nothing_to_write).then_some(total))
+        })
+    }
+
+    /// One call on the stack's connection; `Ok(None)` from it means not now.
+    fn attempt<R>(
+        &self,
+        way: Way,
+        otherwise: Otherwise<'_, '_>,
+        call: impl FnOnce(&mut Connection<'_>, &mut Bytes) -> Result<Option<R>, ConnectionError>,
+    ) -> Poll<io::Result<R>> {
+        self.host.shared().call(|core, now| {
+            let Some((mut connection, wait)) = core.connection_and_wait(now, self.id) else {
+                return Poll::Ready(Err(error::not_connected()));
+            };
+            match call(&mut connection, &mut wait.peeked) {
+                Ok(Some(result)) => Poll::Ready(Ok(result)),
+                Err(reason) => Poll::Ready(Err(error::connection(&reason))),
+                Ok(None) => {
+                    let direction = wait.direction(way);
+                    direction.clear_ready();
+                    match otherwise {
+                        Otherwise::Register(cx) => direction.register(cx),
+                        Otherwise::GiveUp => Poll::Pending,
+                    }
+                }
+            }
+        })?
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let at_once = self.linger() == Some(Duration::ZERO);
+        // Where the host has stopped there is nothing left to close.
+        let _ = self.host.shared().call(|core, now| {
+            core.let_go(now, self.id, at_once);
+        });
+    }
+}
+
+fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(error::would_block()),
+    }
+}
+
+/// Why a handshake ended without a connection.
+fn ended(reason: Option<&ConnectionError>) -> io::Error {
+    reason.map_or_else(error::not_connected, error::connection)
+}

@@ -1,0 +1,1 @@
+//! Multipath TCP in user space: streams, listeners, schedulers and congestion control to choose from.

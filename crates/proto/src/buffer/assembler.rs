@@ -1,0 +1,145 @@
+//! The reordering queue: bytes arrive by position in any order, and leave in order, each once.
+//!
+//! One stands in every subflow (positions are SSNs) and one in the connection (positions are DSNs).
+
+use super::RangeSet;
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+
+/// Puts bytes back into order.
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    next: u64,
+    /// Out of order, ascending, not overlapping, all at or after `next`.
+    waiting: VecDeque<(u64, Bytes)>,
+    waiting_bytes: usize,
+    ranges: RangeSet,
+}
+
+impl Assembler {
+    /// Expects the byte at position `next` first.
+    pub(crate) fn new(next: u64) -> Self {
+        Assembler { next, waiting: VecDeque::new(), waiting_bytes: 0, ranges: RangeSet::default() }
+    }
+
+    /// The position of the next byte in order.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes that wait for others before them.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    pub(crate) fn has_gap(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// What has arrived out of order, as ranges (the source of SACK blocks).
+    pub(crate) fn ranges(&self) -> &RangeSet {
+        &self.ranges
+    }
+
+    /// Skips one position that holds no byte (a FIN or DATA_FIN).
+    pub(crate) fn skip_one(&mut self) {
+        debug_assert!(self.waiting.is_empty());
+        self.next += 1;
+    }
+
+    /// Takes in `data` at `at`; bytes already here or already taken out are ignored.
+    /// Returns how many bytes were new.
+    pub(crate) fn insert(&mut self, mut at: u64, mut data: Bytes) -> usize {
+        if at < self.next {
+            let old = usize::try_from(self.next - at).unwrap_or(usize::MAX).min(data.len());
+            data.advance(old);
+            at += old as u64;
+        }
+        if data.is_empty() {
+            return 0;
+        }
+        let before = self.waiting_bytes;
+        self.ranges.insert(at..at + data.len() as u64);
+        // The common cases: nothing waits, or the new piece comes after all that does.
+        if self.waiting.back().is_none_or(|(start, last)| start + last.len() as u64 <= at) {
+            self.push(self.waiting.len(), at, data);
+        } else {
+            self.insert_between(at, data);
+        }
+        self.waiting_bytes - before
+    }
+
+    fn push(&mut self, index: usize, at: u64, data: Bytes) {
+        self.waiting_bytes += data.len();
+        self.waiting.insert(index, (at, data));
+    }
+
+    /// Fills only the holes that `data` covers: what is here already stays.
+    fn insert_between(&mut self, mut at: u64, mut data: Bytes) {
+        let mut i = self.waiting.partition_point(|(start, d)| start + d.len() as u64 <= at);
+        while !data.is_empty() {
+            let Some((start, len)) = self.waiting.get(i).map(|(s, d)| (*s, d.len() as u64)) else {
+                return self.push(i, at, data);
+            };
+            if at < start {
+                let hole = usize::try_from(start - at).unwrap_or(usize::MAX).min(data.len());
+                let piece = data.split_to(hole);
+                at += hole as u64;
+                self.push(i, at - hole as u64, piece);
+                i += 1;
+            }
+            let skip = usize::try_from((start + len).saturating_sub(at)).unwrap_or(usize::MAX).min(data.len());
+            data.advance(skip);
+            at += skip as u64;
+            i += 1;
+        }
+    }
+
+    /// Takes the next piece in order, with its position.
+    pub(crate) fn pop(&mut self) -> Option<(u64, Bytes)> {
+        if self.waiting.front()?.0 != self.next {
+            return None;
+        }
+        let (at, data) = self.waiting.pop_front()?;
+        self.waiting_bytes -= data.len();
+        self.next += data.len() as u64;
+        self.ranges.remove_before(self.next);
+        Some((at, data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn byte(at: u64) -> u8 {
+        (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_leaves_once_and_in_order(pieces in proptest::collection::vec((0u64..400, 1usize..60), 1..80)) {
+            let mut asm = Assembler::new(100);
+            let mut seen = std::collections::BTreeSet::new();
+            let mut out = 100u64;
+            for (at, len) in pieces {
+                let data: Vec<u8> = (at..at + len as u64).map(byte).collect();
+                let fresh = (at..at + len as u64).filter(|p| *p >= out && seen.insert(*p)).count();
+                prop_assert_eq!(asm.insert(at, data.into()), fresh);
+                if at % 3 == 0 {
+                    while let Some((start, piece)) = asm.pop() {
+                        prop_assert_eq!(start, out);
+                        for b in piece {
+                            prop_assert!(seen.contains(&out));
+                            prop_assert_eq!(b, byte(out));
+                            out += 1;
+                        }
+                    }
+                    prop_assert!(!seen.contains(&out));
+                    prop_assert_eq!(asm.waiting_bytes(), seen.range(out..).count());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Congestion control: how much may be in flight on each subflow. What to resend is decided elsewhere
+//! ([`crate::tcp`]'s loss recovery).
+//!
+//! One object serves a whole connection, because coupled controls need the windows of the siblings.
+//! Algorithms of a single path are lifted by [`PerSubflow`].
+
+mod cubic;
+mod reno;
+
+pub use cubic::Cubic;
+pub use reno::Reno;
+
+use crate::SubflowId;
+use crate::time::{Duration, Instant};
+
+/// The initial window in segments (RFC 6928, section 2).
+pub const INITIAL_WINDOW_SEGMENTS: u64 = 10;
+
+/// What one acknowledgement told about one subflow.
+#[derive(Copy, Clone, Debug)]
+pub struct AckSample {
+    /// When it arrived.
+    pub now: Instant,
+    /// Bytes newly acknowledged, cumulatively or selectively.
+    pub delivered: u64,
+    /// Bytes in flight just before.
+    pub in_flight: u64,
+    /// The round-trip time it measured.
+    pub rtt: Option<Duration>,
+    /// The smoothed round-trip time.
+    pub srtt: Duration,
+    /// Whether the window, not the application or the peer, was what limited sending.
+    pub cwnd_limited: bool,
+}
+
+/// A sign of congestion on one subflow, at most one for each window of data.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Congestion {
+    /// Loss found by acknowledgements: fast recovery begins.
+    Loss,
+    /// The retransmission timer expired.
+    Timeout,
+}
+
+/// Decides the congestion window of every subflow of a connection. Windows are in bytes.
+pub trait CongestionControl: Send + core::fmt::Debug {
+    /// The name users know it by.
+    fn name(&self) -> &'static str;
+    /// A subflow became usable; `mss` is the payload of a full segment, in bytes.
+    fn on_subflow_added(&mut self, id: SubflowId, mss: u64);
+    /// A subflow is gone.
+    fn on_subflow_removed(&mut self, id: SubflowId);
+    /// An acknowledgement arrived outside of loss recovery.
+    fn on_ack(&mut self, id: SubflowId, sample: &AckSample);
+    /// Congestion was noticed; `in_flight` is what was outstanding, in bytes.
+    fn on_congestion(&mut self, id: SubflowId, now: Instant, what: Congestion, in_flight: u64);
+    /// The last congestion signal was wrong (a spurious timeout or retransmission): take it back.
+    fn on_spurious(&mut self, id: SubflowId, now: Instant);
+    /// The congestion window, in bytes.
+    fn window(&self, id: SubflowId) -> u64;
+    /// The slow-start threshold, in bytes.
+    fn ssthresh(&self, id: SubflowId) -> u64;
+}
+
+/// A congestion control that knows one path only.
+pub trait SinglePath: Send + core::fmt::Debug {
+    /// The name users know it by.
+    const NAME: &'static str;
+    /// For a path whose full segments carry `mss` bytes.
+    fn new(mss: u64) -> Self;
+    /// See [`CongestionControl::on_ack`].
+    fn on_ack(&mut self, sample: &AckSample);
+    /// See [`CongestionControl::on_congestion`].
+    fn on_congestion(&mut self, now: Instant, what: Congestion, in_flight: u64);
+    /// See [`CongestionControl::on_spurious`].
+    fn on_spurious(&mut self, now: Instant);
+    /// In bytes.
+    fn window(&self) -> u64;
+    /// In bytes.
+    fn ssthresh(&self) -> u64;
+}
+
+/// Runs an independent single-path control on every subflow (uncoupled).
+#[derive(Debug, Default)]
+pub struct PerSubflow<C> {
+    paths: Vec<(SubflowId, C)>,
+}
+
+impl<C: SinglePath> PerSubflow<C> {
+    fn get(&self, id: SubflowId) -> Option<&C> {
+        self.paths.iter().find(|(i, _)| *i == id).map(|(_, c)| c)
+    }
+
+    fn get_mut(&mut self, id: SubflowId) -> Option<&mut C> {
+        self.paths.iter_mut().find(|(i, _)| *i == id).map(|(_, c)| c)
+    }
+}
+
+impl<C: SinglePath> CongestionControl for PerSubflow<C> {
+    fn name(&self) -> &'static str {
+        C::NAME
+    }
+
+    fn on_subflow_added(&mut self, id: SubflowId, mss: u64) {
+        self.on_subflow_removed(id);
+        self.paths.push((id, C::new(mss)));
+    }
+
+    fn on_subflow_removed(&mut self, id: SubflowId) {
+        self.paths.retain(|(i, _)| *i != id);
+    }
+
+    fn on_ack(&mut self, id: SubflowId, sample: &AckSample) {
+        if let Some(path) = self.get_mut(id) {
+            path.on_ack(sample);
+        }
+    }
+
+    fn on_congestion(&mut self, id: SubflowId, now: Instant, what: Congestion, in_flight: u64) {
+        if let Some(path) = self.get_mut(id) {
+            path.on_congestion(now, what, in_flight);
+        }
+    }
+
+    fn on_spurious(&mut self, id: SubflowId, now: Instant) {
+        if let Some(path) = self.get_mut(id) {
+            path.on_spurious(now);
+        }
+    }
+
+    fn window(&self, id: SubflowId) -> u64 {
+        self.get(id).map_or(0, SinglePath::window)
+    }
+
+    fn ssthresh(&self, id: SubflowId) -> u64 {
+        self.get(id).map_or(0, SinglePath::ssthresh)
+    }
+}
+
+/// The congestion controls that can be chosen by name.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum CongestionKind {
+    /// NewReno (RFC 5681, RFC 6582) on each subflow.
+    Reno,
+    /// CUBIC (RFC 9438) on each subflow.
+    #[default]
+    Cubic,
+}
+
+impl CongestionKind {
+    /// Every name that [`str::parse`] knows.
+    pub const NAMES: &'static [&'static str] = &["reno", "cubic"];
+
+    pub(crate) fn build(self) -> Box<dyn CongestionControl> {
+        match self {
+            CongestionKind::Reno => Box::new(PerSubflow::<Reno> { paths: Vec::new() }),
+            CongestionKind::Cubic => Box::new(PerSubflow::<Cubic> { paths: Vec::new() }),
+        }
+    }
+}
+
+impl core::str::FromStr for CongestionKind {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "reno" => Ok(CongestionKind::Reno),
+            "cubic" => Ok(CongestionKind::Cubic),
+            other => Err(format!("unknown congestion control '{other}'; known: {}", Self::NAMES.join(", "))),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! NewReno's window (RFC 5681), counted in bytes (RFC 3465).
+
+use super::{AckSample, Congestion, INITIAL_WINDOW_SEGMENTS, SinglePath};
+use crate::time::Instant;
+
+/// Slow start, then one segment more for each window acknowledged; half on loss.
+#[derive(Debug)]
+pub struct Reno {
+    mss: u64,
+    cwnd: u64,
+    ssthresh: u64,
+    /// Bytes acknowledged towards the next segment of growth.
+    credit: u64,
+    undo: Option<(u64, u64)>,
+}
+
+impl SinglePath for Reno {
+    const NAME: &'static str = "reno";
+
+    fn new(mss: u64) -> Self {
+        Reno { mss, cwnd: INITIAL_WINDOW_SEGMENTS * mss, ssthresh: u64::MAX, credit: 0, undo: None }
+    }
+
+    fn on_ack(&mut self, sample: &AckSample) {
+        // RFC 7661: a window that is not used does not grow.
+        if !sample.cwnd_limited {
+            return;
+        }
+        if self.cwnd < self.ssthresh {
+            self.cwnd += sample.delivered;
+            return;
+        }
+        self.credit += sample.delivered;
+        if self.credit >= self.cwnd {
+            self.credit -= self.cwnd;
+            self.cwnd += self.mss;
+        }
+    }
+
+    fn on_congestion(&mut self, _now: Instant, what: Congestion, in_flight: u64) {
+        self.undo = Some((self.cwnd, self.ssthresh));
+        // RFC 5681, equation (4).
+        self.ssthresh = (in_flight / 2).max(2 * self.mss);
+        self.credit = 0;
+        self.cwnd = match what {
+            Congestion::Loss => self.ssthresh,
+            Congestion::Timeout => self.mss,
+        };
+    }
+
+    fn on_spurious(&mut self, _now: Instant) {
+        if let Some((cwnd, ssthresh)) = self.undo.take() {
+            self.cwnd = self.cwnd.max(cwnd);
+            self.ssthresh = ssthresh;
+        }
+    }
+
+    fn window(&self) -> u64 {
+        self.cwnd
+    }
+
+    fn ssthresh(&self) -> u64 {
+        self.ssthresh
+    }
+}

@@ -1,0 +1,219 @@
+//! The end: of our stream, of a subflow, of the connection (RFC 8684, section 3.3.3).
+
+use super::info::SubflowChange;
+use super::timers::ConnectionTimer;
+use super::{CloseReason, Connection, ConnectionError, Env, Multipath, News, Request, SendHalf, TimeWait};
+use crate::path_manager::PathEvent;
+use crate::seq::Dsn;
+use crate::tcp::State;
+use crate::time::{Duration, Instant};
+use crate::SubflowId;
+use polypath_wire::{MpFastclose, ResetReason};
+
+/// How long a connection lives without progress and without an application, or without any subflow
+/// (Linux: net.mptcp.close_timeout).
+const ABANDON_AFTER: Duration = Duration::from_secs(60);
+
+impl Connection {
+    /// The application has written its last byte.
+    pub(crate) fn shutdown(&mut self, now: Instant) {
+        if self.send_half == SendHalf::Open {
+            self.send_half = SendHalf::FinQueued;
+        }
+        self.advance_close(now);
+    }
+
+    /// The application is gone.
+    pub(crate) fn close(&mut self, now: Instant) {
+        self.orphaned = true;
+        if self.ready_bytes > 0 || !self.established {
+            // RFC 2525, section 2.17: what was not read is lost, and the peer must learn of it.
+            return self.abort();
+        }
+        self.touch_abandon(now);
+        self.shutdown(now);
+    }
+
+    /// Ends it at once, for the peer too.
+    pub(crate) fn abort(&mut self) {
+        self.fastclose = true;
+        self.fail(ConnectionError::Aborted);
+    }
+
+    /// Ends the connection for the application, and for the peer if it does not know yet.
+    pub(super) fn fail(&mut self, error: ConnectionError) {
+        if self.error.is_some() {
+            return;
+        }
+        self.error = Some(error);
+        let tell = !matches!(error, ConnectionError::Reset | ConnectionError::Refused);
+        for id in self.ids() {
+            match self.get_mut(id) {
+                Some(s) if tell && s.is_alive() => {
+                    s.reset = Some((ResetReason::Unspecified, CloseReason::Aborted));
+                }
+                _ => self.drop_subflow(id, CloseReason::Aborted),
+            }
+        }
+        if !core::mem::replace(&mut self.finished, true) {
+            self.news.push_back(News::Closed(Some(error)));
+        }
+    }
+
+    /// MP_FASTCLOSE (RFC 8684, section 3.5). False: it was real, and the connection is over.
+    pub(super) fn on_fastclose(&mut self, fastclose: &MpFastclose) -> bool {
+        if self.multipath.session().is_none_or(|s| s.local_key != fastclose.receiver_key) {
+            return true;
+        }
+        for id in self.ids() {
+            if let Some(s) = self.get_mut(id).filter(|s| s.is_alive()) {
+                s.reset = Some((ResetReason::Unspecified, CloseReason::ResetByPeer));
+            }
+        }
+        self.error.get_or_insert(ConnectionError::Reset);
+        if !core::mem::replace(&mut self.finished, true) {
+            self.news.push_back(News::Closed(Some(ConnectionError::Reset)));
+        }
+        false
+    }
+
+    fn touch_abandon(&mut self, now: Instant) {
+        self.timers.set(ConnectionTimer::Abandon, now + ABANDON_AFTER);
+    }
+
+    /// Takes every step towards the end that has become possible.
+    pub(super) fn advance_close(&mut self, now: Instant) {
+        let all_scheduled = self.data_nxt == self.send.end();
+        if self.send_half == SendHalf::FinQueued && self.established && all_scheduled {
+            self.send_half = SendHalf::FinSent;
+            match self.multipath {
+                Multipath::Active(_) => {
+                    self.data_fin_due = true;
+                    // It takes a number of its own.
+                    self.data_nxt += 1;
+                }
+                _ => self.close_all_subflows(),
+            }
+        }
+        self.reap_subflows(now);
+        if self.is_active() && self.eof && self.send_half == SendHalf::FinAcked && !self.finished {
+            self.close_all_subflows();
+            self.finish(now);
+        }
+    }
+
+    fn finish(&mut self, now: Instant) {
+        self.finished = true;
+        self.timers.stop(ConnectionTimer::DataFin);
+        self.timers.stop(ConnectionTimer::DataRetransmit);
+        self.touch_abandon(now);
+        self.news.push_back(News::Closed(None));
+    }
+
+    fn close_all_subflows(&mut self) {
+        for id in self.ids() {
+            if let Some(s) = self.get_mut(id) {
+                s.close_wanted = true;
+            }
+        }
+    }
+
+    /// The peer's FIN on a subflow has been reached.
+    pub(super) fn on_subflow_fin(&mut self) {
+        match self.multipath {
+            Multipath::Active(_) => {
+                for id in self.ids() {
+                    if let Some(s) = self.get_mut(id).filter(|s| s.tcp.fin_received()) {
+                        s.close_wanted = true;
+                    }
+                }
+            }
+            _ if !self.eof => {
+                self.eof = true;
+                self.news.push_back(News::Readable);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets go of subflows that are done.
+    fn reap_subflows(&mut self, now: Instant) {
+        for id in self.ids() {
+            let Some(state) = self.get(id).map(|s| s.tcp.state) else { continue };
+            if !self.is_active() && matches!(state, State::FinWait2 | State::TimeWait | State::Closed) {
+                self.send_half = SendHalf::FinAcked;
+            }
+            if matches!(state, State::TimeWait | State::Closed) {
+                self.drop_subflow(id, CloseReason::Finished);
+                if !self.is_active() && !self.finished {
+                    self.finish(now);
+                }
+            }
+        }
+        if self.established && self.subflow_count() == 0 && !self.finished && !self.timers.is_set(ConnectionTimer::Abandon) {
+            self.touch_abandon(now);
+        }
+    }
+
+    /// Removes a subflow; what it had not delivered goes elsewhere.
+    pub(super) fn drop_subflow(&mut self, id: SubflowId, reason: CloseReason) {
+        self.reinject_outstanding(id);
+        self.subflow_news(id, SubflowChange::Closed(reason));
+        let Some(s) = self.subflows.get_mut(usize::from(id.0)).and_then(Option::take) else { return };
+        self.congestion.on_subflow_removed(id);
+        self.orphan_reinjections(id);
+        let time_wait = (s.tcp.state == State::TimeWait).then(|| TimeWait {
+            snd_nxt: s.tcp.wire_snd_nxt(),
+            rcv_nxt: s.tcp.wire_rcv_nxt(),
+            link: s.tcp.link,
+        });
+        self.requests.push(Request::Release { local: s.tcp.local, remote: s.tcp.remote, time_wait });
+    }
+
+    /// Removes a subflow and lets the path manager think about it.
+    pub(super) fn close_subflow(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, reason: CloseReason) {
+        let Some((local, remote)) = self.get(id).map(|s| (s.tcp.local, s.tcp.remote)) else { return };
+        self.drop_subflow(id, reason);
+        if self.error.is_some() {
+            return;
+        }
+        if !self.is_active() && !self.finished {
+            let error = match reason {
+                CloseReason::AddressRemoved => ConnectionError::AddressRemoved,
+                CloseReason::TimedOut | CloseReason::Silent => ConnectionError::TimedOut,
+                _ => ConnectionError::Reset,
+            };
+            return self.fail(error);
+        }
+        self.notify_path_manager(now, env, &PathEvent::SubflowClosed { local, remote, reason });
+    }
+
+    /// Resets a subflow; it is removed when the RST has left.
+    pub(super) fn close_subflow_with_reset(
+        &mut self,
+        now: Instant,
+        env: &Env<'_>,
+        id: SubflowId,
+        reset: ResetReason,
+        reason: CloseReason,
+    ) {
+        match self.get_mut(id) {
+            Some(s) if s.tcp.state.is_synchronized() => {
+                s.reset = Some((reset, reason));
+                self.reinject_outstanding(id);
+            }
+            _ => self.close_subflow(now, env, id, reason),
+        }
+    }
+
+    /// An orphan that still makes progress is not given up.
+    pub(super) fn note_progress(&mut self, now: Instant) {
+        if self.orphaned && !self.finished {
+            self.touch_abandon(now);
+        }
+    }
+
+    pub(super) fn data_fin(&self) -> Dsn {
+        self.send.end()
+    }
+}

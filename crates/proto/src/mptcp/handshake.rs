@@ -1,0 +1,344 @@
+//! MP_CAPABLE and MP_JOIN, as client and as server (RFC 8684, sections 3.1 and 3.2).
+
+use super::info::SubflowChange;
+use super::session::tcprst;
+use super::{CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, News, Role, Session, Subflow};
+use crate::SubflowId;
+use crate::path_manager::PathEvent;
+use crate::seq::{Dsn, Ssn};
+use crate::tcp::{State, Tcp, Timer};
+use crate::time::Instant;
+use polypath_wire::{
+    CapableFlags, CapableKeys, MpCapable, MpJoin, MptcpOption, ResetReason, Segment, TcpFlags, Token, join_ack_hmac,
+    join_synack_hmac,
+};
+
+/// The version of the protocol spoken (RFC 8684).
+const VERSION: u8 = 1;
+
+/// The MP_JOIN of a SYN.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct JoinSyn {
+    pub(crate) token: Token,
+    pub(crate) nonce: u32,
+    pub(crate) address_id: u8,
+    pub(crate) backup: bool,
+}
+
+impl JoinSyn {
+    pub(crate) fn of(seg: &Segment) -> Option<JoinSyn> {
+        seg.options.mptcp.iter().find_map(|option| match option {
+            MptcpOption::MpJoin(MpJoin::Syn { backup, address_id, token, nonce }) => {
+                Some(JoinSyn { token: *token, nonce: *nonce, address_id: *address_id, backup: *backup })
+            }
+            _ => None,
+        })
+    }
+}
+
+fn capable_of(seg: &Segment) -> Option<&MpCapable> {
+    seg.options.mptcp.iter().find_map(|option| match option {
+        MptcpOption::MpCapable(capable) => Some(capable),
+        _ => None,
+    })
+}
+
+/// What a server makes of a SYN's MP_CAPABLE: nothing to fall back from, or the reason to.
+pub(crate) fn usable_offer(seg: &Segment, multipath: bool) -> Result<(), FallbackReason> {
+    if !multipath {
+        return Err(FallbackReason::Disabled);
+    }
+    match capable_of(seg) {
+        Some(c) if c.keys == CapableKeys::Syn => judge(c),
+        _ => Err(FallbackReason::NotOffered),
+    }
+}
+
+/// RFC 8684, section 3.1: the version, the algorithm and the checksum must suit both.
+fn judge(capable: &MpCapable) -> Result<(), FallbackReason> {
+    if capable.version != VERSION || !capable.flags.contains(CapableFlags::HMAC_SHA256) {
+        return Err(FallbackReason::NotOffered);
+    }
+    if capable.flags.contains(CapableFlags::CHECKSUM_REQUIRED) {
+        return Err(FallbackReason::ChecksumRequired);
+    }
+    Ok(())
+}
+
+impl Connection {
+    pub(super) fn is_initial_handshake(&self) -> bool {
+        !self.established
+    }
+
+    /// The option that goes with a SYN or SYN/ACK.
+    pub(super) fn syn_option(&self, s: &Subflow) -> Option<MptcpOption> {
+        let capable = |keys| MptcpOption::MpCapable(MpCapable { version: VERSION, flags: CapableFlags::HMAC_SHA256, keys });
+        match (s.handshake, &self.multipath) {
+            (Handshake::Capable, Multipath::Negotiating { local_key }) => Some(capable(match s.tcp.state {
+                State::SynReceived => CapableKeys::SynAck { sender: *local_key },
+                _ => CapableKeys::Syn,
+            })),
+            (Handshake::JoinSyn { nonce }, Multipath::Active(session)) => Some(MptcpOption::MpJoin(MpJoin::Syn {
+                backup: s.backup,
+                address_id: s.local_id,
+                token: session.remote_token,
+                nonce,
+            })),
+            (Handshake::JoinSynAck { nonce, remote_nonce }, Multipath::Active(session)) => {
+                Some(MptcpOption::MpJoin(MpJoin::SynAck {
+                    backup: s.backup,
+                    address_id: s.local_id,
+                    hmac: join_synack_hmac(session.local_key, session.remote_key, nonce, remote_nonce),
+                    nonce,
+                }))
+            }
+            _ => None,
+        }
+    }
+
+    /// The handshake option that a pure ACK still has to carry.
+    pub(super) fn third_ack_option(&self, s: &Subflow) -> Option<MptcpOption> {
+        let session = self.multipath.session()?;
+        match s.handshake {
+            Handshake::JoinAck { nonce, remote_nonce } => Some(MptcpOption::MpJoin(MpJoin::Ack {
+                hmac: join_ack_hmac(session.local_key, session.remote_key, nonce, remote_nonce),
+            })),
+            _ if self.role == Role::Client && !session.confirmed => Some(MptcpOption::MpCapable(MpCapable {
+                version: VERSION,
+                flags: CapableFlags::HMAC_SHA256,
+                keys: CapableKeys::Ack { sender: session.local_key, receiver: session.remote_key },
+            })),
+            _ => None,
+        }
+    }
+
+    /// The keys once more, with the first data, until the peer has shown that it got them.
+    pub(super) fn capable_data_option(&self, session: &Session, data_len: u16) -> MptcpOption {
+        MptcpOption::MpCapable(MpCapable {
+            version: VERSION,
+            flags: CapableFlags::HMAC_SHA256,
+            keys: CapableKeys::Data { sender: session.local_key, receiver: session.remote_key, data_len, checksum: None },
+        })
+    }
+
+    /// SYN-SENT (RFC 9293, section 3.10.7.3).
+    pub(super) fn on_syn_sent(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment) {
+        let flags = seg.tcp.flags;
+        let Some(s) = self.get_mut(id) else { return };
+        if flags.contains(TcpFlags::RST) {
+            if flags.contains(TcpFlags::ACK) && s.tcp.acknowledges_syn(seg) {
+                if self.is_initial_handshake() {
+                    return self.fail(ConnectionError::Refused);
+                }
+                self.close_subflow(now, env, id, CloseReason::ResetByPeer);
+            }
+            return;
+        }
+        if !flags.contains(TcpFlags::SYN | TcpFlags::ACK) || !s.tcp.on_syn_ack(now, seg) {
+            return;
+        }
+        match s.handshake {
+            Handshake::JoinSyn { nonce } => self.on_join_syn_ack(now, env, id, nonce, seg),
+            _ => self.on_capable_syn_ack(now, id, seg),
+        }
+    }
+
+    fn on_capable_syn_ack(&mut self, now: Instant, id: SubflowId, seg: &Segment) {
+        if let Multipath::Negotiating { local_key } = self.multipath {
+            let answer = capable_of(seg).ok_or(FallbackReason::NotOffered).and_then(|c| judge(c).map(|()| c));
+            self.multipath = match answer {
+                Ok(MpCapable { flags, keys: CapableKeys::SynAck { sender }, .. }) => {
+                    let mut session = Session::new(local_key, *sender);
+                    session.deny_join_initial = flags.contains(CapableFlags::NO_JOIN_INITIAL);
+                    Multipath::Active(session)
+                }
+                Ok(_) => Multipath::Fallback(FallbackReason::NotOffered),
+                Err(reason) => Multipath::Fallback(reason),
+            };
+        }
+        self.on_connection_established(now, id);
+    }
+
+    fn on_join_syn_ack(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, nonce: u32, seg: &Segment) {
+        let Some(session) = self.multipath.session().copied() else { return };
+        let answer = seg.options.mptcp.iter().find_map(|option| match option {
+            MptcpOption::MpJoin(MpJoin::SynAck { backup, address_id, hmac, nonce }) => {
+                Some((*backup, *address_id, *hmac, *nonce))
+            }
+            _ => None,
+        });
+        let Some((backup, remote_id, hmac, remote_nonce)) = answer else {
+            // RFC 8684, section 3.2: a SYN/ACK without MP_JOIN: the subflow is closed with a reset.
+            return self.close_subflow_with_reset(now, env, id, ResetReason::MiddleboxInterference, CloseReason::ProtocolError);
+        };
+        if hmac != join_synack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) {
+            return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
+        }
+        if let Some(s) = self.get_mut(id) {
+            s.handshake = Handshake::JoinAck { nonce, remote_nonce };
+            s.remote_id = remote_id;
+            s.remote_backup = backup;
+            s.tcp.ack_now();
+            let again = now + s.tcp.backed_off_rto();
+            s.tcp.timers.set(Timer::Retransmit, again);
+        }
+    }
+
+    /// The fourth ACK: whatever is accepted after our third proves that it arrived.
+    pub(super) fn finish_join(&mut self, now: Instant, env: &Env<'_>, id: SubflowId) {
+        let Some(s) = self.get_mut(id) else { return };
+        if let Handshake::JoinAck { .. } = s.handshake {
+            s.tcp.timers.stop(Timer::Retransmit);
+            s.tcp.settle_handshake();
+            self.on_subflow_established(now, id);
+            self.notify_path_manager(now, env, &PathEvent::Timer);
+        }
+    }
+
+    /// SYN-RECEIVED (RFC 9293, section 3.10.7.4). True: the handshake is over, go on with the segment.
+    pub(super) fn on_syn_received(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment) -> bool {
+        let initial = self.is_initial_handshake();
+        let Some(s) = self.get_mut(id) else { return false };
+        let flags = seg.tcp.flags;
+        if flags.contains(TcpFlags::RST) {
+            if s.tcp.seq_of(seg) == s.tcp.rcv_nxt() {
+                if initial {
+                    self.fail(ConnectionError::Reset);
+                } else {
+                    self.close_subflow(now, env, id, CloseReason::ResetByPeer);
+                }
+            }
+            return false;
+        }
+        if flags.contains(TcpFlags::SYN) {
+            // Our SYN/ACK was lost.
+            s.send_syn = true;
+            return false;
+        }
+        if !flags.contains(TcpFlags::ACK) || !s.tcp.acknowledges_syn(seg) {
+            return false;
+        }
+        match s.handshake {
+            Handshake::JoinSynAck { nonce, remote_nonce } => self.on_join_third_ack(now, env, id, (nonce, remote_nonce), seg),
+            _ => self.on_capable_third_ack(now, env, id, seg),
+        }
+    }
+
+    fn on_capable_third_ack(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment) -> bool {
+        if let Multipath::Negotiating { local_key } = self.multipath {
+            self.multipath = match capable_of(seg).map(|c| &c.keys) {
+                Some(CapableKeys::Ack { sender, receiver } | CapableKeys::Data { sender, receiver, .. })
+                    if *receiver == local_key =>
+                {
+                    Multipath::Active(Session { confirmed: true, ..Session::new(local_key, *sender) })
+                }
+                _ => Multipath::Fallback(FallbackReason::ThirdAckWithoutCapable),
+            };
+        }
+        if let Some(s) = self.get_mut(id) {
+            s.tcp.on_handshake_ack(now, seg);
+        }
+        self.on_connection_established(now, id);
+        self.on_confirmed(now, env);
+        true
+    }
+
+    fn on_join_third_ack(
+        &mut self,
+        now: Instant,
+        env: &Env<'_>,
+        id: SubflowId,
+        (nonce, remote_nonce): (u32, u32),
+        seg: &Segment,
+    ) -> bool {
+        let Some(session) = self.multipath.session().copied() else { return false };
+        let hmac = seg.options.mptcp.iter().find_map(|option| match option {
+            MptcpOption::MpJoin(MpJoin::Ack { hmac }) => Some(*hmac),
+            _ => None,
+        });
+        match hmac {
+            // Overtaken by something else: the third ACK will be sent again.
+            None => return false,
+            Some(hmac) if hmac != join_ack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) => {
+                self.close_subflow_with_reset(now, env, id, ResetReason::AdministrativelyProhibited, CloseReason::ProtocolError);
+                return false;
+            }
+            Some(_) => {}
+        }
+        if let Some(s) = self.get_mut(id) {
+            s.tcp.on_handshake_ack(now, seg);
+            s.tcp.ack_now();
+        }
+        self.on_subflow_established(now, id);
+        true
+    }
+
+    fn on_connection_established(&mut self, now: Instant, id: SubflowId) {
+        self.established = true;
+        if let Some(s) = self.get(id) {
+            self.data_wnd_end = Dsn(Ssn::FIRST.0) + s.tcp.snd_wnd();
+        }
+        self.news.push_back(News::Connected);
+        self.on_subflow_established(now, id);
+    }
+
+    fn on_subflow_established(&mut self, _now: Instant, id: SubflowId) {
+        let active = self.is_active();
+        let Some(s) = self.get_mut(id) else { return };
+        let joined = s.handshake != Handshake::Capable;
+        s.handshake = Handshake::Done;
+        s.established = true;
+        let mss = s.tcp.mss_with(if active { super::output::DSS_BYTES } else { 0 });
+        self.ever_joined |= joined;
+        self.congestion.on_subflow_added(id, mss);
+        self.timers.stop(super::timers::ConnectionTimer::Abandon);
+        self.subflow_news(id, SubflowChange::Established);
+        if !self.writable_wanted {
+            return;
+        }
+        self.writable_wanted = false;
+        self.news.push_back(News::Writable);
+    }
+
+    /// The peer has shown that it knows both keys: subflows may be added.
+    pub(super) fn on_confirmed(&mut self, now: Instant, env: &Env<'_>) {
+        self.notify_path_manager(now, env, &PathEvent::Established);
+    }
+
+    /// A peer wants to join. None: refused.
+    pub(crate) fn accept_join(&mut self, now: Instant, env: &Env<'_>, tcp: Tcp, join: JoinSyn, nonce: u32) -> Option<SubflowId> {
+        if !self.is_active() || self.error.is_some() || self.finished {
+            return None;
+        }
+        let local_id = self.local_id(tcp.local.ip());
+        let handshake = Handshake::JoinSynAck { nonce, remote_nonce: join.nonce };
+        let mut subflow = Subflow::new(now, tcp, handshake, local_id, join.address_id);
+        subflow.remote_backup = join.backup;
+        self.name_subflow(env, &mut subflow);
+        self.add_subflow(env.config.max_subflows, subflow)
+    }
+
+    /// Takes in a subflow that the path manager wanted and the stack made.
+    pub(crate) fn open_join(&mut self, now: Instant, env: &Env<'_>, tcp: Tcp, nonce: u32) -> Option<SubflowId> {
+        if !self.is_active() || self.error.is_some() || self.finished {
+            return None;
+        }
+        let local_id = self.local_id(tcp.local.ip());
+        let remote_id = self.remote_addresses.iter().find(|(_, a)| *a == tcp.remote).map_or(0, |(id, _)| *id);
+        let mut subflow = Subflow::new(now, tcp, Handshake::JoinSyn { nonce }, local_id, remote_id);
+        self.name_subflow(env, &mut subflow);
+        self.add_subflow(env.config.max_subflows, subflow)
+    }
+
+    pub(crate) fn name_subflow(&self, env: &Env<'_>, subflow: &mut Subflow) {
+        if let Some(address) = env.addresses.iter().find(|a| a.addr == subflow.tcp.local.ip()) {
+            subflow.name.clone_from(&address.name);
+            subflow.backup = address.backup;
+        }
+    }
+
+    /// The reset that refuses a join (RFC 8684, section 3.2).
+    pub(crate) fn join_refusal() -> MptcpOption {
+        tcprst(ResetReason::AdministrativelyProhibited, false)
+    }
+}

@@ -1,0 +1,184 @@
+//! What a connection tells about itself.
+
+use super::{CloseReason, Connection, FallbackReason, Multipath};
+use crate::tcp::{Counters, State};
+use crate::time::Duration;
+use crate::{SubflowId, seq::Dsn};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Why a connection ended other than in order.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum ConnectionError {
+    /// The peer answered the SYN with a reset.
+    #[error("connection refused by the peer")]
+    Refused,
+    /// The peer reset the connection.
+    #[error("connection reset by the peer")]
+    Reset,
+    /// Nobody answered for too long.
+    #[error("connection timed out: the peer did not answer on any path")]
+    TimedOut,
+    /// The application, or its host, aborted it.
+    #[error("connection aborted locally")]
+    Aborted,
+    /// No local address is left to use.
+    #[error("the local address of the connection was removed")]
+    AddressRemoved,
+    /// Written to, or read from, after it was closed here.
+    #[error("the connection is closed for this operation")]
+    Closed,
+}
+
+/// Whether a connection is Multipath TCP.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MultipathState {
+    /// The handshake is under way.
+    Negotiating,
+    /// It is.
+    Active,
+    /// It is plain TCP.
+    Fallback(FallbackReason),
+}
+
+/// A connection at one moment.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// The local end of the first subflow.
+    pub local: SocketAddr,
+    /// The remote end of the first subflow.
+    pub remote: SocketAddr,
+    /// Whether it is Multipath TCP.
+    pub multipath: MultipathState,
+    /// Its subflows that exist now.
+    pub subflows: Vec<SubflowInfo>,
+    /// Bytes of the application that the peer has acknowledged.
+    pub bytes_acked: u64,
+    /// Bytes of the application sent, each once.
+    pub bytes_sent: u64,
+    /// Bytes received in order.
+    pub bytes_received: u64,
+    /// Bytes sent again on another subflow.
+    pub bytes_reinjected: u64,
+    /// Bytes written and not yet acknowledged.
+    pub send_queue: usize,
+    /// Bytes received in order and not yet read.
+    pub recv_queue: usize,
+    /// The receive buffer, in bytes.
+    pub recv_buffer: usize,
+}
+
+/// A subflow at one moment.
+#[derive(Clone, Debug)]
+pub struct SubflowInfo {
+    /// Which one.
+    pub id: SubflowId,
+    /// Its local end.
+    pub local: SocketAddr,
+    /// Its remote end.
+    pub remote: SocketAddr,
+    /// The name of the local address's path.
+    pub name: Option<Arc<str>>,
+    /// TCP's state.
+    pub state: State,
+    /// Either end wants it only as a backup.
+    pub backup: bool,
+    /// Timed out, and not heard of since.
+    pub stalled: bool,
+    /// Smoothed round-trip time.
+    pub srtt: Option<Duration>,
+    /// Congestion window, in bytes.
+    pub cwnd: u64,
+    /// Bytes in flight.
+    pub in_flight: u64,
+    /// Payload bytes sent, each once.
+    pub bytes_sent: u64,
+    /// Payload bytes received, each once.
+    pub bytes_received: u64,
+    /// Segments sent again.
+    pub retransmits: u64,
+    /// All that was counted.
+    pub counters: Counters,
+}
+
+/// Something happened to a subflow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SubflowNews {
+    pub(crate) id: SubflowId,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) what: SubflowChange,
+}
+
+/// What happened to it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SubflowChange {
+    Established,
+    Stalled,
+    Recovered,
+    Closed(CloseReason),
+}
+
+impl Connection {
+    pub(crate) fn multipath_state(&self) -> MultipathState {
+        match self.multipath {
+            Multipath::Negotiating { .. } => MultipathState::Negotiating,
+            Multipath::Active(_) => MultipathState::Active,
+            Multipath::Fallback(reason) => MultipathState::Fallback(reason),
+        }
+    }
+
+    pub(crate) fn info(&self) -> ConnectionInfo {
+        ConnectionInfo {
+            local: self.initial_local,
+            remote: self.initial_remote,
+            multipath: self.multipath_state(),
+            subflows: self.iter().map(|(id, _)| self.subflow_info(id)).collect::<Option<_>>().unwrap_or_default(),
+            bytes_acked: self.data_una.min(self.send.end()).since(Dsn::FIRST),
+            bytes_sent: self.data_nxt.min(self.send.end()).since(Dsn::FIRST),
+            bytes_received: Dsn(self.assembler.next()).since(Dsn::FIRST) - u64::from(self.eof && self.is_active()),
+            bytes_reinjected: self.bytes_reinjected,
+            send_queue: self.send.len(),
+            recv_queue: self.ready_bytes,
+            recv_buffer: self.window.capacity(),
+        }
+    }
+
+    fn subflow_info(&self, id: SubflowId) -> Option<SubflowInfo> {
+        let s = self.get(id)?;
+        Some(SubflowInfo {
+            id,
+            local: s.tcp.local,
+            remote: s.tcp.remote,
+            name: s.name.clone(),
+            state: s.tcp.state,
+            backup: s.backup || s.remote_backup,
+            stalled: s.stalled.is_some(),
+            srtt: s.tcp.rtt.srtt(),
+            cwnd: self.congestion.window(id),
+            in_flight: s.tcp.in_flight(),
+            bytes_sent: s.tcp.counters.bytes_sent,
+            bytes_received: s.tcp.counters.bytes_received,
+            retransmits: s.tcp.counters.retransmits,
+            counters: s.tcp.counters,
+        })
+    }
+
+    pub(super) fn subflow_news(&mut self, id: SubflowId, what: SubflowChange) {
+        if let Some(s) = self.get(id) {
+            let news = SubflowNews {
+                id,
+                local: s.tcp.local,
+                remote: s.tcp.remote,
+                name: s.name.clone(),
+                bytes_sent: s.tcp.counters.bytes_sent,
+                bytes_received: s.tcp.counters.bytes_received,
+                what,
+            };
+            self.news.push_back(super::News::Subflow(news));
+        }
+    }
+}

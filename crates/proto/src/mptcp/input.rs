@@ -1,0 +1,276 @@
+//! A segment arrives on a subflow.
+//!
+//! In order: the handshake, if it is not over; TCP's checks; what the MPTCP options say; what is
+//! acknowledged; the data.
+
+use super::{CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, Role, info::SubflowChange};
+use crate::SubflowId;
+use crate::congestion::{AckSample, Congestion};
+use crate::seq::{Dsn, Ssn, unwrap_relative_ssn};
+use crate::tcp::{AckOutcome, State, Verdict};
+use crate::time::Instant;
+use bytes::Bytes;
+use polypath_wire::{CapableKeys, Dss, DssMapping, MptcpOption, ResetReason, Segment, TcpFlags};
+
+impl Connection {
+    pub(crate) fn on_segment(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: Bytes) {
+        let Some(state) = self.get(id).map(|s| s.tcp.state) else { return };
+        match state {
+            State::Closed => return,
+            State::SynSent => return self.on_syn_sent(now, env, id, seg),
+            State::SynReceived if !self.on_syn_received(now, env, id, seg) => return,
+            _ => {}
+        }
+        let Some(s) = self.get_mut(id) else { return };
+        match s.tcp.check(now, seg, payload.len()) {
+            Verdict::Drop => return self.advance_close(now),
+            Verdict::Reset => return self.on_reset(now, env, id, seg),
+            Verdict::Accept => {}
+        }
+        s.probed_at = None;
+        self.finish_join(now, env, id);
+        if !self.on_options(now, env, id, seg, payload.len()) {
+            return self.advance_close(now);
+        }
+        self.on_acknowledgement(now, env, id, seg, payload.len());
+        self.on_payload(now, env, id, seg, payload);
+        self.advance_close(now);
+    }
+
+    /// TCP's acknowledgement, and the connection-level window where there is no DSS.
+    fn on_acknowledgement(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: usize) {
+        let cwnd = self.congestion.window(id);
+        let Some(s) = self.get_mut(id) else { return };
+        let out = s.tcp.on_ack(now, seg, payload);
+        let srtt = s.tcp.rtt.srtt().unwrap_or_default();
+        if out.advanced && s.stalled.take().is_some() {
+            self.subflow_news(id, SubflowChange::Recovered);
+        }
+        self.feed_congestion(now, id, cwnd, srtt, &out);
+        if let (Multipath::Fallback(_), Some(s)) = (&self.multipath, self.get(id)) {
+            let una = Dsn(s.tcp.snd_una().0);
+            let window = una + s.tcp.snd_wnd();
+            self.data_wnd_end = self.data_wnd_end.max(window);
+            let una = una.min(self.send.end());
+            self.data_acknowledged(env.config.send_buffer_max, una);
+        }
+        self.notice_missing_dss(id, seg, &out);
+        if out.delivered > 0 {
+            self.arm_data_retransmit(now);
+        }
+        self.arm_persist(now);
+    }
+
+    fn feed_congestion(&mut self, now: Instant, id: SubflowId, cwnd: u64, srtt: crate::Duration, out: &AckOutcome) {
+        if out.spurious {
+            self.congestion.on_spurious(id, now);
+        }
+        if out.congestion {
+            self.congestion.on_congestion(id, now, Congestion::Loss, out.prior_in_flight);
+            let ssthresh = self.congestion.ssthresh(id);
+            if let Some(s) = self.get_mut(id) {
+                s.tcp.begin_reduction(ssthresh, out);
+            }
+        } else if out.delivered > 0 && !out.in_recovery {
+            let sample = AckSample {
+                now,
+                delivered: out.delivered,
+                in_flight: out.prior_in_flight,
+                rtt: out.rtt,
+                srtt,
+                // In slow start half the window in use is enough to call it limiting (Linux: tcp_is_cwnd_limited).
+                cwnd_limited: out.prior_in_flight * 2 >= cwnd,
+            };
+            self.congestion.on_ack(id, &sample);
+        }
+    }
+
+    /// RFC 8684, section 3.7: our first data is acknowledged without a DATA_ACK: options do not get through.
+    fn notice_missing_dss(&mut self, id: SubflowId, seg: &Segment, out: &AckOutcome) {
+        let Multipath::Active(session) = &self.multipath else { return };
+        if session.confirmed || self.role != Role::Client || !out.advanced || has_mptcp(seg) {
+            return;
+        }
+        if self.may_fall_back(id) && self.get(id).is_some_and(|s| s.tcp.snd_una() > Ssn::FIRST) {
+            self.fall_back(FallbackReason::NoDss);
+        }
+    }
+
+    /// The first subflow is the only one there ever was, and its bytes are the connection's in order.
+    pub(super) fn may_fall_back(&self, id: SubflowId) -> bool {
+        let only = self.subflow_count() == 1 && self.get(id).is_some_and(|s| s.handshake == Handshake::Done && !s.rx.seen);
+        only && self.bytes_reinjected == 0 && !self.ever_joined
+    }
+
+    fn on_payload(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: Bytes) {
+        let fin = seg.tcp.flags.contains(TcpFlags::FIN);
+        if payload.is_empty() && !fin {
+            return;
+        }
+        let has_data = !payload.is_empty();
+        let Some(s) = self.get_mut(id) else { return };
+        let received = s.tcp.counters.bytes_received;
+        s.tcp.on_data(now, seg, payload);
+        let fresh = s.tcp.counters.bytes_received > received;
+        if has_data {
+            s.last_data = Some(now);
+        }
+        if fresh && self.orphaned {
+            // RFC 9293, section 3.6.1: data for an application that is gone resets the connection.
+            return self.abort();
+        }
+        if !self.drain_subflow(id) && !self.on_unmapped_data(id) {
+            return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
+        }
+        if self.get(id).is_some_and(|s| s.tcp.fin_received()) {
+            self.on_subflow_fin();
+        }
+        self.watch_liveness(now);
+    }
+
+    /// Data in order without a mapping. RFC 8684, section 3.7: on the first subflow, before any mapping was
+    /// seen, options are removed on the way and the connection goes on as plain TCP.
+    fn on_unmapped_data(&mut self, id: SubflowId) -> bool {
+        if !self.may_fall_back(id) {
+            return false;
+        }
+        self.fall_back(FallbackReason::NoDss);
+        // What was taken off the subflow's queue stands at the same place in the connection's stream.
+        let Some(pending) = self.unmapped.take() else { return true };
+        let had = self.assembler.next();
+        self.assembler.insert(pending.0.0, pending.1);
+        self.collect_in_order(had);
+        self.drain_subflow(id)
+    }
+
+    /// What the MPTCP options of an accepted segment say. False: the segment goes no further.
+    fn on_options(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: usize) -> bool {
+        if !self.is_active() {
+            return true;
+        }
+        for option in &seg.options.mptcp {
+            let go_on = match option {
+                MptcpOption::Dss(dss) => self.on_dss(now, env, id, dss, seg),
+                MptcpOption::MpCapable(capable) => self.on_late_capable(id, &capable.keys, payload),
+                MptcpOption::MpFastclose(fastclose) => self.on_fastclose(fastclose),
+                MptcpOption::AddAddr(add) => self.on_add_addr(now, env, id, add),
+                MptcpOption::RemoveAddr(remove) => self.on_remove_addr(now, env, remove),
+                MptcpOption::MpPrio(prio) => self.on_mp_prio(id, prio.backup),
+                MptcpOption::MpJoin(_) | MptcpOption::MpFail(_) | MptcpOption::MpTcprst(_) => true,
+            };
+            if !go_on {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn on_mp_prio(&mut self, id: SubflowId, backup: bool) -> bool {
+        if let Some(s) = self.get_mut(id) {
+            s.remote_backup = backup;
+        }
+        true
+    }
+
+    /// The client's first data carries its keys again, and its mapping without saying so: it starts the
+    /// stream (RFC 8684, section 3.1, figure 5).
+    fn on_late_capable(&mut self, id: SubflowId, keys: &CapableKeys, payload: usize) -> bool {
+        if let CapableKeys::Data { data_len, .. } = keys
+            && payload > 0
+            && let Some(s) = self.get_mut(id)
+        {
+            let rcv_nxt = s.tcp.rcv_nxt();
+            return s.rx.insert(Ssn::FIRST, Dsn::FIRST, u64::from(*data_len), rcv_nxt).is_ok();
+        }
+        true
+    }
+
+    fn on_dss(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, dss: &Dss, seg: &Segment) -> bool {
+        let (data_una, rcv_nxt) = (self.data_una, Dsn(self.assembler.next()));
+        let Some(session) = self.multipath.session_mut() else { return true };
+        let was_confirmed = core::mem::replace(&mut session.confirmed, true);
+        let data_ack = dss.data_ack.map(|ack| session.local_dsn.unwrap(ack, data_una));
+        let mapping = dss.mapping.as_ref().map(|m| (m, session.remote_dsn.unwrap(m.dsn, rcv_nxt)));
+        if let Some(ack) = data_ack {
+            self.on_data_ack(now, env, id, ack, seg);
+        }
+        if !was_confirmed {
+            self.on_confirmed(now, env);
+        }
+        match mapping {
+            Some((m, dsn)) => self.on_mapping(now, env, id, m, dsn, dss.data_fin),
+            None => true,
+        }
+    }
+
+    /// RFC 8684, section 3.3.2 and 3.3.5: the DATA_ACK, and the window counted from it.
+    fn on_data_ack(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, ack: Dsn, seg: &Segment) {
+        // Never acknowledged before it was sent.
+        if ack > self.data_nxt {
+            return;
+        }
+        if let Some(s) = self.get(id) {
+            let window = s.tcp.window_of(seg);
+            self.data_wnd_end = self.data_wnd_end.max(ack + window);
+        }
+        if ack > self.data_una {
+            self.data_acknowledged(env.config.send_buffer_max, ack);
+            self.forget_reinjections();
+            self.arm_data_retransmit(now);
+        }
+    }
+
+    fn on_mapping(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, m: &DssMapping, dsn: Dsn, fin: bool) -> bool {
+        // Its last byte is the DATA_FIN itself, which no subflow byte stands for.
+        let len = u64::from(m.len).saturating_sub(u64::from(fin));
+        if fin {
+            self.on_data_fin(id, dsn + len);
+        }
+        let Some(s) = self.get_mut(id) else { return false };
+        if m.ssn == 0 || len == 0 {
+            // A DATA_FIN alone. (An infinite mapping has length 0 and no DATA_FIN: it changes nothing for
+            // a stream whose mappings are still being sent.)
+            return true;
+        }
+        let rcv_nxt = s.tcp.rcv_nxt();
+        let ssn = unwrap_relative_ssn(m.ssn, rcv_nxt);
+        if s.rx.insert(ssn, dsn, len, rcv_nxt).is_err() {
+            self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
+            return false;
+        }
+        true
+    }
+
+    /// RFC 8684, section 3.3.3: the end of the peer's stream.
+    fn on_data_fin(&mut self, id: SubflowId, at: Dsn) {
+        if let Some(s) = self.get_mut(id) {
+            s.tcp.ack_now();
+        }
+        if self.data_fin_at.is_none() && at >= Dsn(self.assembler.next()) && at <= self.window.edge() {
+            self.data_fin_at = Some(at);
+            let had = self.assembler.next();
+            self.collect_in_order(had);
+        }
+    }
+
+    /// A valid reset of one subflow.
+    fn on_reset(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment) {
+        for option in &seg.options.mptcp {
+            if let MptcpOption::MpFastclose(fastclose) = option
+                && !self.on_fastclose(fastclose)
+            {
+                return;
+            }
+        }
+        let last = self.ids().all(|other| other == id);
+        if last && !self.finished {
+            let refused = matches!(self.get(id).map(|s| s.tcp.state), Some(State::SynSent));
+            return self.fail(if refused { ConnectionError::Refused } else { ConnectionError::Reset });
+        }
+        self.close_subflow(now, env, id, CloseReason::ResetByPeer);
+    }
+}
+
+pub(super) fn has_mptcp(seg: &Segment) -> bool {
+    !seg.options.mptcp.is_empty()
+}

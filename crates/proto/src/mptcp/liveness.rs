@@ -1,0 +1,68 @@
+//! Noticing, as the receiver, that a path has gone silent in mid-download.
+//!
+//! The sender needs a retransmission timeout to notice. The receiver sees sooner that data is missing which
+//! only that path can hold, asks the peer on it (a keep-alive probe, RFC 9293, section 3.8.4), and if no
+//! answer comes says on a live path that the address is gone (REMOVE_ADDR), so that the sender reinjects at
+//! once. MP_PRIO could not say it: in RFC 8684, section 3.3.8, it speaks of the subflow that it travels on.
+
+use super::timers::ConnectionTimer;
+use super::{CloseReason, Connection, Env};
+use crate::SubflowId;
+use crate::time::{Duration, Instant};
+
+/// Silence that makes a path worth a question, while data is missing.
+const SUSPICIOUS: Duration = Duration::from_millis(50);
+/// How often to look, while data is missing.
+const TICK: Duration = Duration::from_millis(10);
+/// An answer is waited for twice the round trip, within these bounds.
+const PATIENCE: core::ops::RangeInclusive<Duration> = Duration::from_millis(60)..=Duration::from_millis(500);
+
+impl Connection {
+    /// Called when data arrived: is there a hole to watch?
+    pub(super) fn watch_liveness(&mut self, now: Instant) {
+        if self.is_active() && self.assembler.has_gap() && self.subflow_count() > 1 {
+            if !self.timers.is_set(ConnectionTimer::Liveness) {
+                self.timers.set(ConnectionTimer::Liveness, now + TICK);
+            }
+        } else {
+            self.timers.stop(ConnectionTimer::Liveness);
+        }
+    }
+
+    /// The time has come to look.
+    pub(super) fn check_liveness(&mut self, now: Instant, env: &Env<'_>) {
+        let heard = |s: &super::Subflow| now - s.tcp.last_received;
+        // Somebody must be alive to tell it to; else there is nothing to say.
+        let live = self.iter().any(|(_, s)| s.is_usable() && heard(s) < SUSPICIOUS);
+        let mut dead = None;
+        for id in self.ids() {
+            let Some(s) = self.get_mut(id).filter(|s| s.is_usable() && s.last_data.is_some()) else { continue };
+            if heard(s) < SUSPICIOUS {
+                continue;
+            }
+            match s.probed_at {
+                None => {
+                    s.probed_at = Some(now);
+                    s.send_probe = true;
+                }
+                Some(asked) if live && now - asked >= patience(s) => dead = Some(id),
+                Some(_) => {}
+            }
+        }
+        if let Some(id) = dead {
+            self.give_up_silent(now, env, id);
+        }
+        self.watch_liveness(now);
+    }
+
+    fn give_up_silent(&mut self, now: Instant, env: &Env<'_>, id: SubflowId) {
+        let Some(address_id) = self.get(id).map(|s| s.local_id) else { return };
+        self.withdraw(address_id);
+        self.close_subflow(now, env, id, CloseReason::Silent);
+    }
+}
+
+fn patience(s: &super::Subflow) -> Duration {
+    let rtt = s.tcp.rcv_rtt.max(s.tcp.rtt.srtt()).unwrap_or_default();
+    (rtt * 2).clamp(*PATIENCE.start(), *PATIENCE.end())
+}

@@ -1,0 +1,100 @@
+//! Which subflow bytes are which connection bytes, on the receiving side (RFC 8684, section 3.3.1).
+
+use crate::seq::{Dsn, Ssn};
+use std::collections::VecDeque;
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+struct RxMapping {
+    ssn: Ssn,
+    dsn: Dsn,
+    len: u64,
+}
+
+impl RxMapping {
+    fn end(&self) -> Ssn {
+        self.ssn + self.len
+    }
+}
+
+/// The mappings of one subflow that still have bytes to come, by SSN, not overlapping.
+#[derive(Debug, Default)]
+pub(crate) struct RxMappings {
+    mappings: VecDeque<RxMapping>,
+    /// A mapping was ever seen: from now on data without one is an error.
+    pub(crate) seen: bool,
+}
+
+/// The peer mapped the same subflow bytes to two places.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Conflict;
+
+impl RxMappings {
+    /// Takes in a mapping; the same one again, as retransmissions and the copies of a segmented
+    /// super-segment bring it, changes nothing.
+    pub(crate) fn insert(&mut self, ssn: Ssn, dsn: Dsn, len: u64, rcv_nxt: Ssn) -> Result<(), Conflict> {
+        self.seen = true;
+        let new = RxMapping { ssn, dsn, len };
+        if len == 0 || new.end() <= rcv_nxt {
+            return Ok(());
+        }
+        let i = self.mappings.partition_point(|m| m.end() <= ssn);
+        match self.mappings.get(i) {
+            Some(old) if old.ssn < new.end() => {
+                let same_line = old.dsn.since(Dsn::ORIGIN).wrapping_sub(old.ssn.since(Ssn::ORIGIN))
+                    == dsn.since(Dsn::ORIGIN).wrapping_sub(ssn.since(Ssn::ORIGIN));
+                // Other boundaries on the same line (a middlebox resegmented) say nothing contradictory.
+                if !same_line {
+                    return Err(Conflict);
+                }
+                let start = old.ssn.min(ssn);
+                let end = old.end().max(new.end());
+                let dsn = if old.ssn <= ssn { old.dsn } else { dsn };
+                let next_starts = self.mappings.get(i + 1).map(|next| next.ssn);
+                let end = next_starts.map_or(end, |next| end.min(next));
+                self.mappings[i] = RxMapping { ssn: start, dsn, len: end - start };
+                Ok(())
+            }
+            _ => {
+                self.mappings.insert(i, new);
+                Ok(())
+            }
+        }
+    }
+
+    /// Where the byte at `ssn` belongs, and how many bytes from there on are mapped in one line.
+    pub(crate) fn lookup(&self, ssn: Ssn) -> Option<(Dsn, u64)> {
+        let i = self.mappings.partition_point(|m| m.end() <= ssn);
+        let m = self.mappings.get(i).filter(|m| m.ssn <= ssn)?;
+        let offset = ssn - m.ssn;
+        Some((m.dsn + offset, m.len - offset))
+    }
+
+    /// Forgets mappings whose bytes have all been delivered.
+    pub(crate) fn release(&mut self, rcv_nxt: Ssn) {
+        while self.mappings.front().is_some_and(|m| m.end() <= rcv_nxt) {
+            self.mappings.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_mapping_is_no_news_and_a_contradiction_is_an_error() {
+        let mut maps = RxMappings::default();
+        let s = |n: u64| Ssn::FIRST + n;
+        let d = |n: u64| Dsn::FIRST + n;
+        assert_eq!(maps.insert(s(100), d(500), 50, s(0)), Ok(()));
+        assert_eq!(maps.insert(s(100), d(500), 50, s(0)), Ok(()));
+        assert_eq!(maps.insert(s(120), d(900), 10, s(0)), Err(Conflict));
+        assert_eq!(maps.insert(s(0), d(0), 100, s(0)), Ok(()));
+        assert_eq!(maps.lookup(s(99)), Some((d(99), 1)));
+        assert_eq!(maps.lookup(s(110)), Some((d(510), 40)));
+        assert_eq!(maps.lookup(s(150)), None);
+        maps.release(s(100));
+        assert_eq!(maps.lookup(s(50)), None);
+        assert_eq!(maps.lookup(s(100)), Some((d(500), 50)));
+    }
+}

@@ -1,0 +1,255 @@
+//! A Multipath TCP connection (RFC 8684): one byte stream over its subflows, and over plain TCP as the case
+//! of a single one.
+//!
+//! The life of a byte, outgoing: `stream` (the application's write) -> `schedule` (which subflow) ->
+//! `output` (mapping, options, packet). Incoming: `input` (segment, options) -> `mapping` (SSN to DSN) ->
+//! `stream` (the application's read).
+
+mod address;
+mod close;
+mod handshake;
+mod info;
+mod input;
+mod liveness;
+mod mapping;
+mod output;
+mod receive_window;
+mod schedule;
+mod session;
+mod stream;
+mod subflow;
+mod timers;
+
+pub use info::{ConnectionError, ConnectionInfo, MultipathState, SubflowInfo};
+pub use session::FallbackReason;
+pub use subflow::CloseReason;
+
+pub(crate) use handshake::{JoinSyn, usable_offer};
+pub(crate) use info::{SubflowChange, SubflowNews};
+pub use output::{Transmit, TransmitBuf};
+pub(crate) use session::{Multipath, Session};
+pub(crate) use subflow::{Handshake, Subflow};
+
+use crate::buffer::{Assembler, SendBuffer};
+use crate::congestion::CongestionControl;
+use crate::path_manager::{PathEvent, PathManager, SubflowManager};
+use crate::scheduler::Scheduler;
+use crate::seq::{Dsn, Ssn};
+use crate::time::Instant;
+use crate::{Config, LinkConfig, LocalAddress, SubflowId};
+use bytes::Bytes;
+use polypath_wire::MptcpOption;
+use receive_window::ReceiveWindow;
+use schedule::Reinjection;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use timers::ConnectionTimers;
+
+/// What a connection may look at and draw from while it works.
+pub(crate) struct Env<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) links: &'a [LinkConfig],
+    pub(crate) addresses: &'a [LocalAddress],
+}
+
+/// Which end opened the connection.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Client,
+    Server,
+}
+
+/// Our half of the connection's stream.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum SendHalf {
+    Open,
+    /// The application is done; the end of stream goes after what is buffered.
+    FinQueued,
+    /// The end of stream (DATA_FIN, or FIN in plain TCP) is sent.
+    FinSent,
+    FinAcked,
+}
+
+/// What the stack shall do for a connection.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Open a subflow from `local` to `remote`.
+    Open { local: IpAddr, remote: SocketAddr },
+    /// Forget a subflow's addresses, or keep them in TIME-WAIT.
+    Release { local: SocketAddr, remote: SocketAddr, time_wait: Option<TimeWait> },
+}
+
+/// What must be remembered of a subflow in TIME-WAIT.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct TimeWait {
+    pub(crate) snd_nxt: polypath_wire::SeqNum,
+    pub(crate) rcv_nxt: polypath_wire::SeqNum,
+    pub(crate) link: crate::LinkId,
+}
+
+/// News for the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    Connected,
+    Readable,
+    Writable,
+    Closed(Option<ConnectionError>),
+    Subflow(SubflowNews),
+}
+
+/// The connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) role: Role,
+    pub(crate) multipath: Multipath,
+    pub(crate) subflows: Vec<Option<Box<Subflow>>>,
+    initial_local: SocketAddr,
+    initial_remote: SocketAddr,
+    established: bool,
+    // Sending, by DSN.
+    send: SendBuffer,
+    send_half: SendHalf,
+    data_una: Dsn,
+    data_nxt: Dsn,
+    data_wnd_end: Dsn,
+    reinjections: VecDeque<Reinjection>,
+    data_fin_due: bool,
+    writable_wanted: bool,
+    // Receiving, by DSN.
+    assembler: Assembler,
+    ready: VecDeque<Bytes>,
+    ready_bytes: usize,
+    data_fin_at: Option<Dsn>,
+    eof: bool,
+    /// In order on its subflow, but without a mapping.
+    unmapped: Option<(Ssn, Bytes)>,
+    window: ReceiveWindow,
+    // Decisions.
+    pub(crate) congestion: Box<dyn CongestionControl>,
+    scheduler: Box<dyn Scheduler>,
+    path_manager: Box<dyn PathManager>,
+    // Signals.
+    signals: VecDeque<MptcpOption>,
+    remote_addresses: Vec<(u8, SocketAddr)>,
+    announced: Vec<address::Announced>,
+    next_local_id: u8,
+    local_ids: Vec<(IpAddr, u8)>,
+    // Housekeeping.
+    timers: ConnectionTimers,
+    error: Option<ConnectionError>,
+    /// The application let go of it.
+    pub(crate) orphaned: bool,
+    finished: bool,
+    pub(crate) news: VecDeque<News>,
+    pub(crate) requests: Vec<Request>,
+    bytes_reinjected: u64,
+    ever_joined: bool,
+    /// MP_FASTCLOSE goes with the resets.
+    fastclose: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(role: Role, multipath: Multipath, config: &Config, local: SocketAddr, remote: SocketAddr) -> Self {
+        Connection {
+            role,
+            multipath,
+            subflows: Vec::new(),
+            initial_local: local,
+            initial_remote: remote,
+            established: false,
+            send: SendBuffer::new(Dsn::FIRST),
+            send_half: SendHalf::Open,
+            data_una: Dsn::FIRST,
+            data_nxt: Dsn::FIRST,
+            data_wnd_end: Dsn::FIRST,
+            reinjections: VecDeque::new(),
+            data_fin_due: false,
+            writable_wanted: false,
+            assembler: Assembler::new(Dsn::FIRST.0),
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            data_fin_at: None,
+            eof: false,
+            unmapped: None,
+            window: ReceiveWindow::new(config.recv_buffer_max),
+            congestion: config.congestion.build(),
+            scheduler: config.scheduler.build(),
+            path_manager: Box::new(SubflowManager::default()),
+            signals: VecDeque::new(),
+            remote_addresses: Vec::new(),
+            announced: Vec::new(),
+            next_local_id: 1,
+            local_ids: vec![(local.ip(), 0)],
+            timers: ConnectionTimers::default(),
+            error: None,
+            orphaned: false,
+            finished: false,
+            news: VecDeque::new(),
+            requests: Vec::new(),
+            bytes_reinjected: 0,
+            ever_joined: false,
+            fastclose: false,
+        }
+    }
+
+    fn get(&self, id: SubflowId) -> Option<&Subflow> {
+        self.subflows.get(usize::from(id.0))?.as_deref()
+    }
+
+    fn get_mut(&mut self, id: SubflowId) -> Option<&mut Subflow> {
+        self.subflows.get_mut(usize::from(id.0))?.as_deref_mut()
+    }
+
+    fn ids(&self) -> impl Iterator<Item = SubflowId> + use<> {
+        let taken: u64 = self.subflows.iter().enumerate().filter(|(_, s)| s.is_some()).fold(0, |set, (i, _)| set | 1 << i);
+        (0..64u16).filter(move |i| taken & (1 << i) != 0).map(SubflowId)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SubflowId, &Subflow)> {
+        self.subflows.iter().enumerate().filter_map(|(i, s)| Some((SubflowId(i as u16), s.as_deref()?)))
+    }
+
+    pub(crate) fn subflow_count(&self) -> usize {
+        self.subflows.iter().flatten().count()
+    }
+
+    /// Gives a subflow a place. None: there are too many.
+    pub(crate) fn add_subflow(&mut self, max: usize, subflow: Subflow) -> Option<SubflowId> {
+        if self.subflow_count() >= max.min(64) {
+            return None;
+        }
+        let free = self.subflows.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.subflows.push(None);
+            self.subflows.len() - 1
+        });
+        self.subflows[free] = Some(Box::new(subflow));
+        Some(SubflowId(free as u16))
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.multipath, Multipath::Active(_))
+    }
+
+    /// Plain TCP from here on. Allowed only while the first subflow is the only one, and bytes stand at the
+    /// same place in its stream as in the connection's.
+    fn fall_back(&mut self, reason: FallbackReason) {
+        self.multipath = Multipath::Fallback(reason);
+        self.signals.clear();
+        self.reinjections.clear();
+    }
+
+    pub(crate) fn was_established(&self) -> bool {
+        self.established
+    }
+
+    /// Nothing more will happen, and the application has been told: the slot may go.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.orphaned && self.subflow_count() == 0 && (self.finished || self.error.is_some())
+    }
+
+    fn notify_path_manager(&mut self, now: Instant, env: &Env<'_>, event: &PathEvent) {
+        if self.is_active() && self.error.is_none() && !self.finished {
+            self.run_path_manager(now, env, event);
+        }
+    }
+}

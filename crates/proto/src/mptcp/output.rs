@@ -1,0 +1,355 @@
+//! What goes out next. One call, one packet; the order of the steps is the order of importance.
+
+use super::timers::ConnectionTimer;
+use super::{Connection, Env, Handshake, Multipath, Role, SendHalf, Subflow};
+use crate::LinkId;
+use crate::SubflowId;
+use crate::buffer::Chunks;
+use crate::seq::{Dsn, Ssn};
+use crate::tcp::{Mapping, State, TxRecord};
+use crate::time::{Duration, Instant};
+use bytes::Bytes;
+use polypath_wire::{
+    Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, Segment, TcpFlags, Wanted, emit_headers, fit,
+};
+
+/// A DSS with 32-bit DATA_ACK and mapping, padded.
+pub(super) const DSS_BYTES: usize = 20;
+/// MP_CAPABLE with both keys and a data length, padded.
+pub(super) const CAPABLE_DATA_BYTES: usize = 24;
+/// A mapping's length field, and an IP packet's.
+const MAX_MAPPING: u64 = 65_535;
+
+/// Where a packet is put together; the caller's, and used again for each.
+#[derive(Debug, Default)]
+pub struct TransmitBuf {
+    /// IP and TCP headers.
+    pub headers: HeaderBuf,
+    /// The payload, in pieces that share the application's memory.
+    pub payload: Vec<Bytes>,
+}
+
+/// One packet to send: its bytes are in the [`TransmitBuf`].
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub link: LinkId,
+    /// Headers and payload, in bytes.
+    pub len: usize,
+    /// For a super-segment: the payload of each segment on the wire, in bytes.
+    pub segment_size: Option<u16>,
+}
+
+/// A segment to be put together.
+struct Outgoing<'a> {
+    ssn: Ssn,
+    flags: TcpFlags,
+    payload: Option<&'a Chunks>,
+    option: Option<MptcpOption>,
+    signals: &'a [MptcpOption],
+}
+
+type Step = fn(&mut Connection, Instant, &Env<'_>, &mut TransmitBuf) -> Option<Transmit>;
+
+impl Connection {
+    /// The next packet, if there is any to send now.
+    pub(crate) fn poll_transmit(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
+        const STEPS: [Step; 10] = [
+            Connection::send_handshake,
+            Connection::send_reset,
+            Connection::send_signal,
+            Connection::send_tail_probe,
+            Connection::send_retransmission,
+            Connection::send_reinjection,
+            Connection::send_new_data,
+            Connection::send_data_fin,
+            Connection::send_fin,
+            Connection::send_ack_or_probe,
+        ];
+        STEPS.iter().find_map(|step| step(self, now, env, out))
+    }
+
+    fn send_handshake(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
+        let id = self.ids().find(|id| self.get(*id).is_some_and(|s| s.send_syn))?;
+        let patience = self.handshake_patience(now, id);
+        let option = self.syn_option(self.get(id)?);
+        let s = self.get_mut(id)?;
+        s.send_syn = false;
+        let flags = match s.tcp.state {
+            State::SynSent => TcpFlags::SYN,
+            State::SynReceived => TcpFlags::SYN | TcpFlags::ACK,
+            _ => return None,
+        };
+        s.tcp.on_handshake_sent(now, patience);
+        Some(self.emit(now, env, id, &Outgoing { ssn: Ssn::ORIGIN, flags, payload: None, option, signals: &[] }, out))
+    }
+
+    fn send_reset(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
+        let id = self.ids().find(|id| self.get(*id).is_some_and(|s| s.reset.is_some()))?;
+        let (reset, reason) = self.get(id)?.reset?;
+        let option = self.multipath.session().map(|session| match self.fastclose {
+            true => MptcpOption::MpFastclose(MpFastclose { receiver_key: session.remote_key }),
+            false => super::session::tcprst(reset, false),
+        });
+        let ssn = self.get(id)?.tcp.snd_nxt();
+        let flags = TcpFlags::RST | TcpFlags::ACK;
+        let sent = self.emit(now, env, id, &Outgoing { ssn, flags, payload: None, option, signals: &[] }, out);
+        if let Some(s) = self.get_mut(id) {
+            s.tcp.die();
+        }
+        self.close_subflow(now, env, id, reason);
+        Some(sent)
+    }
+
+    /// ADD_ADDR, its echo, REMOVE_ADDR: on an acknowledgement of their own.
+    fn send_signal(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
+        let signal = self.signals.front()?.clone();
+        let id = self.best_subflow()?;
+        self.signals.pop_front();
+        let option = match signal {
+            MptcpOption::AddAddr(_) => None,
+            _ => self.ack_option(id),
+        };
+        Some(self.emit_ack(now, env, id, option, &[signal], out))
+    }
+
+    /// RFC 8985, section 7.3: new data if there is any that may go, else the end of what was sent.
+    fn send_tail_probe(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
+        let id = self.ids().find(|id| self.get(*id).is_some_and(|s| s.tail_probe_due))?;
+        let s = self.get_mut(id)?;
+        s.tail_probe_due = false;
+        let record = s.tcp.on_probe_timer(now)?;
+        Some(self.emit_record(now, env, id, &record, out))
+    }
+
+    fn send_retransmission(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
+        for id in self.ids() {
+            let alone = self.subflow_count() == 1;
+            let cwnd = self.congestion.window(id);
+            let Some(s) = self.get(id).filter(|s| s.tcp.has_lost() && s.reset.is_none()) else { continue };
+            let mss = s.tcp.mss_with(if self.is_active() { DSS_BYTES } else { 0 });
+            // While the path does not answer, one small segment at a time asks whether it lives.
+            let room = s.tcp.congestion_room(cwnd).min(self.max_payload(env, s));
+            let room = if s.stalled.is_some() && !alone { room.min(mss) } else { room };
+            // A sub-segment remainder waits, unless nothing is in flight.
+            let limit = if room >= mss { room - room % mss } else if s.tcp.in_flight() == 0 { mss } else { continue };
+            let Some(record) = self.get_mut(id).and_then(|s| s.tcp.next_retransmission(now, limit)) else { continue };
+            return Some(self.emit_record(now, env, id, &record, out));
+        }
+        None
+    }
+
+    fn send_reinjection(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
+        if self.reinjections.is_empty() {
+            return None;
+        }
+        let limits = self.payload_limits(env);
+        let a = self.assign_reinjection(|s| limits(s))?;
+        Some(self.send_data(now, env, a.on, a.dsn, a.len, out))
+    }
+
+    fn send_new_data(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
+        if !self.established || self.error.is_some() {
+            return None;
+        }
+        let limits = self.payload_limits(env);
+        let Some(a) = self.assign_new_data(|s| limits(s)) else {
+            self.arm_persist(now);
+            return None;
+        };
+        self.data_nxt += a.len;
+        let sent = self.send_data(now, env, a.on, a.dsn, a.len, out);
+        if !self.timers.is_set(ConnectionTimer::DataRetransmit) {
+            self.arm_data_retransmit(now);
+        }
+        self.advance_close(now);
+        Some(sent)
+    }
+
+    /// Gives bytes to a subflow and sends them.
+    fn send_data(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, dsn: Dsn, len: u64, out: &mut TransmitBuf) -> Transmit {
+        let payload = self.send.slice(dsn, len as usize);
+        debug_assert_eq!(payload.len() as u64, len);
+        let active = self.is_active();
+        let record = self.get_mut(id).map(|s| {
+            let mapping = active.then(|| Mapping { dsn, ssn: s.tcp.snd_nxt(), len: len as u16 });
+            let ssn = s.tcp.push_data(now, dsn, payload.clone(), mapping);
+            (ssn, mapping)
+        });
+        let (ssn, mapping) = record.unwrap_or((Ssn::FIRST, None));
+        self.emit_data(now, env, id, ssn, &payload, mapping, out)
+    }
+
+    /// RFC 8684, section 3.3.3. It goes alone, and is repeated until acknowledged.
+    fn send_data_fin(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
+        if !self.data_fin_due || self.send_half != SendHalf::FinSent {
+            return None;
+        }
+        let Multipath::Active(session) = &self.multipath else { return None };
+        let id = self.best_subflow()?;
+        let mapping = DssMapping { dsn: session.local_dsn.short(self.data_fin()), ssn: 0, len: 1, checksum: None };
+        let data_ack = session.data_ack(Dsn(self.assembler.next()));
+        let option = MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: Some(mapping), data_fin: true });
+        self.data_fin_due = false;
+        let rto = self.iter().map(|(_, s)| s.tcp.rtt.rto()).max().unwrap_or(Duration::from_secs(1));
+        self.timers.set(ConnectionTimer::DataFin, now + rto);
+        Some(self.emit_ack(now, env, id, Some(option), &[], out))
+    }
+
+    /// Closes subflows that shall close, after all their data.
+    fn send_fin(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
+        let due = |s: &Subflow| s.close_wanted && s.established && s.tcp.state.can_send() && s.reset.is_none();
+        let id = self.ids().find(|id| self.get(*id).is_some_and(due))?;
+        let dsn = self.data_nxt;
+        let option = self.ack_option(id);
+        let ssn = self.get_mut(id)?.tcp.push_fin(now, dsn);
+        let flags = TcpFlags::FIN | TcpFlags::ACK;
+        Some(self.emit(now, env, id, &Outgoing { ssn, flags, payload: None, option, signals: &[] }, out))
+    }
+
+    fn send_ack_or_probe(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
+        for id in self.ids() {
+            let Some(s) = self.get_mut(id).filter(|s| s.tcp.state.is_synchronized()) else { continue };
+            if core::mem::take(&mut s.send_probe) {
+                // RFC 9293, section 3.8.4: a number below the window makes the peer answer.
+                let ssn = Ssn(s.tcp.snd_una().0 - 1);
+                let option = self.ack_option(id);
+                let flags = TcpFlags::ACK;
+                let sent = self.emit(now, env, id, &Outgoing { ssn, flags, payload: None, option, signals: &[] }, out);
+                self.arm_persist(now);
+                return Some(sent);
+            }
+            if s.tcp.wants_ack() {
+                let option = self.ack_option(id);
+                return Some(self.emit_ack(now, env, id, option, &[], out));
+            }
+        }
+        None
+    }
+
+    fn emit_ack(
+        &mut self,
+        now: Instant,
+        env: &Env<'_>,
+        id: SubflowId,
+        option: Option<MptcpOption>,
+        signals: &[MptcpOption],
+        out: &mut TransmitBuf,
+    ) -> Transmit {
+        let ssn = self.get(id).map_or(Ssn::FIRST, |s| s.tcp.snd_nxt());
+        self.emit(now, env, id, &Outgoing { ssn, flags: TcpFlags::ACK, payload: None, option, signals }, out)
+    }
+
+    fn emit_record(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, r: &TxRecord, out: &mut TransmitBuf) -> Transmit {
+        if r.fin {
+            let option = self.ack_option(id);
+            let flags = TcpFlags::FIN | TcpFlags::ACK;
+            return self.emit(now, env, id, &Outgoing { ssn: r.ssn, flags, payload: None, option, signals: &[] }, out);
+        }
+        self.emit_data(now, env, id, r.ssn, &r.payload, r.mapping, out)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the three last describe one segment")]
+    fn emit_data(
+        &mut self,
+        now: Instant,
+        env: &Env<'_>,
+        id: SubflowId,
+        ssn: Ssn,
+        payload: &Chunks,
+        mapping: Option<Mapping>,
+        out: &mut TransmitBuf,
+    ) -> Transmit {
+        let option = self.mapping_option(id, mapping);
+        let mut flags = TcpFlags::ACK;
+        // The end of what there is to send: the receiver should not wait for more.
+        if self.data_nxt >= self.send.end() {
+            flags |= TcpFlags::PSH;
+        }
+        self.emit(now, env, id, &Outgoing { ssn, flags, payload: Some(payload), option, signals: &[] }, out)
+    }
+
+    fn mapping_option(&self, id: SubflowId, mapping: Option<Mapping>) -> Option<MptcpOption> {
+        let session = self.multipath.session()?;
+        let mapping = mapping?;
+        let s = self.get(id)?;
+        if self.carries_keys(session.confirmed, s, mapping.ssn) {
+            return Some(self.capable_data_option(session, mapping.len));
+        }
+        let map = DssMapping {
+            dsn: session.local_dsn.short(mapping.dsn),
+            ssn: mapping.ssn.0 as u32,
+            len: mapping.len,
+            checksum: None,
+        };
+        let data_ack = session.data_ack(Dsn(self.assembler.next()));
+        Some(MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: Some(map), data_fin: false }))
+    }
+
+    /// What every acknowledgement of a Multipath TCP connection carries.
+    fn ack_option(&self, id: SubflowId) -> Option<MptcpOption> {
+        let session = self.multipath.session()?;
+        let s = self.get(id)?;
+        let initial_unconfirmed = self.role == Role::Client && !session.confirmed;
+        if matches!(s.handshake, Handshake::JoinAck { .. }) || initial_unconfirmed {
+            return self.third_ack_option(s);
+        }
+        let data_ack = session.data_ack(Dsn(self.assembler.next()));
+        Some(MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: None, data_fin: false }))
+    }
+
+    /// The most payload one packet on a subflow's link may carry.
+    fn max_payload(&self, env: &Env<'_>, s: &Subflow) -> u64 {
+        self.payload_limits(env)(s)
+    }
+
+    fn payload_limits<'a>(&self, env: &'a Env<'_>) -> impl Fn(&Subflow) -> u64 + use<'a> {
+        let option_bytes = if self.is_active() { DSS_BYTES } else { 0 };
+        let links = env.links;
+        move |s| {
+            let headers = if s.tcp.is_ipv4() { 20 } else { 40 } + 20 + 12 + option_bytes as u64;
+            let segment = links.get(s.tcp.link.0 as usize).map_or(0, |l| u64::from(l.max_segment.min(65_535)));
+            let mss = s.tcp.mss_with(option_bytes);
+            (segment.saturating_sub(headers)).clamp(mss, MAX_MAPPING)
+        }
+    }
+
+    /// Puts the segment into the caller's buffer.
+    fn emit(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, what: &Outgoing<'_>, out: &mut TransmitBuf) -> Transmit {
+        out.headers.clear();
+        out.payload.clear();
+        let rcv_nxt = Dsn(self.assembler.next());
+        let window = self.window.offer(rcv_nxt, self.ready_bytes);
+        let is_active = self.is_active();
+        let Some(s) = self.get_mut(id) else {
+            return Transmit { link: LinkId(0), len: 0, segment_size: None };
+        };
+        let sack = s.tcp.sack_blocks();
+        let has_payload = what.payload.is_some();
+        let fitted = fit(&Wanted {
+            handshake: what.flags.contains(TcpFlags::SYN).then(|| s.tcp.syn_options()),
+            timestamps: s.tcp.timestamps(now),
+            mptcp: what.option.clone(),
+            signals: what.signals,
+            sack: &sack,
+            super_segment: has_payload,
+        });
+        // Data segments have no room for SACK: an acknowledgement that needs it follows by itself.
+        let owes_sack = has_payload && s.tcp.wants_ack() && !sack.is_empty();
+        let segment: Segment = s.tcp.segment(what.ssn, what.flags, window, fitted.options);
+        if owes_sack {
+            s.tcp.ack_now();
+        }
+        let mss = s.tcp.mss_with(if is_active { DSS_BYTES } else { 0 });
+        let payload: &[Bytes] = what.payload.map_or(&[], Chunks::pieces);
+        let payload_len = what.payload.map_or(0, Chunks::len);
+        let link = env.links.get(s.tcp.link.0 as usize);
+        emit_headers(&segment, payload, link.map_or(polypath_wire::ChecksumMode::Full, |l| l.checksum), &mut out.headers);
+        out.payload.extend_from_slice(payload);
+        Transmit {
+            link: s.tcp.link,
+            len: out.headers.len() + payload_len,
+            segment_size: (payload_len as u64 > mss).then_some(mss as u16),
+        }
+    }
+}

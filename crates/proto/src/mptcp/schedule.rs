@@ -1,0 +1,246 @@
+//! Which subflow carries what: views for the scheduler, and the queue of bytes to be sent once more.
+
+use super::timers::ConnectionTimer;
+use super::{Connection, Multipath, Role, Subflow, SendHalf};
+use crate::SubflowId;
+use crate::scheduler::{Decision, PathView, View};
+use crate::seq::{Dsn, Ssn};
+use crate::tcp::{MAX_RTO, Timer};
+use crate::time::{Duration, Instant};
+use smallvec::SmallVec;
+
+/// How many unacknowledged bytes one stuck spot gets reinjected at a time.
+const STUCK_CHUNK: u64 = 64 * 1024;
+
+/// Bytes that another subflow shall carry too.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reinjection {
+    start: Dsn,
+    end: Dsn,
+    /// Who was given them before, while it exists.
+    from: Option<SubflowId>,
+}
+
+/// Where the next bytes go, and how many.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Assignment {
+    pub(super) on: SubflowId,
+    pub(super) dsn: Dsn,
+    pub(super) len: u64,
+}
+
+impl Connection {
+    /// Option bytes of a data segment besides timestamps.
+    pub(super) fn option_bytes(&self, s: &Subflow) -> usize {
+        match &self.multipath {
+            Multipath::Active(session) if self.carries_keys(session.confirmed, s, s.tcp.snd_nxt()) => {
+                super::output::CAPABLE_DATA_BYTES
+            }
+            Multipath::Active(_) => super::output::DSS_BYTES,
+            _ => 0,
+        }
+    }
+
+    /// The client's first data repeats the keys until they are known to have arrived.
+    pub(super) fn carries_keys(&self, confirmed: bool, s: &Subflow, ssn: Ssn) -> bool {
+        !confirmed && self.role == Role::Client && ssn == Ssn::FIRST && !self.is_joined(s)
+    }
+
+    fn is_joined(&self, s: &Subflow) -> bool {
+        s.tcp.local != self.initial_local || s.tcp.remote != self.initial_remote
+    }
+
+    fn views(&self) -> SmallVec<[PathView; 8]> {
+        let view = |(id, s): (SubflowId, &Subflow)| PathView {
+            id,
+            srtt: s.tcp.rtt.srtt().unwrap_or_default(),
+            cwnd: self.congestion.window(id),
+            in_flight: s.tcp.in_flight(),
+            room: s.tcp.congestion_room(self.congestion.window(id)).min(s.tcp.window_room()),
+            mss: s.tcp.mss_with(self.option_bytes(s)),
+            backup: s.backup || s.remote_backup,
+            stalled: s.stalled.is_some(),
+        };
+        self.iter().filter(|(_, s)| s.is_usable()).map(view).collect()
+    }
+
+    /// Whole segments only, unless it is all there is (RFC 9293, section 3.8.6.2.1: no silly segments).
+    fn fit_to_segments(&self, on: SubflowId, len: u64, all: u64, max: u64) -> u64 {
+        let Some(s) = self.get(on) else { return 0 };
+        let mss = s.tcp.mss_with(self.option_bytes(s));
+        let first = self.multipath.session().is_some_and(|m| self.carries_keys(m.confirmed, s, s.tcp.snd_nxt()));
+        // MP_CAPABLE with data is never segmented: one MSS.
+        let len = len.min(if first { mss } else { max });
+        if len >= all || len < mss {
+            return len.min(all);
+        }
+        len - len % mss
+    }
+
+    /// The next new bytes. None: nothing to send, or no room anywhere.
+    pub(super) fn assign_new_data(&mut self, max_payload: impl Fn(&Subflow) -> u64) -> Option<Assignment> {
+        let unsent = self.send.end().since(self.data_nxt);
+        let pending = unsent.min(self.data_wnd_end.since(self.data_nxt));
+        if pending == 0 || !matches!(self.send_half, SendHalf::Open | SendHalf::FinQueued) {
+            return None;
+        }
+        let paths = self.views();
+        let view = View { paths: &paths, pending, reinjection_of: None };
+        let Decision::Send { on, limit } = self.scheduler.schedule(&view) else { return None };
+        let mut targets = on.iter().filter(|id| paths.iter().any(|p| p.id == *id && p.room > 0));
+        let on = targets.next()?;
+        let path = paths.iter().find(|p| p.id == on)?;
+        let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max_payload(self.get(on)?));
+        // A sliver of window is worth sending only when nothing else is on its way to open it.
+        if len == 0 || (len < path.mss && len < unsent && path.in_flight > 0) {
+            return None;
+        }
+        let dsn = self.data_nxt;
+        for copy in targets {
+            self.reinjections.push_back(Reinjection { start: dsn, end: dsn + len, from: Some(on) });
+            debug_assert_ne!(copy, on);
+        }
+        Some(Assignment { on, dsn, len })
+    }
+
+    /// The next bytes to send once more, on another subflow than had them.
+    pub(super) fn assign_reinjection(&mut self, max_payload: impl Fn(&Subflow) -> u64) -> Option<Assignment> {
+        self.forget_reinjections();
+        while let Some(&Reinjection { start, end, from }) = self.reinjections.front() {
+            // It recovered: it will deliver them itself.
+            let recovered = from.and_then(|id| self.get(id)).is_some_and(|s| s.is_usable() && s.stalled.is_none());
+            if recovered && !self.scheduler_duplicates() {
+                self.reinjections.pop_front();
+                continue;
+            }
+            let paths = self.views();
+            let pending = (end - start).min(self.data_wnd_end.since(start));
+            let view = View { paths: &paths, pending, reinjection_of: from };
+            let Decision::Send { on, limit } = self.scheduler.schedule(&view) else { return None };
+            let on = on.iter().next()?;
+            let path = paths.iter().find(|p| p.id == on)?;
+            let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max_payload(self.get(on)?));
+            if len == 0 {
+                return None;
+            }
+            if let Some(front) = self.reinjections.front_mut() {
+                front.start += len;
+            }
+            self.bytes_reinjected += len;
+            return Some(Assignment { on, dsn: start, len });
+        }
+        None
+    }
+
+    /// Copies wanted by a redundant scheduler are sent although the first one lives.
+    fn scheduler_duplicates(&self) -> bool {
+        self.scheduler.name() == "redundant"
+    }
+
+    /// Drops what the peer has acknowledged meanwhile.
+    pub(super) fn forget_reinjections(&mut self) {
+        let una = self.data_una;
+        self.reinjections.retain_mut(|r| {
+            r.start = r.start.max(una);
+            r.start < r.end
+        });
+    }
+
+    /// Everything outstanding on a subflow that died or stalled goes to the others, each byte once.
+    pub(super) fn reinject_outstanding(&mut self, id: SubflowId) {
+        if !self.is_active() {
+            return;
+        }
+        let (una, end) = (self.data_una, self.send.end());
+        let Some(s) = self.get_mut(id) else { return };
+        let fresh_from = s.reinjected_to.max(una);
+        let mut ranges: Vec<(Dsn, Dsn)> = Vec::new();
+        for r in s.tcp.outstanding().filter(|r| r.payload.len() > 0) {
+            let (start, stop) = (r.dsn.max(fresh_from), (r.dsn + r.payload.len() as u64).min(end));
+            match ranges.last_mut() {
+                _ if start >= stop => {}
+                Some(last) if last.1 == start => last.1 = stop,
+                _ => ranges.push((start, stop)),
+            }
+        }
+        s.reinjected_to = ranges.iter().map(|r| r.1).max().unwrap_or(fresh_from).max(fresh_from);
+        ranges.sort_unstable();
+        for (start, end) in ranges {
+            self.reinjections.push_back(Reinjection { start, end, from: Some(id) });
+        }
+    }
+
+    /// A subflow's name in the queue no longer means anything once it is gone.
+    pub(super) fn orphan_reinjections(&mut self, id: SubflowId) {
+        for r in &mut self.reinjections {
+            if r.from == Some(id) {
+                r.from = None;
+            }
+        }
+    }
+
+    /// Data that its subflow has delivered, while the DATA_ACK stands still: the peer, or a proxy on the way,
+    /// acknowledged and lost it.
+    pub(super) fn reinject_if_stuck(&mut self, now: Instant) {
+        let una = self.data_una;
+        if una >= self.send.end() || !self.is_active() {
+            return;
+        }
+        let holders = self.iter().flat_map(|(_, s)| s.tcp.outstanding());
+        let next_held = holders.filter(|r| r.dsn + r.payload.len() as u64 > una).map(|r| r.dsn).min();
+        let end = next_held.unwrap_or(self.data_nxt).min(self.data_nxt).min(self.send.end()).min(una + STUCK_CHUNK);
+        if end > una && !self.reinjections.iter().any(|r| r.start <= una && r.end > una) {
+            self.reinjections.push_front(Reinjection { start: una, end, from: None });
+        }
+        self.arm_data_retransmit(now);
+    }
+
+    /// Restarted whenever something is acknowledged; well above any subflow's own timeout.
+    pub(super) fn arm_data_retransmit(&mut self, now: Instant) {
+        if !self.is_active() || self.data_una >= self.data_nxt.min(self.send.end()) {
+            return self.timers.stop(ConnectionTimer::DataRetransmit);
+        }
+        let rto = self.iter().filter(|(_, s)| s.established).map(|(_, s)| s.tcp.rtt.rto()).max();
+        let patience = rto.unwrap_or(Duration::from_secs(1)) * 2;
+        self.timers.set(ConnectionTimer::DataRetransmit, now + patience.min(MAX_RTO));
+        self.note_progress(now);
+    }
+
+    /// The peer's window is shut and nothing is on its way that could open it: ask now and then.
+    pub(super) fn arm_persist(&mut self, now: Instant) {
+        let blocked = self.send.end() > self.data_nxt && self.data_wnd_end <= self.data_nxt;
+        let idle = self.iter().all(|(_, s)| !s.tcp.has_outstanding());
+        let Some(id) = self.best_subflow() else { return };
+        let Some(s) = self.get_mut(id) else { return };
+        if !(blocked && idle) {
+            s.persist_backoff = 0;
+            s.tcp.timers.stop(Timer::Persist);
+        } else if !s.tcp.timers.is_set(Timer::Persist) {
+            let patience = (s.tcp.rtt.rto() * (1 << s.persist_backoff.min(10))).min(MAX_RTO);
+            s.persist_backoff += 1;
+            s.tcp.timers.set(Timer::Persist, now + patience);
+        }
+    }
+
+    /// The subflow for control messages: the fastest that works.
+    pub(super) fn best_subflow(&self) -> Option<SubflowId> {
+        self.iter()
+            .filter(|(_, s)| s.is_alive())
+            .min_by_key(|(id, s)| (s.stalled.is_some(), s.probed_at.is_some(), !s.is_usable(), s.tcp.rtt.srtt(), *id))
+            .map(|(id, _)| id)
+    }
+
+    pub(super) fn ack_on_best(&mut self) {
+        if let Some(s) = self.best_subflow().and_then(|id| self.get_mut(id)) {
+            s.tcp.ack_now();
+        }
+    }
+
+    pub(super) fn ack_on_all(&mut self) {
+        for id in self.ids() {
+            if let Some(s) = self.get_mut(id).filter(|s| s.is_alive()) {
+                s.tcp.ack_now();
+            }
+        }
+    }
+}

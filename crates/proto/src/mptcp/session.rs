@@ -1,0 +1,97 @@
+//! What the two ends agreed on: keys and numbers of a Multipath TCP connection, or why there is none.
+
+use crate::seq::{Dsn, DsnSpace};
+use polypath_wire::{Key, MpTcprst, MptcpOption, ResetReason, Token, WireDsn};
+
+/// Why a connection is plain TCP (RFC 8684, section 3.7).
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum FallbackReason {
+    /// Multipath TCP was switched off here.
+    Disabled,
+    /// The peer's SYN or SYN/ACK had no MP_CAPABLE that we could use.
+    NotOffered,
+    /// The peer, or the path, wants DSS checksums, which this end does not do.
+    ChecksumRequired,
+    /// Our MP_CAPABLE SYNs went unanswered: something on the path may drop them.
+    SynDropped,
+    /// The handshake's last segment came without MP_CAPABLE: a middlebox removed it.
+    ThirdAckWithoutCapable,
+    /// Data, or its acknowledgement, came without DSS: a middlebox removes options.
+    NoDss,
+}
+
+impl core::fmt::Display for FallbackReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            FallbackReason::Disabled => "multipath is switched off here",
+            FallbackReason::NotOffered => "the peer does not offer Multipath TCP",
+            FallbackReason::ChecksumRequired => "the peer requires DSS checksums",
+            FallbackReason::SynDropped => "SYNs with MP_CAPABLE went unanswered",
+            FallbackReason::ThirdAckWithoutCapable => "the handshake's last ACK lost its MP_CAPABLE on the way",
+            FallbackReason::NoDss => "DSS options are removed on the way",
+        })
+    }
+}
+
+/// The keys of both ends and what follows from them.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) local_key: Key,
+    pub(crate) remote_key: Key,
+    pub(crate) remote_token: Token,
+    pub(crate) local_dsn: DsnSpace,
+    pub(crate) remote_dsn: DsnSpace,
+    /// The peer has shown that it knows both keys (RFC 8684, section 3.1: fully established).
+    pub(crate) confirmed: bool,
+    /// The peer does not want joins to the address and port of the first subflow (the C flag).
+    pub(crate) deny_join_initial: bool,
+}
+
+impl Session {
+    pub(crate) fn new(local_key: Key, remote_key: Key) -> Self {
+        Session {
+            local_key,
+            remote_key,
+            remote_token: remote_key.token(),
+            local_dsn: DsnSpace::new(local_key.idsn()),
+            remote_dsn: DsnSpace::new(remote_key.idsn()),
+            confirmed: false,
+            deny_join_initial: false,
+        }
+    }
+
+    /// In 32 bits: the peer expands it, and 4 bytes more are left for SACK.
+    pub(crate) fn data_ack(&self, rcv_nxt: Dsn) -> WireDsn {
+        self.remote_dsn.short(rcv_nxt)
+    }
+}
+
+/// Whether a connection is Multipath TCP.
+#[derive(Copy, Clone, Debug)]
+pub(crate) enum Multipath {
+    /// The handshake is under way; our key is what MP_CAPABLE will carry (or has).
+    Negotiating { local_key: Key },
+    Active(Session),
+    Fallback(FallbackReason),
+}
+
+impl Multipath {
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match self {
+            Multipath::Active(session) => Some(session),
+            Multipath::Negotiating { .. } | Multipath::Fallback(_) => None,
+        }
+    }
+
+    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
+        match self {
+            Multipath::Active(session) => Some(session),
+            Multipath::Negotiating { .. } | Multipath::Fallback(_) => None,
+        }
+    }
+}
+
+/// The MP_TCPRST option that goes with a RST (RFC 8684, section 3.6).
+pub(crate) fn tcprst(reason: ResetReason, transient: bool) -> MptcpOption {
+    MptcpOption::MpTcprst(MpTcprst { transient, reason })
+}

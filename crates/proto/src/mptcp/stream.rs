@@ -1,0 +1,172 @@
+//! The byte stream as the application sees it: write, read, and data arriving by DSN.
+
+use super::{Connection, ConnectionError, Multipath, News, SendHalf};
+use crate::SubflowId;
+use crate::seq::{Dsn, Ssn};
+use crate::time::{Duration, Instant};
+use bytes::{Buf, Bytes};
+
+/// The send buffer before the congestion windows say what is useful.
+const SEND_BUFFER_MIN: u64 = 256 * 1024;
+
+impl Connection {
+    /// Bytes that a write may add now.
+    pub(crate) fn write_room(&self, max: usize) -> usize {
+        // Twice the windows of all subflows: one in flight, one to send when it is acknowledged, and what
+        // waits at the data level for the slowest of them.
+        let windows: u64 = self.iter().map(|(id, _)| self.congestion.window(id)).sum();
+        let capacity = (3 * windows).max(SEND_BUFFER_MIN).min(max as u64) as usize;
+        capacity.saturating_sub(self.send.len())
+    }
+
+    fn check_writable(&self) -> Result<(), ConnectionError> {
+        match (self.error, self.send_half) {
+            (Some(error), _) => Err(error),
+            (None, SendHalf::Open) => Ok(()),
+            (None, _) => Err(ConnectionError::Closed),
+        }
+    }
+
+    pub(crate) fn write(&mut self, max: usize, data: &[u8]) -> Result<usize, ConnectionError> {
+        self.check_writable()?;
+        let n = data.len().min(self.write_room(max));
+        self.send.write(&data[..n]);
+        self.writable_wanted = n < data.len();
+        Ok(n)
+    }
+
+    pub(crate) fn write_bytes(&mut self, max: usize, data: &mut Bytes) -> Result<usize, ConnectionError> {
+        self.check_writable()?;
+        let n = data.len().min(self.write_room(max));
+        self.send.push(data.split_to(n));
+        self.writable_wanted = !data.is_empty();
+        Ok(n)
+    }
+
+    /// The peer acknowledged the stream up to `una`.
+    pub(super) fn data_acknowledged(&mut self, max: usize, una: Dsn) {
+        if una <= self.data_una || una > self.data_nxt {
+            return;
+        }
+        self.data_una = una;
+        self.send.release(una.min(self.send.end()));
+        if self.send_half == SendHalf::FinSent && self.is_active() && una > self.send.end() {
+            self.send_half = SendHalf::FinAcked;
+        }
+        if self.writable_wanted && self.write_room(max) > 0 {
+            self.writable_wanted = false;
+            self.news.push_back(News::Writable);
+        }
+    }
+
+    /// At most `max` bytes, if any are there; an empty piece is the end of the stream.
+    pub(crate) fn read(&mut self, now: Instant, max: usize) -> Result<Option<Bytes>, ConnectionError> {
+        let Some(front) = self.ready.front_mut() else { return self.nothing_to_read() };
+        let data = if front.len() > max {
+            front.split_to(max)
+        } else {
+            self.ready.pop_front().unwrap_or_default()
+        };
+        self.taken(now, data.len());
+        Ok(Some(data))
+    }
+
+    /// Fills `buf` as far as there are bytes; 0 is the end of the stream.
+    pub(crate) fn read_into(&mut self, now: Instant, buf: &mut [u8]) -> Result<Option<usize>, ConnectionError> {
+        let mut filled = 0;
+        while let Some(front) = self.ready.front_mut().filter(|_| filled < buf.len()) {
+            let n = front.len().min(buf.len() - filled);
+            buf[filled..filled + n].copy_from_slice(&front[..n]);
+            filled += n;
+            front.advance(n);
+            if front.is_empty() {
+                self.ready.pop_front();
+            }
+        }
+        if filled == 0 && !buf.is_empty() {
+            return Ok(self.nothing_to_read()?.map(|_| 0));
+        }
+        self.taken(now, filled);
+        Ok(Some(filled))
+    }
+
+    fn nothing_to_read(&self) -> Result<Option<Bytes>, ConnectionError> {
+        match (self.eof, self.error) {
+            (true, _) => Ok(Some(Bytes::new())),
+            (false, Some(error)) => Err(error),
+            (false, None) => Ok(None),
+        }
+    }
+
+    fn taken(&mut self, now: Instant, bytes: usize) {
+        self.ready_bytes -= bytes;
+        let rtt = self.iter().filter_map(|(_, s)| s.tcp.rcv_rtt.max(s.tcp.rtt.srtt())).max();
+        self.window.on_read(now, bytes, rtt.unwrap_or(Duration::from_millis(10)));
+        if self.window.update_is_due(Dsn(self.assembler.next()), self.ready_bytes) {
+            self.ack_on_best();
+        }
+    }
+
+    /// Moves what a subflow has in order into the connection's stream. False: the data was not mapped, and
+    /// the connection cannot fall back.
+    pub(super) fn drain_subflow(&mut self, id: SubflowId) -> bool {
+        let had = self.assembler.next();
+        let mut ok = true;
+        while let Some(subflow) = self.get_mut(id).filter(|_| ok) {
+            let Some((ssn, data)) = subflow.tcp.pop_data() else { break };
+            ok = self.place(id, ssn, data);
+        }
+        if let Some(subflow) = self.get_mut(id) {
+            let rcv_nxt = subflow.tcp.rcv_nxt();
+            subflow.rx.release(rcv_nxt);
+        }
+        self.collect_in_order(had);
+        ok
+    }
+
+    /// Puts subflow bytes where their mappings say.
+    fn place(&mut self, id: SubflowId, mut ssn: Ssn, mut data: Bytes) -> bool {
+        while !data.is_empty() {
+            let Some(subflow) = self.get(id) else { return false };
+            let (dsn, mapped) = match self.multipath {
+                // Plain TCP: the subflow's stream is the connection's.
+                Multipath::Fallback(_) => (Dsn(ssn.0), data.len() as u64),
+                _ => match subflow.rx.lookup(ssn) {
+                    Some(found) => found,
+                    None => {
+                        self.unmapped = Some((ssn, data));
+                        return false;
+                    }
+                },
+            };
+            let piece = data.split_to((mapped as usize).min(data.len()));
+            ssn += piece.len() as u64;
+            // Beyond the window, or beyond the end: the peer breaks the protocol, and must not cost memory.
+            let end = dsn + piece.len() as u64;
+            if self.is_active() && (end > self.window.edge() || self.data_fin_at.is_some_and(|fin| end > fin)) {
+                return false;
+            }
+            self.assembler.insert(dsn.0, piece);
+        }
+        true
+    }
+
+    pub(super) fn collect_in_order(&mut self, had: u64) {
+        while let Some((_, data)) = self.assembler.pop() {
+            if !self.orphaned {
+                self.ready_bytes += data.len();
+                self.ready.push_back(data);
+            }
+        }
+        let fin_reached = !self.eof && self.data_fin_at == Some(Dsn(self.assembler.next()));
+        if fin_reached {
+            self.eof = true;
+            self.assembler.skip_one();
+            // Every live subflow tells: the peer waits for nothing else.
+            self.ack_on_all();
+        }
+        if (fin_reached || self.assembler.next() > had) && !self.orphaned {
+            self.news.push_back(News::Readable);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! One subflow as the connection sees it: a TCP engine and its part in the multipath handshake.
+
+use super::mapping::RxMappings;
+use crate::seq::Dsn;
+use crate::tcp::{State, Tcp};
+use crate::time::Instant;
+use polypath_wire::ResetReason;
+use std::sync::Arc;
+
+/// How far the subflow's own handshake has come (RFC 8684, sections 3.1 and 3.2).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    /// The first subflow: MP_CAPABLE, or none.
+    Capable,
+    /// We sent, or will send, MP_JOIN.
+    JoinSyn { nonce: u32 },
+    /// Our third ACK is out; nothing may be sent before the fourth comes.
+    JoinAck { nonce: u32, remote_nonce: u32 },
+    /// The peer joined; its third ACK is awaited.
+    JoinSynAck { nonce: u32, remote_nonce: u32 },
+    Done,
+}
+
+/// Why a subflow ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// Both ends closed it in order.
+    Finished,
+    /// The peer reset it.
+    ResetByPeer,
+    /// Nobody answered.
+    TimedOut,
+    /// Nothing was heard on it while others carried data.
+    Silent,
+    /// The local address is gone.
+    AddressRemoved,
+    /// The peer took its address back.
+    RemoteAddressRemoved,
+    /// A join failed its authentication, or the peer broke the protocol.
+    ProtocolError,
+    /// The connection was aborted.
+    Aborted,
+    /// The path manager asked for it.
+    Unwanted,
+}
+
+/// One path of a connection.
+#[derive(Debug)]
+pub(crate) struct Subflow {
+    pub(crate) tcp: Tcp,
+    pub(crate) handshake: Handshake,
+    /// Established and announced as such.
+    pub(crate) established: bool,
+    pub(crate) local_id: u8,
+    pub(crate) remote_id: u8,
+    /// We asked the peer to use it only as a backup.
+    pub(crate) backup: bool,
+    /// The peer asked us to.
+    pub(crate) remote_backup: bool,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) rx: RxMappings,
+    /// The retransmission timer expired, and nothing was acknowledged since.
+    pub(crate) stalled: Option<Instant>,
+    /// A question to a silent peer is on its way since then.
+    pub(crate) probed_at: Option<Instant>,
+    pub(crate) send_probe: bool,
+    /// The tail loss probe is due.
+    pub(crate) tail_probe_due: bool,
+    pub(crate) send_syn: bool,
+    /// To be closed by FIN as soon as nothing is in flight.
+    pub(crate) close_wanted: bool,
+    /// To be closed by RST.
+    pub(crate) reset: Option<(ResetReason, CloseReason)>,
+    /// Everything before this was given to another subflow too.
+    pub(crate) reinjected_to: Dsn,
+    pub(crate) persist_backoff: u32,
+    pub(crate) last_data: Option<Instant>,
+    pub(crate) opened_at: Instant,
+}
+
+impl Subflow {
+    pub(crate) fn new(now: Instant, tcp: Tcp, handshake: Handshake, local_id: u8, remote_id: u8) -> Self {
+        Subflow {
+            tcp,
+            handshake,
+            established: false,
+            local_id,
+            remote_id,
+            backup: false,
+            remote_backup: false,
+            name: None,
+            rx: RxMappings::default(),
+            stalled: None,
+            probed_at: None,
+            send_probe: false,
+            tail_probe_due: false,
+            send_syn: true,
+            close_wanted: false,
+            reset: None,
+            reinjected_to: Dsn::FIRST,
+            persist_backoff: 0,
+            last_data: None,
+            opened_at: now,
+        }
+    }
+
+    /// May carry data and signals.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.established && self.reset.is_none() && self.tcp.state.can_send() && !self.close_wanted
+    }
+
+    /// The peer can still hear us on it.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.established && self.reset.is_none() && self.tcp.state.is_synchronized() && self.tcp.state != State::TimeWait
+    }
+}

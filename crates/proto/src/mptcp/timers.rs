@@ -1,0 +1,211 @@
+//! The connection's own timers, and what happens when any timer expires.
+
+use super::{CloseReason, Connection, ConnectionError, Env, Handshake, Role};
+use crate::SubflowId;
+use crate::congestion::Congestion;
+use crate::path_manager::PathEvent;
+use crate::tcp::{INITIAL_RTO, State, Timer};
+use crate::time::{Duration, Instant};
+
+/// What a connection can be waiting for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionTimer {
+    /// The DATA_FIN is not acknowledged (RFC 8684, section 3.3.3).
+    DataFin,
+    /// Data is acknowledged on its subflow, but not by DATA_ACK.
+    DataRetransmit,
+    /// Is a path silent?
+    Liveness,
+    /// The path manager asked to be called.
+    PathManager,
+    /// An ADD_ADDR was not echoed.
+    AddAddr,
+    /// No subflow is left, or the application is gone: how long to wait.
+    Abandon,
+}
+
+const ALL: [ConnectionTimer; 6] = [
+    ConnectionTimer::DataFin,
+    ConnectionTimer::DataRetransmit,
+    ConnectionTimer::Liveness,
+    ConnectionTimer::PathManager,
+    ConnectionTimer::AddAddr,
+    ConnectionTimer::Abandon,
+];
+
+#[derive(Debug, Default)]
+pub(super) struct ConnectionTimers {
+    at: [Option<Instant>; ALL.len()],
+}
+
+impl ConnectionTimers {
+    pub(super) fn set(&mut self, timer: ConnectionTimer, at: Instant) {
+        self.at[timer as usize] = Some(at);
+    }
+
+    pub(super) fn stop(&mut self, timer: ConnectionTimer) {
+        self.at[timer as usize] = None;
+    }
+
+    pub(super) fn is_set(&self, timer: ConnectionTimer) -> bool {
+        self.at[timer as usize].is_some()
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.at.iter().copied().flatten().min()
+    }
+
+    fn pop_due(&mut self, now: Instant) -> Option<ConnectionTimer> {
+        let due = ALL.into_iter().find(|t| self.at[*t as usize].is_some_and(|at| at <= now))?;
+        self.stop(due);
+        Some(due)
+    }
+}
+
+/// SYNs without an answer before a connection is given up (Linux: tcp_syn_retries, 127 s in all).
+const SYN_RETRIES: u32 = 6;
+/// SYN/ACKs without an answer (Linux: tcp_synack_retries).
+const SYN_ACK_RETRIES: u32 = 5;
+/// MP_CAPABLE SYNs without an answer before plain TCP is tried (Linux: syn_retrans_before_tcp_fallback).
+const SYN_RETRIES_WITH_CAPABLE: u32 = 2;
+/// Timeouts in a row before a lone subflow, and so the connection, is given up (Linux: tcp_retries2).
+const DATA_RETRIES: u32 = 15;
+/// The pace of probes on a path that does not answer while others do, and of a join's SYN. This departs from
+/// the doubling of RFC 6298, section 5.5: one small segment at this pace is no load, and a path that returns
+/// is used at once.
+pub(super) const PROBE_PACE: Duration = Duration::from_millis(250);
+/// For so long; then the pace halves with each probe.
+const STEADY_PROBING: Duration = Duration::from_secs(30);
+/// The slowest pace.
+const PROBE_PACE_MAX: Duration = Duration::from_secs(60);
+
+/// When to probe again a path that fell silent at `since`.
+pub(super) fn probe_pace(now: Instant, since: Instant) -> Duration {
+    let silent = now - since;
+    if silent < STEADY_PROBING { PROBE_PACE } else { (silent / 8).min(PROBE_PACE_MAX) }
+}
+
+impl Connection {
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.iter().filter_map(|(_, s)| s.tcp.timers.next()).chain(self.timers.next()).min()
+    }
+
+    /// Everything that is due by `now`.
+    pub(crate) fn on_timeout(&mut self, now: Instant, env: &Env<'_>) {
+        for id in self.ids() {
+            while let Some(timer) = self.get_mut(id).and_then(|s| s.tcp.timers.pop_due(now)) {
+                self.on_subflow_timer(now, env, id, timer);
+            }
+        }
+        while let Some(timer) = self.timers.pop_due(now) {
+            self.on_connection_timer(now, env, timer);
+        }
+        self.advance_close(now);
+    }
+
+    fn on_connection_timer(&mut self, now: Instant, env: &Env<'_>, timer: ConnectionTimer) {
+        match timer {
+            ConnectionTimer::DataFin => self.data_fin_due = true,
+            ConnectionTimer::DataRetransmit => self.reinject_if_stuck(now),
+            ConnectionTimer::Liveness => self.check_liveness(now, env),
+            ConnectionTimer::PathManager => self.notify_path_manager(now, env, &PathEvent::Timer),
+            ConnectionTimer::AddAddr => self.repeat_announcements(now),
+            ConnectionTimer::Abandon => self.fail(ConnectionError::TimedOut),
+        }
+    }
+
+    fn on_subflow_timer(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, timer: Timer) {
+        let Some(s) = self.get_mut(id) else { return };
+        match timer {
+            Timer::DelayedAck => s.tcp.ack_now(),
+            Timer::Persist => s.send_probe = true,
+            Timer::Reorder => {
+                if let Some(out) = s.tcp.on_reorder_timer(now) {
+                    self.congestion.on_congestion(id, now, Congestion::Loss, out.prior_in_flight);
+                    let ssthresh = self.congestion.ssthresh(id);
+                    if let Some(s) = self.get_mut(id) {
+                        s.tcp.begin_reduction(ssthresh, &out);
+                    }
+                }
+            }
+            Timer::LossProbe => s.tail_probe_due = true,
+            Timer::Retransmit if s.tcp.state.is_synchronized() => match s.handshake {
+                Handshake::JoinAck { .. } => self.repeat_join_ack(now, id),
+                _ => self.on_retransmission_timeout(now, id),
+            },
+            Timer::Retransmit => self.on_handshake_timeout(now, env, id),
+        }
+    }
+
+    /// A SYN or SYN/ACK was not answered.
+    fn on_handshake_timeout(&mut self, now: Instant, env: &Env<'_>, id: SubflowId) {
+        let initial = self.is_initial_handshake();
+        let Some(s) = self.get_mut(id) else { return };
+        s.tcp.on_handshake_timeout();
+        s.send_syn = true;
+        let tries = s.tcp.backoff();
+        match s.tcp.state {
+            State::SynSent if initial => {
+                if tries > SYN_RETRIES {
+                    return self.fail(ConnectionError::TimedOut);
+                }
+                // RFC 8684, section 3.7: something may drop SYNs with options it does not know.
+                if tries > SYN_RETRIES_WITH_CAPABLE && matches!(self.multipath, super::Multipath::Negotiating { .. }) {
+                    self.fall_back(super::FallbackReason::SynDropped);
+                }
+            }
+            State::SynReceived if tries > SYN_ACK_RETRIES => {
+                if initial {
+                    self.fail(ConnectionError::TimedOut);
+                } else {
+                    self.close_subflow(now, env, id, CloseReason::TimedOut);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How long to wait for the answer to a SYN or SYN/ACK that leaves now.
+    pub(super) fn handshake_patience(&self, now: Instant, id: SubflowId) -> Duration {
+        let Some(s) = self.get(id) else { return INITIAL_RTO };
+        match s.handshake {
+            // A join's SYN is also the probe of a path that comes back.
+            Handshake::JoinSyn { .. } if self.role == Role::Client => probe_pace(now, s.opened_at),
+            _ => s.tcp.backed_off_rto(),
+        }
+    }
+
+    fn repeat_join_ack(&mut self, now: Instant, id: SubflowId) {
+        if let Some(s) = self.get_mut(id) {
+            s.tcp.on_handshake_timeout();
+            s.tcp.ack_now();
+            let again = now + s.tcp.backed_off_rto();
+            s.tcp.timers.set(Timer::Retransmit, again);
+        }
+    }
+
+    /// RFC 6298, section 5: nothing was acknowledged for too long.
+    fn on_retransmission_timeout(&mut self, now: Instant, id: SubflowId) {
+        let alone = !self.ids().any(|other| other != id && self.get(other).is_some_and(super::Subflow::is_usable));
+        let Some(s) = self.get_mut(id) else { return };
+        if !s.tcp.has_outstanding() {
+            return;
+        }
+        let in_flight = s.tcp.in_flight();
+        let first = s.tcp.on_retransmission_timeout();
+        let tries = s.tcp.backoff();
+        let since = *s.stalled.get_or_insert(now);
+        let patience = if alone { s.tcp.backed_off_rto() } else { probe_pace(now, since) };
+        s.tcp.timers.set(Timer::Retransmit, now + patience);
+        if first {
+            self.congestion.on_congestion(id, now, Congestion::Timeout, in_flight);
+        }
+        if tries == 1 {
+            self.subflow_news(id, super::info::SubflowChange::Stalled);
+        }
+        if alone && tries > DATA_RETRIES {
+            return self.fail(ConnectionError::TimedOut);
+        }
+        self.reinject_outstanding(id);
+    }
+}

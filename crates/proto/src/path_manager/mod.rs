@@ -1,0 +1,100 @@
+//! Path managers: which subflows exist, and which addresses are announced. Events in, commands out.
+
+mod subflow;
+
+pub use subflow::SubflowManager;
+
+use crate::mptcp::CloseReason;
+use crate::time::Instant;
+use std::net::{IpAddr, SocketAddr};
+
+/// Something a path manager may want to react to.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum PathEvent {
+    /// The connection is Multipath TCP, and the peer has confirmed it: subflows may be opened.
+    Established,
+    /// This host's addresses changed.
+    LocalAddresses,
+    /// The peer announced an address, or took one back.
+    RemoteAddresses,
+    /// A subflow is gone.
+    SubflowClosed {
+        /// Its local end.
+        local: SocketAddr,
+        /// Its remote end.
+        remote: SocketAddr,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The time asked for has come.
+    Timer,
+}
+
+/// An address of this host.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct LocalView {
+    /// The address.
+    pub addr: IpAddr,
+    /// To be used only as a backup.
+    pub backup: bool,
+    /// Its address ID in this connection (RFC 8684, section 3.4.1).
+    pub id: u8,
+    /// Already announced to the peer.
+    pub announced: bool,
+}
+
+/// A subflow, in whatever state.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct SubflowView {
+    /// The local end.
+    pub local: SocketAddr,
+    /// The remote end.
+    pub remote: SocketAddr,
+    /// Its handshake is over.
+    pub established: bool,
+}
+
+/// A connection as a path manager sees it.
+#[derive(Copy, Clone, Debug)]
+pub struct PathManagerView<'a> {
+    /// This end opened the connection.
+    pub is_client: bool,
+    /// The remote end of the first subflow.
+    pub initial_remote: SocketAddr,
+    /// The peer does not want joins to `initial_remote` (RFC 8684, section 3.1, flag C).
+    pub deny_join_initial: bool,
+    /// This host's addresses.
+    pub locals: &'a [LocalView],
+    /// What the peer announced.
+    pub remotes: &'a [SocketAddr],
+    /// All subflows.
+    pub subflows: &'a [SubflowView],
+    /// At most this many subflows.
+    pub max_subflows: usize,
+    /// Servers announce their further addresses.
+    pub announce: bool,
+}
+
+/// What a path manager wants done.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum PathCommand {
+    /// Join a subflow.
+    Open {
+        /// From this address.
+        local: IpAddr,
+        /// To there.
+        remote: SocketAddr,
+    },
+    /// Tell the peer of this address (ADD_ADDR).
+    Announce(IpAddr),
+    /// Call again at this time, whatever happens before.
+    WakeAt(Instant),
+}
+
+/// Decides about subflows and announcements of one connection.
+pub trait PathManager: Send + core::fmt::Debug {
+    /// The name users know it by.
+    fn name(&self) -> &'static str;
+    /// Something happened: push what shall be done.
+    fn handle(&mut self, now: Instant, event: &PathEvent, view: &PathManagerView<'_>, commands: &mut Vec<PathCommand>);
+}

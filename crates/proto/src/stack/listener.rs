@@ -1,0 +1,96 @@
+//! Listening ports and the connections that wait to be accepted.
+
+use super::{ConnectionId, ListenerId};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+#[derive(Debug)]
+pub(super) struct Listener {
+    /// Unspecified: any address of the stack. An unspecified IPv6 address takes IPv4 too.
+    pub(super) local: SocketAddr,
+    backlog: usize,
+    /// Handshakes that are not over.
+    pub(super) half_open: usize,
+    pub(super) ready: VecDeque<ConnectionId>,
+}
+
+impl Listener {
+    pub(super) fn new(local: SocketAddr, backlog: usize) -> Self {
+        Listener { local, backlog: backlog.max(1), half_open: 0, ready: VecDeque::new() }
+    }
+
+    pub(super) fn takes(&self, to: SocketAddr) -> bool {
+        let any = self.local.ip().is_unspecified() && (self.local.is_ipv6() || to.is_ipv4());
+        self.local.port() == to.port() && (any || self.local.ip() == to.ip())
+    }
+
+    /// RFC 9293 leaves it to the host: beyond the backlog a SYN is not answered, so that the peer tries again.
+    pub(super) fn is_full(&self) -> bool {
+        self.half_open + self.ready.len() >= self.backlog
+    }
+}
+
+/// Why a port cannot be listened on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListenError {
+    /// Another listener has it.
+    #[error("address already in use by another listener of this stack")]
+    InUse,
+    /// The address is not one of the stack's.
+    #[error("address not available: it is not one of this stack's addresses")]
+    NotAvailable,
+    /// Every port is taken.
+    #[error("no free port is left")]
+    NoPort,
+}
+
+impl super::Stack {
+    /// Listens on `local`; an unspecified address means all of the stack's, port 0 means any free one.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub fn listen(&mut self, mut local: SocketAddr, backlog: usize) -> Result<ListenerId, ListenError> {
+        if !local.ip().is_unspecified() && !self.addresses.iter().any(|a| a.addr == local.ip()) {
+            return Err(ListenError::NotAvailable);
+        }
+        if local.port() == 0 {
+            let port = (32_768..61_000).find(|p| !self.port_is_listening(*p)).ok_or(ListenError::NoPort)?;
+            local.set_port(port);
+        }
+        let clash = |l: &Listener| {
+            l.local.port() == local.port()
+                && (l.local.ip() == local.ip() || l.local.ip().is_unspecified() || local.ip().is_unspecified())
+        };
+        if self.listeners.iter().any(|(_, l)| clash(l)) {
+            return Err(ListenError::InUse);
+        }
+        Ok(ListenerId(self.listeners.insert(Listener::new(local, backlog))))
+    }
+
+    pub(super) fn port_is_listening(&self, port: u16) -> bool {
+        self.listeners.iter().any(|(_, l)| l.local.port() == port)
+    }
+
+    /// The address that a listener has.
+    pub fn listener_addr(&self, id: ListenerId) -> Option<SocketAddr> {
+        self.listeners.get(id.0).map(|l| l.local)
+    }
+
+    /// The oldest connection that waits to be accepted.
+    pub fn accept(&mut self, id: ListenerId) -> Option<ConnectionId> {
+        self.listeners.get_mut(id.0)?.ready.pop_front()
+    }
+
+    /// Stops listening. Connections that nobody accepted are reset; joins to accepted ones go on.
+    pub fn close_listener(&mut self, now: crate::Instant, id: ListenerId) {
+        let Some(listener) = self.listeners.remove(id.0) else { return };
+        for connection in listener.ready {
+            if let Some(mut c) = self.connection(now, connection) {
+                c.abort();
+            }
+            if let Some(mut c) = self.connection(now, connection) {
+                c.close();
+            }
+        }
+    }
+}

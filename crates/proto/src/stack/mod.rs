@@ -1,0 +1,451 @@
+//! The stack: packets to subflows, subflows to connections, connections to applications.
+
+mod api;
+mod listener;
+mod open;
+mod slab;
+mod time_wait;
+mod timer_queue;
+
+pub use crate::mptcp::{Transmit, TransmitBuf};
+pub use api::Connection;
+pub use listener::ListenError;
+pub use open::ConnectError;
+
+use crate::mptcp::{self, CloseReason, ConnectionError, ConnectionInfo, Env, News, Request, SubflowChange};
+use crate::time::Instant;
+use crate::{Config, LinkConfig, LinkId, LocalAddress, SubflowId};
+use bytes::Bytes;
+use foldhash::quality::SeedableRandomState;
+use listener::Listener;
+use polypath_wire::{ChecksumMode, Ecn, IpHeader, Segment, TcpFlags, TcpHeader, TcpOptions, Token, emit_headers};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use slab::{Handle, Slab};
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use time_wait::TimeWaits;
+use timer_queue::TimerQueue;
+
+/// A connection of a stack. It names nothing once the connection is closed and gone.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(Handle);
+
+/// A listener of a stack.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(Handle);
+
+/// Whether somebody has verified the TCP checksum of a received packet.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum RxChecksum {
+    /// A device, or the sender was this host.
+    Verified,
+    /// Nobody: the stack does.
+    Unverified,
+}
+
+/// A received packet.
+#[derive(Debug)]
+pub struct Received<'a> {
+    /// IP and TCP headers.
+    pub headers: &'a [u8],
+    /// What follows them.
+    pub payload: Bytes,
+    /// Whether the checksum needs looking at.
+    pub checksum: RxChecksum,
+}
+
+/// Something an application or an observer wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A listener has a connection to accept.
+    Acceptable(ListenerId),
+    /// A connection that was opened here is established.
+    Connected(ConnectionId),
+    /// There is more to read, or the end of the stream.
+    Readable(ConnectionId),
+    /// There is room to write again.
+    Writable(ConnectionId),
+    /// Both directions are finished, or the connection failed.
+    Closed {
+        /// Which one.
+        id: ConnectionId,
+        /// Why, unless it ended in order.
+        error: Option<ConnectionError>,
+    },
+    /// Something happened to a subflow.
+    Subflow {
+        /// Its connection.
+        connection: ConnectionId,
+        /// Which one.
+        subflow: SubflowId,
+        /// Its local end.
+        local: SocketAddr,
+        /// Its remote end.
+        remote: SocketAddr,
+        /// The name of its path.
+        name: Option<Arc<str>>,
+        /// Payload bytes sent on it so far, each once.
+        bytes_sent: u64,
+        /// Payload bytes received on it so far, each once.
+        bytes_received: u64,
+        /// What happened.
+        what: SubflowEvent,
+    },
+}
+
+/// What happened to a subflow.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum SubflowEvent {
+    /// It can carry data.
+    Established,
+    /// Its retransmission timer expired.
+    Stalled,
+    /// The peer was heard on it again.
+    Recovered,
+    /// It is gone.
+    Closed(CloseReason),
+}
+
+/// What the stack itself counts; the names are those of Linux's MIB where it has one.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct StackCounters {
+    /// Packets that were no TCP packets for this stack.
+    pub in_discards: u64,
+    /// Packets with a wrong checksum.
+    pub in_csum_errors: u64,
+    /// Resets sent for segments that belong to nothing.
+    pub out_rsts: u64,
+    /// SYNs not answered because a backlog was full.
+    pub listen_overflows: u64,
+    /// MP_JOINs with a token that belongs to no connection.
+    pub mp_join_no_token_found: u64,
+}
+
+/// The two ends of a subflow, seen from here.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct FourTuple {
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+#[derive(Debug)]
+struct Slot {
+    connection: mptcp::Connection,
+    listener: Option<ListenerId>,
+    /// Accepted, or opened here: somebody holds it.
+    token: Option<Token>,
+    ready: bool,
+    /// The earliest deadline that stands in the timer queue.
+    armed: Option<Instant>,
+}
+
+/// A Multipath TCP stack.
+#[derive(Debug)]
+pub struct Stack {
+    config: Config,
+    links: Vec<LinkConfig>,
+    addresses: Vec<LocalAddress>,
+    rng: ChaCha12Rng,
+    hasher: SeedableRandomState,
+    connections: Slab<Slot>,
+    listeners: Slab<Listener>,
+    by_tuple: HashMap<FourTuple, (ConnectionId, SubflowId), SeedableRandomState>,
+    by_token: HashMap<Token, ConnectionId, SeedableRandomState>,
+    time_waits: TimeWaits<SeedableRandomState>,
+    timers: TimerQueue,
+    ready: VecDeque<ConnectionId>,
+    /// Resets and acknowledgements that belong to no connection.
+    replies: VecDeque<(Segment, LinkId)>,
+    events: VecDeque<Event>,
+    counters: StackCounters,
+}
+
+/// Answers to strangers that wait at once; more are not given.
+const MAX_REPLIES: usize = 256;
+
+impl Stack {
+    /// A stack that draws all its randomness (keys, initial sequence numbers, ports, hash seeds) from `seed`.
+    pub fn new(config: Config, seed: [u8; 32]) -> Stack {
+        let mut rng = ChaCha12Rng::from_seed(seed);
+        let hasher = SeedableRandomState::with_seed(rng.next_u64(), foldhash::SharedSeed::global_fixed());
+        Stack {
+            config,
+            links: Vec::new(),
+            addresses: Vec::new(),
+            rng,
+            connections: Slab::new(),
+            listeners: Slab::new(),
+            by_tuple: HashMap::with_hasher(hasher.clone()),
+            by_token: HashMap::with_hasher(hasher.clone()),
+            time_waits: TimeWaits::new(hasher.clone()),
+            hasher,
+            timers: TimerQueue::default(),
+            ready: VecDeque::new(),
+            replies: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: StackCounters::default(),
+        }
+    }
+
+    /// Attaches a link.
+    pub fn add_link(&mut self, link: LinkConfig) -> LinkId {
+        self.links.push(link);
+        LinkId(self.links.len() as u32 - 1)
+    }
+
+    /// An address to use from now on; connections may open subflows from it.
+    pub fn add_address(&mut self, now: Instant, address: LocalAddress) {
+        self.addresses.retain(|a| a.addr != address.addr);
+        self.addresses.push(address);
+        self.for_each_connection(now, |c, env| c.on_address_added(now, env));
+    }
+
+    /// An address is gone: its subflows end, and peers are told.
+    pub fn remove_address(&mut self, now: Instant, addr: IpAddr) {
+        self.addresses.retain(|a| a.addr != addr);
+        self.for_each_connection(now, |c, env| c.on_address_removed(now, env, addr));
+    }
+
+    fn for_each_connection(&mut self, now: Instant, mut f: impl FnMut(&mut mptcp::Connection, &Env<'_>)) {
+        let ids: Vec<ConnectionId> = self.connections.iter().map(|(h, _)| ConnectionId(h)).collect();
+        for id in ids {
+            self.with_connection(id, |c, env| f(c, env));
+            self.settle(now, id);
+        }
+    }
+
+    fn with_connection<T>(
+        &mut self,
+        id: ConnectionId,
+        f: impl FnOnce(&mut mptcp::Connection, &Env<'_>) -> T,
+    ) -> Option<T> {
+        let slot = self.connections.get_mut(id.0)?;
+        let env = Env { config: &self.config, links: &self.links, addresses: &self.addresses };
+        Some(f(&mut slot.connection, &env))
+    }
+
+    /// A packet arrived.
+    pub fn handle_packet(&mut self, now: Instant, on: LinkId, rx: Received<'_>) {
+        let Some(seg) = self.parse(&rx) else { return };
+        let tuple = FourTuple {
+            local: SocketAddr::new(seg.ip.dst, seg.tcp.dst_port),
+            remote: SocketAddr::new(seg.ip.src, seg.tcp.src_port),
+        };
+        if let Some(&(id, subflow)) = self.by_tuple.get(&tuple) {
+            self.with_connection(id, |c, env| c.on_segment(now, env, subflow, &seg, rx.payload));
+            return self.settle(now, id);
+        }
+        let is_syn = seg.tcp.flags.contains(TcpFlags::SYN) && !seg.tcp.flags.intersects(TcpFlags::ACK | TcpFlags::RST);
+        if is_syn && self.addresses.iter().any(|a| a.addr == tuple.local.ip()) {
+            return self.on_syn(now, on, tuple, &seg);
+        }
+        if self.time_waits.contains(&tuple) {
+            let answer = self.time_waits.answer(&tuple, &seg);
+            self.replies.extend(answer);
+            return;
+        }
+        self.refuse(on, &seg, rx.payload.len(), None);
+    }
+
+    fn parse(&mut self, rx: &Received<'_>) -> Option<Segment> {
+        let Ok((seg, header_len, payload_len)) = polypath_wire::parse_headers(rx.headers) else {
+            self.counters.in_discards += 1;
+            return None;
+        };
+        if header_len != rx.headers.len() || payload_len != rx.payload.len() {
+            self.counters.in_discards += 1;
+            return None;
+        }
+        if rx.checksum == RxChecksum::Unverified && !polypath_wire::verify_checksum(rx.headers, &rx.payload) {
+            self.counters.in_csum_errors += 1;
+            return None;
+        }
+        Some(seg)
+    }
+
+    /// RFC 9293, section 3.10.7.1: what belongs to nothing is answered with a reset.
+    fn refuse(&mut self, on: LinkId, seg: &Segment, payload: usize, option: Option<polypath_wire::MptcpOption>) {
+        let flags = seg.tcp.flags;
+        if flags.contains(TcpFlags::RST) || self.replies.len() >= MAX_REPLIES {
+            return;
+        }
+        let length = payload as u32 + u32::from(flags.contains(TcpFlags::SYN)) + u32::from(flags.contains(TcpFlags::FIN));
+        let (seq, ack, flags) = if flags.contains(TcpFlags::ACK) {
+            (seg.tcp.ack, polypath_wire::SeqNum(0), TcpFlags::RST)
+        } else {
+            (polypath_wire::SeqNum(0), seg.tcp.seq.wrapping_add(length), TcpFlags::RST | TcpFlags::ACK)
+        };
+        let tcp = TcpHeader { src_port: seg.tcp.dst_port, dst_port: seg.tcp.src_port, seq, ack, flags, window: 0, urgent: 0 };
+        let ip = IpHeader { src: seg.ip.dst, dst: seg.ip.src, hop_limit: 64, ecn: Ecn::NotEct, dscp: 0 };
+        let mut options = TcpOptions::default();
+        options.mptcp.extend(option);
+        self.counters.out_rsts += 1;
+        self.replies.push_back((Segment { ip, tcp, options }, on));
+    }
+
+    /// Time has passed: everything due happens.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.time_waits.expire(now);
+        while let Some(id) = self.timers.pop_due(now) {
+            let Some(slot) = self.connections.get_mut(id.0) else { continue };
+            slot.armed = None;
+            if slot.connection.next_timeout().is_some_and(|at| at <= now) {
+                self.with_connection(id, |c, env| c.on_timeout(now, env));
+                self.settle(now, id);
+            } else {
+                self.arm(id);
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next, at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next().into_iter().chain(self.time_waits.next()).min()
+    }
+
+    /// The next packet to send, put together in `out`; `None`: nothing now.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut TransmitBuf) -> Option<Transmit> {
+        if let Some((seg, link)) = self.replies.pop_front() {
+            return Some(self.emit_reply(&seg, link, out));
+        }
+        while let Some(id) = self.ready.pop_front() {
+            let sent = self.with_connection(id, |c, env| c.poll_transmit(now, env, out)).flatten();
+            match sent {
+                // To the back of the queue: nobody holds the link for long.
+                Some(_) => self.ready.push_back(id),
+                None => {
+                    if let Some(slot) = self.connections.get_mut(id.0) {
+                        slot.ready = false;
+                    }
+                }
+            }
+            self.drain_connection(now, id);
+            if sent.is_some() {
+                return sent;
+            }
+        }
+        None
+    }
+
+    fn emit_reply(&self, seg: &Segment, link: LinkId, out: &mut TransmitBuf) -> Transmit {
+        out.headers.clear();
+        out.payload.clear();
+        let mode = self.links.get(link.0 as usize).map_or(ChecksumMode::Full, |l| l.checksum);
+        emit_headers(seg, &[], mode, &mut out.headers);
+        Transmit { link, len: out.headers.len(), segment_size: None }
+    }
+
+    /// The next thing to tell an application.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// A connection, to read from, write to, or ask.
+    pub fn connection(&mut self, now: Instant, id: ConnectionId) -> Option<Connection<'_>> {
+        self.connections.get(id.0).filter(|slot| !slot.connection.orphaned)?;
+        // Whatever is done to it takes effect when the stack is drained.
+        self.mark_ready(id);
+        Some(Connection { stack: self, id, now })
+    }
+
+    /// Every connection, with those that the application has let go of.
+    pub fn connections(&self) -> impl Iterator<Item = (ConnectionId, ConnectionInfo)> {
+        self.connections.iter().map(|(h, slot)| (ConnectionId(h), slot.connection.info()))
+    }
+
+    /// How many connections there are, with those that still deliver data for an application that is gone.
+    pub fn connection_count(&self) -> usize {
+        self.connections.iter().count()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> StackCounters {
+        self.counters
+    }
+
+    /// After anything happened to a connection: it may have packets, news, requests and a new deadline.
+    fn settle(&mut self, now: Instant, id: ConnectionId) {
+        self.mark_ready(id);
+        self.drain_connection(now, id);
+    }
+
+    fn mark_ready(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.connections.get_mut(id.0)
+            && !core::mem::replace(&mut slot.ready, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    fn drain_connection(&mut self, now: Instant, id: ConnectionId) {
+        while let Some(request) = self.connections.get_mut(id.0).and_then(|s| s.connection.requests.pop()) {
+            self.on_request(now, id, request);
+        }
+        while let Some(news) = self.connections.get_mut(id.0).and_then(|s| s.connection.news.pop_front()) {
+            self.on_news(id, news);
+        }
+        if self.connections.get(id.0).is_some_and(|slot| slot.connection.is_dead()) {
+            if let Some(slot) = self.connections.remove(id.0) {
+                slot.token.map(|token| self.by_token.remove(&token));
+            }
+            return;
+        }
+        self.arm(id);
+    }
+
+    fn arm(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.connections.get_mut(id.0)
+            && let Some(at) = slot.connection.next_timeout()
+            && slot.armed.is_none_or(|armed| at < armed)
+        {
+            slot.armed = Some(at);
+            self.timers.push(at, id);
+        }
+    }
+
+    fn on_request(&mut self, now: Instant, id: ConnectionId, request: Request) {
+        match request {
+            Request::Open { local, remote } => self.open_join(now, id, local, remote),
+            Request::Release { local, remote, time_wait } => {
+                let tuple = FourTuple { local, remote };
+                self.by_tuple.remove(&tuple);
+                if let Some(what) = time_wait {
+                    self.time_waits.insert(now, tuple, what);
+                }
+            }
+        }
+    }
+
+    fn on_news(&mut self, id: ConnectionId, news: News) {
+        let event = match news {
+            News::Connected => match self.connections.get(id.0).and_then(|slot| slot.listener) {
+                Some(listener) => return self.on_accepted(id, listener),
+                None => Event::Connected(id),
+            },
+            News::Readable => Event::Readable(id),
+            News::Writable => Event::Writable(id),
+            News::Closed(error) => {
+                self.forget_unaccepted(id);
+                Event::Closed { id, error }
+            }
+            News::Subflow(news) => Event::Subflow {
+                connection: id,
+                subflow: news.id,
+                local: news.local,
+                remote: news.remote,
+                name: news.name,
+                bytes_sent: news.bytes_sent,
+                bytes_received: news.bytes_received,
+                what: match news.what {
+                    SubflowChange::Established => SubflowEvent::Established,
+                    SubflowChange::Stalled => SubflowEvent::Stalled,
+                    SubflowChange::Recovered => SubflowEvent::Recovered,
+                    SubflowChange::Closed(reason) => SubflowEvent::Closed(reason),
+                },
+            },
+        };
+        self.events.push_back(event);
+    }
+}

@@ -1,0 +1,245 @@
+//! How connections and subflows come into being: active and passive opens, joins, ports.
+
+use super::{ConnectionId, FourTuple, ListenerId, Slot, Stack};
+use crate::mptcp::{self, FallbackReason, Handshake, JoinSyn, Multipath, Role, Subflow};
+use crate::tcp::{Tcp, TcpParams};
+use crate::time::Instant;
+use crate::{ConnectOptions, LinkId, SubflowId};
+use core::hash::BuildHasher;
+use polypath_wire::{Key, SeqNum, Segment};
+use rand::Rng;
+use std::net::{IpAddr, SocketAddr};
+
+/// The first port of ours for outgoing subflows (RFC 6056 asks for as many as possible).
+const FIRST_PORT: u16 = 10_000;
+
+/// Why a connection cannot be opened.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The stack has no address of the destination's family.
+    #[error("network is unreachable: the stack has no {} address", if *.v6 { "IPv6" } else { "IPv4" })]
+    Unreachable {
+        /// The destination is IPv6.
+        v6: bool,
+    },
+    /// The local address asked for is not one of the stack's, or of another family than the destination's.
+    #[error("cannot assign requested address {0}: it is not one of the stack's for this destination")]
+    AddressNotAvailable(IpAddr),
+    /// The two ends are in use by another connection.
+    #[error("address {0} is already in use for this destination")]
+    AddressInUse(SocketAddr),
+    /// No port is free.
+    #[error("no free local port is left for this destination")]
+    NoPort,
+}
+
+impl Stack {
+    /// Opens a connection to `remote`; [`Connected`](crate::Event::Connected) or
+    /// [`Closed`](crate::Event::Closed) will follow.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        options: ConnectOptions,
+    ) -> Result<ConnectionId, ConnectError> {
+        let wanted = options.local.filter(|l| !l.ip().is_unspecified());
+        let address = self
+            .addresses
+            .iter()
+            .filter(|a| a.addr.is_ipv4() == remote.is_ipv4() && wanted.is_none_or(|w| w.ip() == a.addr))
+            .min_by_key(|a| a.backup);
+        let Some((addr, link)) = address.map(|a| (a.addr, a.link)) else {
+            return Err(match wanted {
+                Some(w) => ConnectError::AddressNotAvailable(w.ip()),
+                None => ConnectError::Unreachable { v6: remote.is_ipv6() },
+            });
+        };
+        let port = options.local.map_or(0, |l| l.port());
+        let local = self.choose_port(addr, port, remote)?;
+        let multipath = match self.config.multipath && !options.no_multipath {
+            true => Multipath::Negotiating { local_key: self.draw_key() },
+            false => Multipath::Fallback(FallbackReason::Disabled),
+        };
+        let params = self.params(local, remote, link);
+        let mut connection = mptcp::Connection::new(Role::Client, multipath, &self.config, local, remote);
+        let subflow = Subflow::new(now, Tcp::connect(now, &params), Handshake::Capable, 0, 0);
+        let id = self.install(now, connection_with(&mut connection, self, subflow), connection, None);
+        Ok(id)
+    }
+
+    /// Makes a connection with its first subflow known.
+    fn install(
+        &mut self,
+        now: Instant,
+        subflow: Option<SubflowId>,
+        connection: mptcp::Connection,
+        listener: Option<ListenerId>,
+    ) -> ConnectionId {
+        let token = match connection.multipath {
+            Multipath::Negotiating { local_key } => Some(local_key.token()),
+            Multipath::Active(_) | Multipath::Fallback(_) => None,
+        };
+        let tuple = connection.iter().next().map(|(_, s)| FourTuple { local: s.tcp.local, remote: s.tcp.remote });
+        let slot = Slot { connection, listener, token, ready: false, armed: None };
+        let id = ConnectionId(self.connections.insert(slot));
+        if let (Some(tuple), Some(subflow)) = (tuple, subflow) {
+            self.time_waits.remove(&tuple);
+            self.by_tuple.insert(tuple, (id, subflow));
+        }
+        if let Some(token) = token {
+            self.by_token.insert(token, id);
+        }
+        self.settle(now, id);
+        id
+    }
+
+    /// A key whose token is not in use (RFC 8684, section 3.1).
+    fn draw_key(&mut self) -> Key {
+        loop {
+            let key = Key(self.rng.next_u64());
+            let token = key.token();
+            if token.0 != 0 && !self.by_token.contains_key(&token) {
+                return key;
+            }
+        }
+    }
+
+    /// RFC 6056, algorithm 1: a random port, then the next ones.
+    fn choose_port(&mut self, addr: IpAddr, port: u16, remote: SocketAddr) -> Result<SocketAddr, ConnectError> {
+        let taken = |stack: &Stack, local| {
+            let tuple = FourTuple { local, remote };
+            stack.by_tuple.contains_key(&tuple) || stack.time_waits.contains(&tuple)
+        };
+        if port != 0 {
+            let local = SocketAddr::new(addr, port);
+            return if taken(self, local) { Err(ConnectError::AddressInUse(local)) } else { Ok(local) };
+        }
+        let span = u32::from(u16::MAX - FIRST_PORT) + 1;
+        let start = self.rng.next_u32() % span;
+        (0..span)
+            .map(|i| SocketAddr::new(addr, FIRST_PORT + ((start + i) % span) as u16))
+            .find(|local| !taken(self, *local) && !self.port_is_listening(local.port()))
+            .ok_or(ConnectError::NoPort)
+    }
+
+    fn params(&mut self, local: SocketAddr, remote: SocketAddr, link: LinkId) -> TcpParams {
+        let mtu = self.links.get(link.0 as usize).map_or(576, |l| l.mtu);
+        let headers = if local.is_ipv4() { 40 } else { 60 };
+        // The offset tells hosts apart, and stays the same for a pair of them, so that PAWS keeps working
+        // across connections (RFC 7323, section 5.4).
+        let ts_offset = self.hasher.hash_one((local.ip(), remote.ip())) as u32;
+        TcpParams {
+            local,
+            remote,
+            link,
+            // RFC 6528: not to be guessed from outside.
+            iss: SeqNum(self.rng.next_u32()),
+            mss: u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX - 100),
+            window_scale: window_scale(self.config.recv_buffer_max),
+            ts_offset,
+        }
+    }
+
+    /// A SYN for nothing that exists yet.
+    pub(super) fn on_syn(&mut self, now: Instant, on: LinkId, tuple: FourTuple, seg: &Segment) {
+        if let Some(join) = JoinSyn::of(seg) {
+            return self.on_join_syn(now, on, tuple, seg, join);
+        }
+        let listener = self.listeners.iter().find(|(_, l)| l.takes(tuple.local)).map(|(h, _)| ListenerId(h));
+        let Some(listener) = listener else { return self.refuse(on, seg, 0, None) };
+        if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) {
+            self.counters.listen_overflows += 1;
+            return;
+        }
+        let multipath = match mptcp::usable_offer(seg, self.config.multipath) {
+            Ok(()) => Multipath::Negotiating { local_key: self.draw_key() },
+            Err(reason) => Multipath::Fallback(reason),
+        };
+        let params = self.params(tuple.local, tuple.remote, on);
+        let mut connection = mptcp::Connection::new(Role::Server, multipath, &self.config, tuple.local, tuple.remote);
+        let subflow = Subflow::new(now, Tcp::accept(now, &params, seg), Handshake::Capable, 0, 0);
+        let subflow = connection_with(&mut connection, self, subflow);
+        if let Some(l) = self.listeners.get_mut(listener.0) {
+            l.half_open += 1;
+        }
+        self.install(now, subflow, connection, Some(listener));
+    }
+
+    fn on_join_syn(&mut self, now: Instant, on: LinkId, tuple: FourTuple, seg: &Segment, join: JoinSyn) {
+        let params = self.params(tuple.local, tuple.remote, on);
+        let nonce = self.rng.next_u32();
+        let Some(&id) = self.by_token.get(&join.token) else {
+            self.counters.mp_join_no_token_found += 1;
+            return self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal()));
+        };
+        let tcp = Tcp::accept(now, &params, seg);
+        let joined = self.with_connection(id, |c, env| c.accept_join(now, env, tcp, join, nonce)).flatten();
+        match joined {
+            Some(subflow) => {
+                self.by_tuple.insert(tuple, (id, subflow));
+                self.settle(now, id);
+            }
+            None => self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal())),
+        }
+    }
+
+    /// The path manager wants a subflow.
+    pub(super) fn open_join(&mut self, now: Instant, id: ConnectionId, local: IpAddr, remote: SocketAddr) {
+        let Some(link) = self.addresses.iter().find(|a| a.addr == local).map(|a| a.link) else { return };
+        let Ok(local) = self.choose_port(local, 0, remote) else { return };
+        let params = self.params(local, remote, link);
+        let nonce = self.rng.next_u32();
+        let tcp = Tcp::connect(now, &params);
+        let opened = self.with_connection(id, |c, env| c.open_join(now, env, tcp, nonce)).flatten();
+        if let Some(subflow) = opened {
+            self.by_tuple.insert(FourTuple { local, remote }, (id, subflow));
+        }
+        self.mark_ready(id);
+    }
+
+    /// A handshake of a listener is over.
+    pub(super) fn on_accepted(&mut self, id: ConnectionId, listener: ListenerId) {
+        match self.listeners.get_mut(listener.0) {
+            Some(l) => {
+                l.half_open = l.half_open.saturating_sub(1);
+                l.ready.push_back(id);
+                self.events.push_back(super::Event::Acceptable(listener));
+            }
+            None => self.orphan(id),
+        }
+    }
+
+    /// A connection ended that nobody has accepted yet: nobody will.
+    pub(super) fn forget_unaccepted(&mut self, id: ConnectionId) {
+        let Some(slot) = self.connections.get_mut(id.0) else { return };
+        let Some(listener) = slot.listener else { return };
+        if slot.connection.was_established() {
+            return;
+        }
+        slot.connection.orphaned = true;
+        if let Some(l) = self.listeners.get_mut(listener.0) {
+            l.half_open = l.half_open.saturating_sub(1);
+        }
+    }
+
+    fn orphan(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.connections.get_mut(id.0) {
+            slot.connection.orphaned = true;
+        }
+    }
+}
+
+/// The smallest shift that lets a 16-bit field say `max` (RFC 7323, section 2.2).
+fn window_scale(max: usize) -> u8 {
+    (0..14).find(|shift| max >> shift <= 65_535).unwrap_or(14)
+}
+
+/// Puts the first subflow into a new connection.
+fn connection_with(connection: &mut mptcp::Connection, stack: &Stack, mut subflow: Subflow) -> Option<SubflowId> {
+    let env = mptcp::Env { config: &stack.config, links: &stack.links, addresses: &stack.addresses };
+    connection.name_subflow(&env, &mut subflow);
+    connection.add_subflow(stack.config.max_subflows.max(1), subflow)
+}

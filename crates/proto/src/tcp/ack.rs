@@ -1,0 +1,98 @@
+//! When to acknowledge (RFC 9293, section 3.8.6.3; RFC 5681, section 4.2) and with which SACK blocks (RFC 2018).
+
+use super::{Tcp, Timer};
+use crate::seq::Ssn;
+use crate::time::{Duration, Instant};
+use arrayvec::ArrayVec;
+use core::ops::Range;
+use polypath_wire::SackBlock;
+
+/// RFC 9293 allows 500 ms; Linux's TCP_DELACK_MIN.
+const DELAY: Duration = Duration::from_millis(40);
+/// Acknowledge each of the first segments, so that the sender's slow start is not slowed (Linux: quickack).
+const QUICK: u32 = 16;
+
+#[derive(Debug)]
+pub(super) struct AckPolicy {
+    /// Must go with the next opportunity.
+    now: bool,
+    unacknowledged: u64,
+    quick: u32,
+    /// The range that the latest out-of-order segment fell into comes first (RFC 2018, section 4).
+    latest: Option<u64>,
+    /// A duplicate to report (RFC 2883).
+    duplicate: Option<Range<u64>>,
+}
+
+impl Default for AckPolicy {
+    fn default() -> Self {
+        AckPolicy { now: false, unacknowledged: 0, quick: QUICK, latest: None, duplicate: None }
+    }
+}
+
+impl Tcp {
+    /// An acknowledgement must go out at once.
+    pub(crate) fn ack_now(&mut self) {
+        self.ack.now = true;
+    }
+
+    pub(crate) fn wants_ack(&self) -> bool {
+        self.ack.now
+    }
+
+    /// New data arrived in order, and filled no hole.
+    pub(super) fn ack_in_order(&mut self, now: Instant, bytes: u64) {
+        self.ack.unacknowledged += bytes;
+        // RFC 5681, section 4.2: at least every second full-sized segment.
+        let full = u64::from(self.local_mss.min(self.peer_mss)).saturating_sub(60);
+        if self.ack.quick > 0 {
+            self.ack.quick -= 1;
+            self.ack.now = true;
+        } else if self.ack.unacknowledged >= 2 * full {
+            self.ack.now = true;
+        } else if !self.timers.is_set(Timer::DelayedAck) {
+            self.timers.set(Timer::DelayedAck, now + DELAY);
+        }
+    }
+
+    pub(super) fn ack_out_of_order(&mut self, at: Ssn) {
+        self.ack.now = true;
+        self.ack.latest = Some(at.0);
+    }
+
+    pub(super) fn ack_duplicate(&mut self, range: Range<u64>) {
+        self.ack.now = true;
+        self.ack.duplicate = Some(range);
+    }
+
+    /// Every segment with ACK acknowledges all there is.
+    pub(super) fn ack_sent(&mut self) {
+        self.ack.now = false;
+        self.ack.unacknowledged = 0;
+        self.ack.duplicate = None;
+        self.last_ack_sent = self.rcv_nxt();
+        self.timers.stop(Timer::DelayedAck);
+    }
+
+    pub(crate) fn sack_blocks(&self) -> ArrayVec<SackBlock, 4> {
+        let mut blocks = ArrayVec::new();
+        if !self.sack_ok {
+            return blocks;
+        }
+        let block = |r: &Range<u64>| SackBlock {
+            left: self.rcv_space.wrap(Ssn(r.start)),
+            right: self.rcv_space.wrap(Ssn(r.end)),
+        };
+        if let Some(duplicate) = &self.ack.duplicate {
+            blocks.push(block(duplicate));
+        }
+        let ranges = self.assembler.ranges();
+        let latest = self.ack.latest.and_then(|at| ranges.containing(at));
+        for range in latest.iter().chain(ranges.iter().filter(|r| Some(*r) != latest.as_ref())) {
+            if blocks.try_push(block(range)).is_err() {
+                break;
+            }
+        }
+        blocks
+    }
+}

@@ -1,0 +1,279 @@
+//! The TCP engine of one subflow (RFC 9293): sequence numbers, acknowledgements, loss recovery, windows.
+//!
+//! It knows nothing of Multipath TCP. The connection above decides what data goes in, what options ride
+//! along, and how large the advertised window is; plain TCP is a connection with one of these.
+
+mod ack;
+mod prr;
+mod rack;
+mod receive;
+mod recovery;
+mod rtt;
+mod scoreboard;
+mod send;
+mod timers;
+
+pub(crate) use receive::{AckOutcome, Verdict};
+pub(crate) use rtt::{INITIAL_RTO, MAX_RTO};
+pub(crate) use scoreboard::{Mapping, TxRecord};
+pub(crate) use timers::Timer;
+
+use crate::LinkId;
+use crate::buffer::Assembler;
+use crate::seq::{Ssn, SsnSpace};
+use crate::time::{Duration, Instant};
+use polypath_wire::{IpHeader, SeqNum};
+use std::net::SocketAddr;
+
+/// RFC 9293, section 3.3.2. LISTEN and TIME-WAIT live in the stack: they need none of this.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// A SYN was sent.
+    SynSent,
+    /// A SYN was received and answered.
+    SynReceived,
+    /// Open.
+    Established,
+    /// Our FIN is sent.
+    FinWait1,
+    /// Our FIN is acknowledged.
+    FinWait2,
+    /// The peer's FIN has come.
+    CloseWait,
+    /// Both FINs are sent; ours is not acknowledged.
+    Closing,
+    /// The peer closed first; our FIN is sent.
+    LastAck,
+    /// Both FINs are acknowledged and ours was first.
+    TimeWait,
+    /// Nothing is left.
+    Closed,
+}
+
+impl State {
+    /// The handshake is over.
+    pub(crate) fn is_synchronized(self) -> bool {
+        !matches!(self, State::SynSent | State::SynReceived | State::Closed)
+    }
+
+    /// New data may be sent.
+    pub(crate) fn can_send(self) -> bool {
+        matches!(self, State::Established | State::CloseWait)
+    }
+
+    /// The transitions of RFC 9293, figure 5, that a sent FIN causes.
+    fn after_fin_sent(self) -> State {
+        match self {
+            State::Established => State::FinWait1,
+            State::CloseWait => State::LastAck,
+            other => other,
+        }
+    }
+
+    /// Those that an acknowledgement of our FIN causes.
+    fn after_fin_acked(self) -> State {
+        match self {
+            State::FinWait1 => State::FinWait2,
+            State::Closing => State::TimeWait,
+            State::LastAck => State::Closed,
+            other => other,
+        }
+    }
+
+    /// Those that the peer's FIN causes.
+    fn after_fin_received(self) -> State {
+        match self {
+            State::Established => State::CloseWait,
+            State::FinWait1 => State::Closing,
+            State::FinWait2 => State::TimeWait,
+            other => other,
+        }
+    }
+}
+
+/// Timestamps (RFC 7323), once both ends agreed.
+#[derive(Copy, Clone, Debug)]
+struct TimestampState {
+    /// TS.Recent.
+    recent: u32,
+    recent_at: Instant,
+}
+
+/// What a subflow is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct TcpParams {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) link: LinkId,
+    pub(crate) iss: SeqNum,
+    /// Largest segment payload without options that the link carries.
+    pub(crate) mss: u16,
+    pub(crate) window_scale: u8,
+    /// Added to the clock for timestamps, so that they tell nothing of the host (RFC 7323, section 5.4).
+    pub(crate) ts_offset: u32,
+}
+
+/// The engine.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) link: LinkId,
+    pub(crate) state: State,
+    // What was agreed.
+    local_mss: u16,
+    peer_mss: u16,
+    rcv_wscale: u8,
+    snd_wscale: u8,
+    wscale_agreed: bool,
+    sack_ok: bool,
+    ts: Option<TimestampState>,
+    ts_offset: u32,
+    // Sending: RFC 9293, section 3.3.1.
+    snd_space: SsnSpace,
+    snd_una: Ssn,
+    snd_nxt: Ssn,
+    /// The right edge of the peer's window; never retracted.
+    snd_wnd_end: Ssn,
+    /// The window in the last segment, in bytes.
+    snd_wnd: u64,
+    board: scoreboard::Scoreboard,
+    recovery: recovery::Recovery,
+    fin_sent: bool,
+    // Receiving.
+    rcv_space: SsnSpace,
+    assembler: Assembler,
+    fin_at: Option<Ssn>,
+    /// The largest window ever advertised: segments are accepted this far ahead.
+    max_window: u64,
+    last_ack_sent: Ssn,
+    ack: ack::AckPolicy,
+    // Time.
+    pub(crate) rtt: rtt::RttEstimator,
+    pub(crate) timers: Timers,
+    /// The round trip as a receiver sees it: from our ACK to data that echoes its timestamp.
+    pub(crate) rcv_rtt: Option<Duration>,
+    pub(crate) last_received: Instant,
+    pub(crate) counters: Counters,
+}
+
+use timers::Timers;
+
+/// What happened on a subflow so far.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Payload bytes sent for the first time.
+    pub bytes_sent: u64,
+    /// Payload bytes received, without duplicates.
+    pub bytes_received: u64,
+    /// Payload bytes sent again.
+    pub bytes_retransmitted: u64,
+    /// Segments (or super-segments) sent again.
+    pub retransmits: u64,
+    /// Retransmission timeouts.
+    pub timeouts: u64,
+    /// Tail loss probes sent.
+    pub loss_probes: u64,
+    /// Segments (or super-segments) received.
+    pub segments_received: u64,
+    /// Segments (or super-segments) sent.
+    pub segments_sent: u64,
+}
+
+impl Tcp {
+    /// Active open: the SYN is still to be sent.
+    pub(crate) fn connect(now: Instant, p: &TcpParams) -> Tcp {
+        Tcp::new(now, p, State::SynSent)
+    }
+
+    fn new(now: Instant, p: &TcpParams, state: State) -> Tcp {
+        Tcp {
+            local: p.local,
+            remote: p.remote,
+            link: p.link,
+            state,
+            local_mss: p.mss,
+            // RFC 9293, section 3.7.1: what holds without an MSS option.
+            peer_mss: if p.remote.is_ipv4() { 536 } else { 1220 },
+            rcv_wscale: p.window_scale,
+            snd_wscale: 0,
+            wscale_agreed: false,
+            sack_ok: false,
+            ts: None,
+            ts_offset: p.ts_offset,
+            snd_space: SsnSpace::new(p.iss),
+            snd_una: Ssn::ORIGIN,
+            snd_nxt: Ssn::ORIGIN,
+            snd_wnd_end: Ssn::FIRST,
+            snd_wnd: 0,
+            board: scoreboard::Scoreboard::default(),
+            recovery: recovery::Recovery::default(),
+            fin_sent: false,
+            rcv_space: SsnSpace::new(SeqNum(0)),
+            assembler: Assembler::new(Ssn::FIRST.0),
+            fin_at: None,
+            max_window: 65_535,
+            last_ack_sent: Ssn::FIRST,
+            ack: ack::AckPolicy::default(),
+            rtt: rtt::RttEstimator::default(),
+            timers: Timers::default(),
+            rcv_rtt: None,
+            last_received: now,
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn is_ipv4(&self) -> bool {
+        self.remote.is_ipv4()
+    }
+
+    pub(crate) fn rcv_nxt(&self) -> Ssn {
+        Ssn(self.assembler.next())
+    }
+
+    pub(crate) fn snd_una(&self) -> Ssn {
+        self.snd_una
+    }
+
+    pub(crate) fn snd_nxt(&self) -> Ssn {
+        self.snd_nxt
+    }
+
+    pub(crate) fn snd_wnd(&self) -> u64 {
+        self.snd_wnd
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.board.in_flight()
+    }
+
+    /// Sent and not acknowledged cumulatively.
+    pub(crate) fn outstanding(&self) -> impl DoubleEndedIterator<Item = &TxRecord> {
+        self.board.records()
+    }
+
+    pub(crate) fn has_outstanding(&self) -> bool {
+        !self.board.is_empty()
+    }
+
+    /// The peer's FIN has been reached.
+    pub(crate) fn fin_received(&self) -> bool {
+        self.fin_at.is_some_and(|at| at < self.rcv_nxt())
+    }
+
+    /// Payload of a full segment when each carries `option_bytes` besides timestamps.
+    pub(crate) fn mss_with(&self, option_bytes: usize) -> u64 {
+        let timestamps = if self.ts.is_some() { 12 } else { 0 };
+        u64::from(self.local_mss.min(self.peer_mss)).saturating_sub(timestamps + option_bytes as u64).max(48)
+    }
+
+    fn ip_header(&self) -> IpHeader {
+        IpHeader {
+            src: self.local.ip(),
+            dst: self.remote.ip(),
+            hop_limit: 64,
+            ecn: polypath_wire::Ecn::NotEct,
+            dscp: 0,
+        }
+    }
+}

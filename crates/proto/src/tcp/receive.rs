@@ -1,0 +1,304 @@
+//! A segment arrives (RFC 9293, section 3.10.7): is it acceptable, what does it acknowledge, what data does
+//! it bring.
+
+use super::scoreboard::Delivered;
+use super::{State, Tcp, TimestampState, Timer};
+use crate::seq::Ssn;
+use crate::time::{Duration, Instant};
+use bytes::Bytes;
+use polypath_wire::{Segment, TcpFlags};
+
+/// RFC 7323, section 5.5: after 24 days TS.Recent says nothing any more.
+const TS_RECENT_LIFE: Duration = Duration::from_secs(24 * 24 * 3600);
+
+/// What to do with a segment.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Go on with it.
+    Accept,
+    /// Not acceptable: forget it (an acknowledgement may have been asked for).
+    Drop,
+    /// A valid reset.
+    Reset,
+}
+
+/// What an acknowledgement changed.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct AckOutcome {
+    /// Bytes newly acknowledged, cumulatively or selectively.
+    pub(crate) delivered: u64,
+    /// SND.UNA moved.
+    pub(crate) advanced: bool,
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) prior_in_flight: u64,
+    /// Loss was found and a new recovery begins.
+    pub(crate) congestion: bool,
+    /// The last timeout turned out to be spurious.
+    pub(crate) spurious: bool,
+    /// Something that was sent again had arrived the first time.
+    pub(crate) original_arrived: bool,
+    /// Fast recovery goes on: the window is PRR's business.
+    pub(crate) in_recovery: bool,
+}
+
+impl Tcp {
+    /// The unwrapped sequence number of a segment.
+    pub(crate) fn seq_of(&self, seg: &Segment) -> Ssn {
+        self.rcv_space.unwrap(seg.tcp.seq, self.rcv_nxt())
+    }
+
+    /// First to fifth check of section 3.10.7.4: sequence number, RST, SYN, ACK; and PAWS (RFC 7323).
+    pub(crate) fn check(&mut self, now: Instant, seg: &Segment, payload: usize) -> Verdict {
+        self.counters.segments_received += 1;
+        let flags = seg.tcp.flags;
+        let seq = self.seq_of(seg);
+        let end = seq + payload as u64 + u64::from(flags.contains(TcpFlags::FIN)) + u64::from(flags.contains(TcpFlags::SYN));
+        if !flags.contains(TcpFlags::RST) && self.is_too_old(now, seg) {
+            self.ack_now();
+            return Verdict::Drop;
+        }
+        let rcv_nxt = self.rcv_nxt();
+        let edge = rcv_nxt + self.max_window;
+        let acceptable = if seq == end { seq >= rcv_nxt && seq <= edge } else { end > rcv_nxt && seq < edge };
+        if flags.contains(TcpFlags::RST) {
+            // RFC 5961, section 3.2: exactly at RCV.NXT it is believed, elsewhere in the window challenged.
+            if seq == rcv_nxt {
+                return Verdict::Reset;
+            }
+            if acceptable {
+                self.ack_now();
+            }
+            return Verdict::Drop;
+        }
+        if flags.contains(TcpFlags::SYN) {
+            // RFC 5961, section 4.2; also how a lost third ACK is sent again.
+            self.ack_now();
+            return Verdict::Drop;
+        }
+        if !acceptable {
+            if end > seq && end <= rcv_nxt && payload > 0 {
+                self.ack_duplicate(seq.0..seq.0 + payload as u64);
+            }
+            self.ack_now();
+            // An old segment's acknowledgement is still worth reading; its data is not.
+            return if seq < rcv_nxt && flags.contains(TcpFlags::ACK) && self.ack_is_plausible(seg) {
+                Verdict::Accept
+            } else {
+                Verdict::Drop
+            };
+        }
+        if !flags.contains(TcpFlags::ACK) {
+            return Verdict::Drop;
+        }
+        if !self.ack_is_plausible(seg) {
+            // RFC 5961, section 5.2.
+            self.ack_now();
+            return Verdict::Drop;
+        }
+        self.last_received = now;
+        self.take_timestamp(now, seg, seq);
+        Verdict::Accept
+    }
+
+    fn ack_is_plausible(&self, seg: &Segment) -> bool {
+        let ack = self.snd_space.unwrap(seg.tcp.ack, self.snd_una);
+        ack <= self.snd_nxt && ack + (1 << 30) >= self.snd_una
+    }
+
+    /// PAWS: RFC 7323, section 5.
+    fn is_too_old(&self, now: Instant, seg: &Segment) -> bool {
+        let (Some(ts), Some(state)) = (seg.options.timestamps, &self.ts) else { return false };
+        (ts.val.wrapping_sub(state.recent) as i32) < 0 && now - state.recent_at < TS_RECENT_LIFE
+    }
+
+    /// RFC 7323, section 4.3.
+    fn take_timestamp(&mut self, now: Instant, seg: &Segment, seq: Ssn) {
+        let last_ack_sent = self.last_ack_sent;
+        if let (Some(ts), Some(state)) = (seg.options.timestamps, &mut self.ts)
+            && seq <= last_ack_sent
+        {
+            *state = TimestampState { recent: ts.val, recent_at: now };
+        }
+    }
+
+    /// What the peer's SYN says: its numbers and what it agrees to.
+    pub(super) fn take_syn(&mut self, now: Instant, seg: &Segment) {
+        let o = &seg.options;
+        self.rcv_space = crate::seq::SsnSpace::new(seg.tcp.seq);
+        // RFC 9293, section 3.7.1; a peer that offers less than 88 would stall us (Linux: TCP_MIN_SND_MSS + 40).
+        if let Some(mss) = o.mss {
+            self.peer_mss = mss.max(88);
+        }
+        // RFC 7323, section 2.3: a shift above 14 counts as 14.
+        self.wscale_agreed = o.window_scale.is_some();
+        self.snd_wscale = o.window_scale.unwrap_or(0).min(14);
+        self.sack_ok = o.sack_permitted;
+        self.ts = o.timestamps.map(|ts| TimestampState { recent: ts.val, recent_at: now });
+        self.snd_wnd = u64::from(seg.tcp.window);
+        self.last_received = now;
+    }
+
+    /// SYN-SENT: the peer's SYN/ACK (section 3.10.7.3). False: it does not acknowledge our SYN.
+    pub(crate) fn on_syn_ack(&mut self, now: Instant, seg: &Segment) -> bool {
+        if self.snd_space.unwrap(seg.tcp.ack, Ssn::FIRST) != Ssn::FIRST {
+            return false;
+        }
+        self.take_syn(now, seg);
+        self.snd_una = Ssn::FIRST;
+        self.snd_wnd_end = Ssn::FIRST + self.snd_wnd;
+        self.sample_handshake_rtt(now);
+        self.state = State::Established;
+        self.ack_now();
+        true
+    }
+
+    /// SYN-RECEIVED: the segment acknowledges our SYN/ACK.
+    pub(crate) fn on_handshake_ack(&mut self, now: Instant, seg: &Segment) {
+        self.snd_una = Ssn::FIRST;
+        self.snd_wnd_end = Ssn::FIRST;
+        self.update_window(seg);
+        self.sample_handshake_rtt(now);
+        self.state = State::Established;
+    }
+
+    fn sample_handshake_rtt(&mut self, now: Instant) {
+        self.timers.stop(Timer::Retransmit);
+        // Karn: not if the SYN was sent more than once.
+        if let Some(sent) = self.recovery.handshake_sent_once() {
+            self.rtt.on_sample(now, now - sent);
+        }
+        self.recovery.reset_backoff();
+    }
+
+    fn update_window(&mut self, seg: &Segment) {
+        self.snd_wnd = self.window_of(seg);
+        let ack = self.snd_space.unwrap(seg.tcp.ack, self.snd_una);
+        self.snd_wnd_end = self.snd_wnd_end.max(ack + self.snd_wnd);
+    }
+
+    /// The acknowledgement field, SACK blocks and window of an accepted segment.
+    pub(crate) fn on_ack(&mut self, now: Instant, seg: &Segment, payload: usize) -> AckOutcome {
+        let ack = self.snd_space.unwrap(seg.tcp.ack, self.snd_una);
+        let mut out = AckOutcome { prior_in_flight: self.board.in_flight(), ..AckOutcome::default() };
+        if ack >= self.snd_una {
+            self.update_window(seg);
+        }
+        let duplicate = ack == self.snd_una && payload == 0 && !seg.tcp.flags.contains(TcpFlags::FIN);
+        let echo = seg.options.timestamps.filter(|_| self.ts.is_some()).map(|ts| ts.ecr);
+        self.credit_delivered(now, seg, ack, echo, &mut out);
+        if ack > self.snd_una {
+            out.advanced = true;
+            self.snd_una = ack;
+            if self.fin_sent && ack == self.snd_nxt {
+                self.state = self.state.after_fin_acked();
+            }
+        }
+        self.recover(now, duplicate, &mut out);
+        self.arm_retransmit(now, out.advanced);
+        if payload > 0 && self.ts.is_some() {
+            self.sample_receiver_rtt(now, echo);
+        }
+        out
+    }
+
+    /// Takes what is newly acknowledged off the scoreboard and measures it.
+    fn credit_delivered(&mut self, now: Instant, seg: &Segment, ack: Ssn, echo: Option<u32>, out: &mut AckOutcome) {
+        let mut newest: Option<Delivered> = None;
+        let (min_rtt, ts_offset) = (self.rtt.min(), self.ts_offset);
+        let (mut delivered, mut original_arrived) = (0, false);
+        let rack = &mut self.recovery.rack;
+        let mut on = |rack: &mut super::rack::Rack, d: Delivered| {
+            delivered += d.bytes;
+            // Eifel (RFC 3522): the echo of a timestamp from before the retransmission is the original's.
+            let sent_ts = super::send::timestamp_at(d.sent_at, ts_offset);
+            let is_original = d.retransmitted && echo.is_some_and(|e| (e.wrapping_sub(sent_ts) as i32) < 0);
+            original_arrived |= is_original;
+            rack.on_delivered(now, &d, min_rtt, is_original);
+            if !d.retransmitted && newest.is_none_or(|n| (d.sent_at, d.end) > (n.sent_at, n.end)) {
+                newest = Some(d);
+            }
+        };
+        if ack > self.snd_una {
+            self.board.acknowledge(ack, |d| on(rack, d));
+        }
+        if self.sack_ok {
+            for (i, block) in seg.options.sack.iter().enumerate() {
+                let left = self.snd_space.unwrap(block.left, ack);
+                let right = self.snd_space.unwrap(block.right, ack);
+                if left >= right || right > self.snd_nxt {
+                    continue;
+                }
+                // RFC 2883, section 4: a first block below the ACK, or inside the second, reports a duplicate.
+                let inside_second = seg.options.sack.get(1).is_some_and(|second| {
+                    self.snd_space.unwrap(second.left, ack) <= left && right <= self.snd_space.unwrap(second.right, ack)
+                });
+                if right <= ack || (i == 0 && inside_second) {
+                    rack.on_dsack(ack, self.snd_nxt);
+                    self.recovery.dsack_seen = true;
+                    continue;
+                }
+                self.board.sack(left.max(ack), right, |d| on(rack, d));
+            }
+        }
+        out.delivered = delivered;
+        out.original_arrived = original_arrived;
+        // Karn's algorithm: only what was sent once measures the path.
+        if let Some(d) = newest {
+            let rtt = now - d.sent_at;
+            self.rtt.on_sample(now, rtt);
+            out.rtt = Some(rtt);
+        }
+    }
+
+    /// The clock of timestamps ticks in milliseconds: good enough for sizing buffers.
+    fn sample_receiver_rtt(&mut self, now: Instant, echo: Option<u32>) {
+        let Some(echo) = echo else { return };
+        let elapsed = self.timestamp(now).wrapping_sub(echo);
+        if elapsed < 60_000 {
+            let sample = Duration::from_millis(u64::from(elapsed.max(1)));
+            self.rcv_rtt = Some(self.rcv_rtt.map_or(sample, |r| (r * 7 + sample) / 8));
+        }
+    }
+
+    /// The payload and FIN of an accepted segment; `pop_data` then gives what is in order.
+    pub(crate) fn on_data(&mut self, now: Instant, seg: &Segment, mut payload: Bytes) {
+        let seq = self.seq_of(seg);
+        let rcv_nxt = self.rcv_nxt();
+        let len = payload.len() as u64;
+        if seg.tcp.flags.contains(TcpFlags::FIN) && self.fin_at.is_none() && seq + len >= rcv_nxt {
+            self.fin_at = Some(seq + len);
+        }
+        // Nothing after a FIN counts, nor beyond what was ever offered.
+        let edge = self.fin_at.unwrap_or(rcv_nxt + self.max_window).min(rcv_nxt + self.max_window);
+        payload.truncate(edge.since(seq) as usize);
+        if len > 0 {
+            let had_gap = self.assembler.has_gap();
+            let fresh = self.assembler.insert(seq.0, payload) as u64;
+            self.counters.bytes_received += fresh;
+            if fresh == 0 {
+                self.ack_duplicate(seq.0..seq.0 + len);
+            } else if seq > rcv_nxt || had_gap {
+                // RFC 5681, section 4.2: out of order, or filling a hole.
+                self.ack_out_of_order(seq);
+            } else {
+                self.ack_in_order(now, fresh);
+            }
+        }
+        self.take_fin();
+    }
+
+    /// The next bytes in order, and where they stand.
+    pub(crate) fn pop_data(&mut self) -> Option<(Ssn, Bytes)> {
+        let popped = self.assembler.pop().map(|(at, data)| (Ssn(at), data));
+        self.take_fin();
+        popped
+    }
+
+    fn take_fin(&mut self) {
+        if self.fin_at == Some(self.rcv_nxt()) && !self.assembler.has_gap() {
+            self.assembler.skip_one();
+            self.state = self.state.after_fin_received();
+            self.ack_now();
+        }
+    }
+}

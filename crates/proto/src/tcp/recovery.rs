@@ -1,0 +1,292 @@
+//! Loss recovery: what to send again, and when (RFC 8985 RACK-TLP, RFC 6298 timeout, RFC 6937 PRR).
+//!
+//! How large the window is afterwards is congestion control's decision, not made here.
+
+use super::prr::Prr;
+use super::rack::Rack;
+use super::{AckOutcome, MAX_RTO, Tcp, Timer, TxRecord};
+use crate::seq::Ssn;
+use crate::time::{Duration, Instant};
+
+/// RFC 8985, section 7.2: the worst delayed acknowledgement (Linux: TCP_RTO_MIN).
+const WORST_ACK_DELAY: Duration = Duration::from_millis(200);
+/// Without SACK: RFC 5681, section 3.2.
+const DUPTHRESH: u32 = 3;
+
+#[derive(Copy, Clone, Debug, Default)]
+enum Phase {
+    #[default]
+    Open,
+    /// Fast recovery until `point` is acknowledged.
+    Recovery { point: Ssn, prr: Prr },
+    /// After a timeout, until `point` is acknowledged.
+    Loss { point: Ssn },
+}
+
+/// A tail loss probe on its way (RFC 8985, section 7.3).
+#[derive(Copy, Clone, Debug)]
+struct Probe {
+    end: Ssn,
+    is_retransmission: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    phase: Phase,
+    pub(super) rack: Rack,
+    probe: Option<Probe>,
+    pub(super) dsack_seen: bool,
+    backoff: u32,
+    duplicate_acks: u32,
+    /// The one time the SYN or SYN/ACK was sent, while it was sent once.
+    handshake_sent: Option<Instant>,
+    handshake_repeated: bool,
+}
+
+impl Recovery {
+    pub(super) fn handshake_sent_once(&self) -> Option<Instant> {
+        self.handshake_sent.filter(|_| !self.handshake_repeated)
+    }
+
+    pub(super) fn on_handshake_sent(&mut self, now: Instant) {
+        self.handshake_repeated = self.handshake_sent.is_some();
+        self.handshake_sent.get_or_insert(now);
+    }
+
+    pub(super) fn on_handshake_timeout(&mut self) {
+        self.backoff += 1;
+    }
+
+    pub(super) fn reset_backoff(&mut self) {
+        self.backoff = 0;
+    }
+}
+
+impl Tcp {
+    /// Timeouts in a row without progress.
+    pub(crate) fn backoff(&self) -> u32 {
+        self.recovery.backoff
+    }
+
+    /// Bytes that loss recovery and a congestion window of `cwnd` allow to send now.
+    pub(crate) fn congestion_room(&self, cwnd: u64) -> u64 {
+        let window = match &self.recovery.phase {
+            Phase::Recovery { prr, .. } => prr.window(),
+            Phase::Open | Phase::Loss { .. } => cwnd,
+        };
+        window.saturating_sub(self.board.in_flight())
+    }
+
+    /// Congestion control has set its threshold: fast recovery spreads the reduction.
+    pub(crate) fn begin_reduction(&mut self, ssthresh: u64, outcome: &AckOutcome) {
+        let mss = self.mss_with(0);
+        let in_flight = self.board.in_flight();
+        if let Phase::Recovery { prr, .. } = &mut self.recovery.phase {
+            *prr = Prr::new(outcome.prior_in_flight, ssthresh);
+            prr.on_ack(outcome.delivered, in_flight, outcome.advanced, mss);
+        }
+    }
+
+    pub(super) fn on_data_sent(&mut self, bytes: u64) {
+        if let Phase::Recovery { prr, .. } = &mut self.recovery.phase {
+            prr.on_sent(bytes);
+        }
+    }
+
+    /// What an acknowledgement means for recovery; the scoreboard has been updated.
+    pub(super) fn recover(&mut self, now: Instant, duplicate: bool, out: &mut AckOutcome) {
+        if out.advanced {
+            self.recovery.backoff = 0;
+        }
+        self.settle_probe(out);
+        self.leave_recovery(out);
+        let newly_lost = if self.sack_ok { self.detect_loss(now) } else { self.count_duplicates(duplicate, out) };
+        let mss = self.mss_with(0);
+        let in_flight = self.board.in_flight();
+        match &mut self.recovery.phase {
+            Phase::Open if newly_lost > 0 => self.enter_recovery(out),
+            Phase::Open | Phase::Loss { .. } => {}
+            Phase::Recovery { prr, .. } => {
+                out.in_recovery = true;
+                prr.on_ack(out.delivered, in_flight, out.advanced && newly_lost == 0, mss);
+            }
+        }
+    }
+
+    fn enter_recovery(&mut self, out: &mut AckOutcome) {
+        let prr = Prr::new(out.prior_in_flight, out.prior_in_flight);
+        self.recovery.phase = Phase::Recovery { point: self.snd_nxt, prr };
+        self.recovery.probe = None;
+        self.timers.stop(Timer::LossProbe);
+        out.congestion = true;
+        out.in_recovery = true;
+    }
+
+    fn leave_recovery(&mut self, out: &mut AckOutcome) {
+        match self.recovery.phase {
+            Phase::Recovery { point, .. } if self.snd_una >= point => {
+                self.recovery.phase = Phase::Open;
+                self.recovery.rack.on_recovery_exit();
+            }
+            // Eifel response (RFC 4015): the original arrived, so nothing else was lost either.
+            Phase::Loss { .. } if out.advanced && out.original_arrived => {
+                self.recovery.phase = Phase::Open;
+                self.board.unmark_lost();
+                out.spurious = true;
+            }
+            Phase::Loss { point } if self.snd_una >= point => self.recovery.phase = Phase::Open,
+            _ => {}
+        }
+        if self.board.is_empty() {
+            self.timers.stop(Timer::Reorder);
+        }
+    }
+
+    /// RFC 8985, section 6.2, step 5. Nothing can be lost while all arrives in order.
+    fn detect_loss(&mut self, now: Instant) -> u64 {
+        let in_recovery = !matches!(self.recovery.phase, Phase::Open);
+        if self.board.sacked() == 0 && !in_recovery {
+            self.timers.stop(Timer::Reorder);
+            return 0;
+        }
+        let (mss, srtt) = (self.mss_with(0), self.rtt.srtt().unwrap_or_default());
+        let (lost, look_again) = self.recovery.rack.detect_loss(now, &mut self.board, mss, in_recovery, srtt);
+        match look_again {
+            Some(at) => self.timers.set(Timer::Reorder, at),
+            None => self.timers.stop(Timer::Reorder),
+        }
+        lost
+    }
+
+    /// NewReno for a peer without SACK (RFC 6582).
+    fn count_duplicates(&mut self, duplicate: bool, out: &AckOutcome) -> u64 {
+        let partial = out.advanced && matches!(self.recovery.phase, Phase::Recovery { .. });
+        if out.advanced {
+            self.recovery.duplicate_acks = 0;
+        } else if duplicate && !self.board.is_empty() {
+            self.recovery.duplicate_acks += 1;
+        }
+        if partial || self.recovery.duplicate_acks == DUPTHRESH {
+            let una = self.snd_una;
+            return self.board.mark_lost(|r| r.ssn == una);
+        }
+        0
+    }
+
+    /// RFC 8985, section 7.4: did the probe repair a loss that nobody else noticed?
+    fn settle_probe(&mut self, out: &mut AckOutcome) {
+        let Some(probe) = self.recovery.probe else { return };
+        if self.snd_una < probe.end {
+            return;
+        }
+        self.recovery.probe = None;
+        let repaired = probe.is_retransmission && !self.recovery.dsack_seen && !out.original_arrived;
+        if repaired && matches!(self.recovery.phase, Phase::Open) {
+            out.congestion = true;
+        }
+    }
+
+    /// RACK's timer: what is still missing is lost now. True: a new recovery begins.
+    pub(crate) fn on_reorder_timer(&mut self, now: Instant) -> Option<AckOutcome> {
+        let mut out = AckOutcome { prior_in_flight: self.board.in_flight(), ..AckOutcome::default() };
+        let lost = self.detect_loss(now);
+        if lost > 0 && matches!(self.recovery.phase, Phase::Open) {
+            self.enter_recovery(&mut out);
+        }
+        self.arm_retransmit(now, false);
+        out.congestion.then_some(out)
+    }
+
+    /// RFC 8985, section 7.3: a probe for the tail. None: new data may serve instead, or nothing is out.
+    pub(crate) fn on_probe_timer(&mut self, now: Instant) -> Option<TxRecord> {
+        self.timers.set(Timer::Retransmit, now + self.rtt.rto());
+        if self.recovery.probe.is_some() || self.board.is_empty() {
+            return None;
+        }
+        self.recovery.probe = Some(Probe { end: self.snd_nxt, is_retransmission: true });
+        self.recovery.dsack_seen = false;
+        self.counters.loss_probes += 1;
+        let mss = self.mss_with(20);
+        let record = self.board.retransmit_tail(now, mss)?;
+        self.count_retransmit(&record);
+        Some(record)
+    }
+
+    /// The retransmission timer (RFC 6298, section 5.4 to 5.7; RFC 8985, section 6.3): all is lost that was
+    /// not selectively acknowledged. True: this is the first timeout for this window of data.
+    pub(crate) fn on_retransmission_timeout(&mut self) -> bool {
+        self.counters.timeouts += 1;
+        self.recovery.backoff += 1;
+        self.recovery.probe = None;
+        self.timers.stop(Timer::LossProbe);
+        self.timers.stop(Timer::Reorder);
+        if self.board.records().next().is_some_and(|r| r.sacked) {
+            // RFC 2018, section 8: what is acknowledged cumulatively cannot stand first unacknowledged.
+            self.board.forget_sacks();
+        }
+        self.board.mark_lost(|_| true);
+        let first = !matches!(self.recovery.phase, Phase::Loss { .. });
+        self.recovery.phase = Phase::Loss { point: self.snd_nxt };
+        first
+    }
+
+    /// The current timeout, doubled for each expiry in a row (RFC 6298, section 5.5).
+    pub(crate) fn backed_off_rto(&self) -> Duration {
+        let doublings = self.recovery.backoff.min(10);
+        (self.rtt.rto() * (1 << doublings)).min(MAX_RTO)
+    }
+
+    /// Keeps the retransmission and probe timers right after a send (`restart` false) or after an
+    /// acknowledgement of new data (`restart` true).
+    pub(super) fn arm_retransmit(&mut self, now: Instant, restart: bool) {
+        if self.board.is_empty() {
+            self.timers.stop(Timer::Retransmit);
+            self.timers.stop(Timer::LossProbe);
+            self.recovery.probe = None;
+            return;
+        }
+        if restart || !self.timers.is_set(Timer::Retransmit) {
+            self.timers.set(Timer::Retransmit, now + self.backed_off_rto());
+        }
+        self.arm_loss_probe(now);
+    }
+
+    /// RFC 8985, section 7.2.
+    fn arm_loss_probe(&mut self, now: Instant) {
+        let open = matches!(self.recovery.phase, Phase::Open);
+        if !open || !self.sack_ok || self.board.sacked() > 0 || self.recovery.probe.is_some() {
+            self.timers.stop(Timer::LossProbe);
+            return;
+        }
+        let Some(srtt) = self.rtt.srtt() else { return };
+        let single = self.board.in_flight() <= self.mss_with(0);
+        let patience = srtt * 2 + if single { WORST_ACK_DELAY } else { Duration::from_millis(2) };
+        let at = now + patience;
+        if self.timers.get(Timer::Retransmit).is_some_and(|rto| at < rto) {
+            self.timers.set(Timer::LossProbe, at);
+        } else {
+            self.timers.stop(Timer::LossProbe);
+        }
+    }
+
+    /// What waits to be sent again, at most `limit` bytes of it.
+    pub(crate) fn next_retransmission(&mut self, now: Instant, limit: u64) -> Option<TxRecord> {
+        if self.board.lost() == 0 || limit == 0 {
+            return None;
+        }
+        let record = self.board.retransmit_first_lost(now, limit)?;
+        self.count_retransmit(&record);
+        self.on_data_sent(record.seq_len());
+        self.arm_retransmit(now, false);
+        Some(record)
+    }
+
+    pub(crate) fn has_lost(&self) -> bool {
+        self.board.lost() > 0
+    }
+
+    fn count_retransmit(&mut self, record: &TxRecord) {
+        self.counters.retransmits += 1;
+        self.counters.bytes_retransmitted += record.payload.len() as u64;
+    }
+}

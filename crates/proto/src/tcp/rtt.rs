@@ -1,0 +1,56 @@
+//! Round-trip time and retransmission timeout (RFC 6298).
+
+use crate::time::{Duration, Instant};
+
+/// RFC 6298 asks for a second (section 2.4, SHOULD); Linux has used 200 ms for two decades, and a handover
+/// cannot wait longer.
+pub(crate) const MIN_RTO: Duration = Duration::from_millis(200);
+/// RFC 6298, section 2.5: at least 60 seconds; Linux's TCP_RTO_MAX.
+pub(crate) const MAX_RTO: Duration = Duration::from_secs(120);
+/// RFC 6298, section 2.1.
+pub(crate) const INITIAL_RTO: Duration = Duration::from_secs(1);
+/// How long a minimum is believed (Linux: tcp_min_rtt_wlen).
+const MIN_RTT_LIFE: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Default)]
+pub(crate) struct RttEstimator {
+    srtt: Option<Duration>,
+    rttvar: Duration,
+    min: Option<(Duration, Instant)>,
+}
+
+impl RttEstimator {
+    pub(crate) fn on_sample(&mut self, now: Instant, rtt: Duration) {
+        match self.srtt {
+            None => {
+                // RFC 6298, section 2.2.
+                self.srtt = Some(rtt);
+                self.rttvar = rtt / 2;
+            }
+            Some(srtt) => {
+                // RFC 6298, section 2.3: alpha = 1/8, beta = 1/4.
+                self.rttvar = (self.rttvar * 3 + srtt.abs_diff(rtt)) / 4;
+                self.srtt = Some((srtt * 7 + rtt) / 8);
+            }
+        }
+        if self.min.is_none_or(|(min, at)| rtt <= min || now - at > MIN_RTT_LIFE) {
+            self.min = Some((rtt, now));
+        }
+    }
+
+    pub(crate) fn srtt(&self) -> Option<Duration> {
+        self.srtt
+    }
+
+    pub(crate) fn min(&self) -> Option<Duration> {
+        self.min.map(|(min, _)| min)
+    }
+
+    /// The timeout before any backoff.
+    pub(crate) fn rto(&self) -> Duration {
+        match self.srtt {
+            None => INITIAL_RTO,
+            Some(srtt) => (srtt + self.rttvar * 4).clamp(MIN_RTO, MAX_RTO),
+        }
+    }
+}

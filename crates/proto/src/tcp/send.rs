@@ -1,0 +1,174 @@
+//! Segments leave: headers, sequence numbers, the bookkeeping of what was sent.
+
+use super::recovery::Recovery;
+use super::scoreboard::Mapping;
+use super::{State, Tcp, TcpParams, Timer, TxRecord};
+use crate::buffer::Chunks;
+use crate::seq::{Dsn, Ssn};
+use crate::time::{Duration, Instant};
+use polypath_wire::{Segment, SeqNum, SynOptions, TcpFlags, TcpHeader, TcpOptions, Timestamps};
+
+/// The timestamp clock: milliseconds, from a secret offset (RFC 7323, section 5.4).
+pub(super) fn timestamp_at(at: Instant, offset: u32) -> u32 {
+    (at.as_millis() as u32).wrapping_add(offset)
+}
+
+impl Tcp {
+    /// Passive open: answers `syn`; the SYN/ACK is still to be sent.
+    pub(crate) fn accept(now: Instant, p: &TcpParams, syn: &Segment) -> Tcp {
+        let mut tcp = Tcp::new(now, p, State::SynReceived);
+        tcp.take_syn(now, syn);
+        tcp
+    }
+
+    pub(super) fn timestamp(&self, now: Instant) -> u32 {
+        timestamp_at(now, self.ts_offset)
+    }
+
+    /// The timestamps option for the next segment, if agreed (or offered, on our SYN).
+    pub(crate) fn timestamps(&self, now: Instant) -> Option<Timestamps> {
+        match (&self.ts, self.state) {
+            (Some(ts), _) => Some(Timestamps { val: self.timestamp(now), ecr: ts.recent }),
+            (None, State::SynSent) => Some(Timestamps { val: self.timestamp(now), ecr: 0 }),
+            (None, _) => None,
+        }
+    }
+
+    /// What our SYN or SYN/ACK offers: on the latter only what the peer offered too.
+    pub(crate) fn syn_options(&self) -> SynOptions {
+        let active = self.state == State::SynSent;
+        SynOptions {
+            mss: Some(self.local_mss),
+            window_scale: (active || self.wscale_agreed).then_some(self.rcv_wscale),
+            sack_permitted: active || self.sack_ok,
+        }
+    }
+
+    /// The window field for an offer of `window` bytes, and what it really says.
+    fn window_field(&mut self, window: u64, syn: bool) -> u16 {
+        // RFC 7323, section 2.2: the window of a SYN is never scaled.
+        let scale = if syn || !self.wscale_agreed { 0 } else { self.rcv_wscale };
+        let field = (window >> scale).min(65_535) as u16;
+        self.max_window = self.max_window.max(u64::from(field) << scale);
+        field
+    }
+
+    /// Headers for a segment at `ssn`; options are the caller's. With ACK it counts as the acknowledgement.
+    pub(crate) fn segment(&mut self, ssn: Ssn, flags: TcpFlags, window: u64, options: TcpOptions) -> Segment {
+        self.counters.segments_sent += 1;
+        let syn = flags.contains(TcpFlags::SYN);
+        let acks = flags.contains(TcpFlags::ACK);
+        let window = self.window_field(window, syn);
+        if acks {
+            self.ack_sent();
+        }
+        let tcp = TcpHeader {
+            src_port: self.local.port(),
+            dst_port: self.remote.port(),
+            seq: self.snd_space.wrap(ssn),
+            ack: if acks { self.rcv_space.wrap(self.rcv_nxt()) } else { SeqNum(0) },
+            flags,
+            window,
+            urgent: 0,
+        };
+        Segment { ip: self.ip_header(), tcp, options }
+    }
+
+    /// SND.NXT as it stands on the wire.
+    pub(crate) fn wire_snd_nxt(&self) -> SeqNum {
+        self.snd_space.wrap(self.snd_nxt)
+    }
+
+    /// RCV.NXT as it stands on the wire.
+    pub(crate) fn wire_rcv_nxt(&self) -> SeqNum {
+        self.rcv_space.wrap(self.rcv_nxt())
+    }
+
+    /// The segment acknowledges our SYN, and nothing that was never sent.
+    pub(crate) fn acknowledges_syn(&self, seg: &Segment) -> bool {
+        self.snd_space.unwrap(seg.tcp.ack, Ssn::FIRST) == Ssn::FIRST
+    }
+
+    /// What the window field of an incoming segment means, in bytes.
+    pub(crate) fn window_of(&self, seg: &Segment) -> u64 {
+        u64::from(seg.tcp.window) << if seg.tcp.flags.contains(TcpFlags::SYN) { 0 } else { self.snd_wscale }
+    }
+
+    /// Most payload that the peer's window on this subflow leaves room for.
+    pub(crate) fn window_room(&self) -> u64 {
+        self.snd_wnd_end.since(self.snd_nxt)
+    }
+
+    /// Takes new data in flight; returns its place.
+    pub(crate) fn push_data(&mut self, now: Instant, dsn: Dsn, payload: Chunks, mapping: Option<Mapping>) -> Ssn {
+        debug_assert!(self.state.can_send());
+        let ssn = self.snd_nxt;
+        let len = payload.len() as u64;
+        self.counters.bytes_sent += len;
+        self.snd_nxt += len;
+        self.push_record(now, TxRecord {
+            ssn,
+            dsn,
+            mapping,
+            payload,
+            fin: false,
+            sent_at: now,
+            retransmitted: false,
+            sacked: false,
+            lost: false,
+        });
+        ssn
+    }
+
+    /// Closes the sending side; returns the place of the FIN.
+    pub(crate) fn push_fin(&mut self, now: Instant, dsn: Dsn) -> Ssn {
+        debug_assert!(self.state.can_send());
+        let ssn = self.snd_nxt;
+        self.snd_nxt += 1;
+        self.fin_sent = true;
+        self.state = self.state.after_fin_sent();
+        self.push_record(now, TxRecord {
+            ssn,
+            dsn,
+            mapping: None,
+            payload: Chunks::default(),
+            fin: true,
+            sent_at: now,
+            retransmitted: false,
+            sacked: false,
+            lost: false,
+        });
+        ssn
+    }
+
+    fn push_record(&mut self, now: Instant, record: TxRecord) {
+        self.on_data_sent(record.seq_len());
+        self.board.push(record);
+        self.timers.stop(Timer::Persist);
+        self.arm_retransmit(now, false);
+    }
+
+    /// The SYN or SYN/ACK leaves (again).
+    pub(crate) fn on_handshake_sent(&mut self, now: Instant, retry_after: Duration) {
+        self.snd_nxt = Ssn::FIRST;
+        self.recovery.on_handshake_sent(now);
+        self.timers.set(Timer::Retransmit, now + retry_after);
+    }
+
+    /// A join's third ACK is known to have arrived.
+    pub(crate) fn settle_handshake(&mut self) {
+        self.recovery.reset_backoff();
+    }
+
+    /// A handshake's retransmission timer expired.
+    pub(crate) fn on_handshake_timeout(&mut self) {
+        Recovery::on_handshake_timeout(&mut self.recovery);
+    }
+
+    /// Nothing more will be sent or received.
+    pub(crate) fn die(&mut self) {
+        self.state = State::Closed;
+        self.timers.clear();
+        self.board.clear();
+    }
+}

@@ -1,0 +1,1 @@
+//! Unmodified programs over polypath, by seccomp user notification.
