@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p polypath-lab --example physics`
 
-use std::mem::MaybeUninit;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -63,13 +63,9 @@ fn ping_once(sequence: u16) -> anyhow::Result<Duration> {
     let start = Instant::now();
     socket.send_to(&request, &SocketAddr::from((SERVER_V4, 0)).into())?;
     loop {
-        let mut answer = [MaybeUninit::uninit(); 256];
-        let len = socket.recv(&mut answer).context("no answer to a ping")?;
-        // SAFETY: the first `len` bytes were written by `recv`.
-        let answer: Vec<u8> = answer[..len]
-            .iter()
-            .map(|byte| unsafe { byte.assume_init() })
-            .collect();
+        let mut answer = [0; 256];
+        let len = (&socket).read(&mut answer).context("no answer to a ping")?;
+        let answer = &answer[..len];
         if answer.get(20) == Some(&0) && answer.get(26..28) == Some(&sequence.to_be_bytes()) {
             std::thread::sleep(Duration::from_millis(3));
             return Ok(start.elapsed() - Duration::from_millis(3));

@@ -164,19 +164,12 @@ fn link(ip: &mut Script, path: &PathSpec) {
 
 /// Gives the kernel the address. Or drops what comes for it, as long as no stack in user space answers for it.
 fn own(ip: &mut Script, owner: Owner, address: IpAddr, device: &str) {
-    match (owner, address) {
-        (Owner::Kernel, IpAddr::V4(_)) => {
-            ip.for_family(address, format_args!("addr add {address}/32 dev {device}"))
-        }
-        (Owner::Kernel, IpAddr::V6(_)) => ip.for_family(
-            address,
-            format_args!("addr add {address}/128 dev {device} nodad"),
-        ),
-        (Owner::Stack, _) => ip.for_family(
-            address,
-            format_args!("route add blackhole {address} metric {LAST_METRIC}"),
-        ),
-    }
+    let line = match (owner, address) {
+        (Owner::Kernel, IpAddr::V4(_)) => format!("addr add {address}/32 dev {device}"),
+        (Owner::Kernel, IpAddr::V6(_)) => format!("addr add {address}/128 dev {device} nodad"),
+        (Owner::Stack, _) => format!("route add blackhole {address} metric {LAST_METRIC}"),
+    };
+    ip.for_family(address, format_args!("{line}"));
 }
 
 fn endpoints(ip: &mut Script, paths: &[PathSpec]) {

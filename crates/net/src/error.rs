@@ -11,30 +11,32 @@ fn os(code: i32) -> io::Error {
 }
 
 /// The error of a read, a write, or a connect that was under way.
-pub(crate) fn connection(error: &ConnectionError) -> io::Error {
+pub(crate) fn connection(error: ConnectionError) -> io::Error {
     match error {
         ConnectionError::Refused => os(libc::ECONNREFUSED),
         ConnectionError::Reset => os(libc::ECONNRESET),
         ConnectionError::TimedOut => os(libc::ETIMEDOUT),
-        ConnectionError::Aborted => os(libc::ECONNABORTED),
+        // As Linux where an administrator destroys a socket.
+        ConnectionError::Aborted | ConnectionError::AddressRemoved => os(libc::ECONNABORTED),
         ConnectionError::Closed => os(libc::EPIPE),
     }
 }
 
 /// The error of a connect that could not begin.
-pub(crate) fn connect(error: &ConnectError) -> io::Error {
+pub(crate) fn connect(error: ConnectError) -> io::Error {
     match error {
-        ConnectError::AddressNotAvailable => os(libc::EADDRNOTAVAIL),
-        ConnectError::Unreachable => os(libc::ENETUNREACH),
-        ConnectError::AddressInUse => os(libc::EADDRINUSE),
+        ConnectError::Unreachable { .. } => os(libc::ENETUNREACH),
+        // The kernel says so for want of ports too.
+        ConnectError::AddressNotAvailable(_) | ConnectError::NoPort => os(libc::EADDRNOTAVAIL),
+        ConnectError::AddressInUse(_) => os(libc::EADDRINUSE),
     }
 }
 
 /// The error of a bind.
-pub(crate) fn listen(error: &ListenError) -> io::Error {
+pub(crate) fn listen(error: ListenError) -> io::Error {
     match error {
-        ListenError::AddressNotAvailable => os(libc::EADDRNOTAVAIL),
-        ListenError::AddressInUse => os(libc::EADDRINUSE),
+        ListenError::NotAvailable => os(libc::EADDRNOTAVAIL),
+        ListenError::InUse | ListenError::NoPort => os(libc::EADDRINUSE),
     }
 }
 

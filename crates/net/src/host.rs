@@ -1,9 +1,11 @@
 //! [`Host`]: one stack, its TUN device and its driver thread.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use polypath_proto::{
     ChecksumMode, Config, ConnectionInfo, Event, LinkConfig, LinkId, LocalAddress, Stack,
@@ -29,12 +31,11 @@ const MTU_MAX: u32 = MAX_PACKET as u32;
 /// The addresses are *routed*: no interface carries them, the kernel only knows that they are
 /// reached through the device. Whether packets go on from there to other machines is up to the
 /// kernel's routing (`net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding`).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Host {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
     link: LinkId,
@@ -259,6 +260,30 @@ impl Host {
         self.shared().look(|core, _| core.stats)
     }
 
+    /// Ends the host in order: every listener closes, then connections that applications have let
+    /// go of deliver what they hold and close, for at most `limit`; then everything stops, and
+    /// streams still held fail with [`NetworkDown`](io::ErrorKind::NetworkDown). Afterwards the
+    /// device is gone.
+    ///
+    /// A connection whose peer never closes its side lasts for all of `limit`. TIME-WAIT is not
+    /// waited for. The runtime needs its time driver (`enable_time`).
+    ///
+    /// # Errors
+    /// [`TimedOut`](io::ErrorKind::TimedOut) where connections were left over; the message says
+    /// how many.
+    pub async fn shutdown(&self, limit: Duration) -> io::Result<()> {
+        let drained = tokio::time::timeout(limit, self.shared().drained()).await;
+        let left = self.shared().undelivered();
+        self.inner.stop();
+        if drained.is_err() && left > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("{left} connections were not finished within {limit:?}"),
+            ));
+        }
+        Ok(())
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.inner.shared
     }
@@ -268,6 +293,14 @@ impl Host {
             .interface
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("tun", &self.inner.tun_name)
+            .finish_non_exhaustive()
     }
 }
 

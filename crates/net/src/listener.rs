@@ -58,7 +58,7 @@ impl MptcpListener {
             let id = core
                 .stack
                 .listen(local, backlog)
-                .map_err(|reason| error::listen(&reason))?;
+                .map_err(error::listen)?;
             core.waiting.add_listener(id);
             Ok(Self {
                 host: host.clone(),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use polypath_proto::{Connection, ConnectionId, Event, Instant, Stack};
 use tokio::sync::{Notify, broadcast};
 
+use crate::buffer::BufferPool;
 use crate::clock::Clock;
 use crate::device::Tun;
 use crate::poller::Poller;
@@ -27,29 +28,29 @@ const AWAKE: u64 = 0;
 const NO_TIMER: u64 = u64::MAX;
 
 /// What the driver thread and all streams share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     core: Mutex<Core>,
     clock: Clock,
+    pub(crate) pool: BufferPool,
     pub(crate) poller: Poller,
     /// The stack's time until which the driver sleeps, in nanoseconds, or one of the constants
     /// above. Set under the lock before sleeping, reset to awake without it afterwards.
     asleep_until: AtomicU64,
     events: broadcast::Sender<Event>,
-    /// Told after every change that may have finished a connection.
-    pub(crate) quiet: Notify,
+    /// Told after every change while the host drains.
+    changed: Arc<Notify>,
 }
 
 /// What the lock protects.
-#[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) stack: Stack,
     pub(crate) waiting: Waiting,
     pub(crate) stats: DeviceStats,
     run: Run,
+    /// The host is being shut down, and somebody waits for connections to finish.
+    draining: bool,
 }
 
-#[derive(Debug)]
 enum Run {
     Running(Transmitter),
     /// Nothing moves any more, for this reason.
@@ -64,12 +65,14 @@ impl Shared {
                 waiting: Waiting::default(),
                 stats: DeviceStats::default(),
                 run: Run::Running(Transmitter::new(Arc::clone(tun))),
+                draining: false,
             }),
             clock,
+            pool: BufferPool::default(),
             poller: Poller::new(&**tun)?,
             asleep_until: AtomicU64::new(AWAKE),
             events: broadcast::Sender::new(EVENT_BACKLOG),
-            quiet: Notify::new(),
+            changed: Arc::new(Notify::new()),
         })
     }
 
@@ -152,8 +155,38 @@ impl Shared {
         let wakeups = core.waiting.wake_everyone();
         drop(core);
         wakeups.wake_all();
-        self.quiet.notify_waiters();
+        self.changed.notify_waiters();
         self.poller.kick();
+    }
+
+    /// Closes all listeners, and waits until no connection is left that an application has let go
+    /// of, or the host has stopped.
+    pub(crate) async fn drained(&self) {
+        let _ = self.call(|core, now| {
+            core.draining = true;
+            for listener in core.waiting.listener_ids() {
+                core.stack.close_listener(now, listener);
+            }
+        });
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Enlisted before looking, so that nothing falls between.
+            changed.as_mut().enable();
+            if self.undelivered() == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Connections that applications have let go of, and that are not finished.
+    pub(crate) fn undelivered(&self) -> usize {
+        self.look(|core, _| {
+            let held = core.waiting.connection_count();
+            core.stack.connection_count().saturating_sub(held)
+        })
+        .unwrap_or(0)
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -184,6 +217,9 @@ impl Shared {
                 // Nobody listening is no error.
                 let _ = self.events.send(event);
             }
+        }
+        if core.draining {
+            wakeups.add_notify(&self.changed);
         }
         wakeups
     }

@@ -1,5 +1,6 @@
 //! One connection as the application holds it: what streams and their halves are made of.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use polypath_proto::{Connection, ConnectionError, ConnectionId, ConnectionInfo, Instant};
+use smallvec::SmallVec;
 use tokio::io::{Interest, ReadBuf, Ready};
 use tokio::sync::Notify;
 
@@ -21,6 +23,10 @@ use crate::waiting::{Phase, Way};
 /// Most bytes one `poll_read` may copy: beyond it the lock would be held for long.
 const READ_MAX: usize = 1024 * 1024;
 
+const COPY_OUTSIDE: usize = 16 * 1024;
+const COPY_CHUNK: usize = 64 * 1024;
+const WRITE_MAX: usize = 4 * COPY_CHUNK;
+
 /// What a pending call does: a poll leaves its waker, a try does not.
 #[derive(Copy, Clone)]
 enum Otherwise<'a, 'b> {
@@ -29,7 +35,6 @@ enum Otherwise<'a, 'b> {
 }
 
 /// A connection that is closed when this is dropped.
-#[derive(Debug)]
 pub(crate) struct Socket {
     host: Host,
     id: ConnectionId,
@@ -81,10 +86,10 @@ impl Socket {
             let Some(wait) = core.waiting.connection(self.id) else {
                 return Poll::Ready(Err(error::not_connected()));
             };
-            match &wait.phase {
+            match wait.phase {
                 Phase::Connecting => wait.write.register(cx),
                 Phase::Connected => Poll::Ready(Ok(())),
-                Phase::Closed(reason) => Poll::Ready(Err(ended(reason.as_ref()))),
+                Phase::Closed(reason) => Poll::Ready(Err(ended(reason))),
             }
         })?
     }
@@ -219,7 +224,7 @@ impl Socket {
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.host
             .shared()
-            .look(|core, _| match &core.waiting.connection(self.id)?.phase {
+            .look(|core, _| match core.waiting.connection(self.id)?.phase {
                 Phase::Closed(Some(reason)) => Some(error::connection(reason)),
                 _ => None,
             })
@@ -297,14 +302,42 @@ impl Socket {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.attempt(Way::Read, otherwise, |connection, peeked| {
-            if peeked.is_empty() {
-                return connection.read_into(buf);
+        if buf.len() < COPY_OUTSIDE {
+            return self.attempt(Way::Read, otherwise, |connection, peeked| {
+                if peeked.is_empty() {
+                    return connection.read_into(buf);
+                }
+                let bytes = peeked.split_to(peeked.len().min(buf.len()));
+                buf[..bytes.len()].copy_from_slice(&bytes);
+                Ok(Some(bytes.len()))
+            });
+        }
+        let pieces = ready!(self.attempt(Way::Read, otherwise, |connection, peeked| {
+            let mut pieces: SmallVec<[Bytes; 8]> = SmallVec::new();
+            let mut len = peeked.len().min(buf.len());
+            if len > 0 {
+                pieces.push(peeked.split_to(len));
             }
-            let bytes = peeked.split_to(peeked.len().min(buf.len()));
-            buf[..bytes.len()].copy_from_slice(&bytes);
-            Ok(Some(bytes.len()))
-        })
+            while len < buf.len() {
+                match connection.read(buf.len() - len) {
+                    Ok(Some(piece)) if !piece.is_empty() => {
+                        len += piece.len();
+                        pieces.push(piece);
+                    }
+                    Ok(Some(_)) => return Ok(Some(pieces)),
+                    Ok(None) | Err(_) if len > 0 => return Ok(Some(pieces)),
+                    Ok(None) => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(Some(pieces))
+        }))?;
+        let mut len = 0;
+        for piece in pieces {
+            buf[len..len + piece.len()].copy_from_slice(&piece);
+            len += piece.len();
+        }
+        Poll::Ready(Ok(len))
     }
 
     fn write(
@@ -312,18 +345,57 @@ impl Socket {
         pieces: &[IoSlice<'_>],
         otherwise: Otherwise<'_, '_>,
     ) -> Poll<io::Result<usize>> {
+        let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let copies = if total < COPY_OUTSIDE {
+            SmallVec::new()
+        } else {
+            self.copy_outside(pieces, total)?
+        };
         self.attempt(Way::Write, otherwise, |connection, _| {
-            let mut total = 0;
-            for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-                let written = connection.write(piece)?;
-                total += written;
-                if written < piece.len() {
-                    break;
+            let mut written = 0;
+            if copies.is_empty() {
+                for piece in pieces {
+                    written += connection.write(piece)?;
                 }
             }
-            let nothing_to_write = pieces.iter().all(|piece| piece.is_empty());
-            Ok((total > 0 || nothing_to_write).then_some(total))
+            for mut copy in copies {
+                written += connection.write_bytes(&mut copy)?;
+            }
+            Ok((written > 0 || total == 0).then_some(written))
         })
+    }
+
+    /// Copies what the stack has room for into buffers of our own, before taking the lock for it.
+    fn copy_outside(
+        &self,
+        pieces: &[IoSlice<'_>],
+        total: usize,
+    ) -> io::Result<SmallVec<[Bytes; 4]>> {
+        let room = self.host.shared().look(|core, now| {
+            core.connection(now, self.id)
+                .map_or(0, |connection| connection.write_room())
+        })?;
+        let mut left = room.min(total).min(WRITE_MAX);
+        let mut copies = SmallVec::new();
+        let mut pieces = pieces.iter().map(|piece| &piece[..]);
+        let mut piece: &[u8] = &[];
+        while left > 0 {
+            let mut buffer = self.host.shared().pool.take();
+            let mut filled = 0;
+            while filled < COPY_CHUNK.min(left) {
+                if piece.is_empty() {
+                    piece = pieces.next().unwrap_or_default();
+                }
+                let n = piece.len().min(COPY_CHUNK.min(left) - filled);
+                buffer.space()[filled..filled + n].copy_from_slice(&piece[..n]);
+                piece = &piece[n..];
+                filled += n;
+            }
+            buffer.set_len(filled);
+            left -= filled;
+            copies.push(buffer.freeze());
+        }
+        Ok(copies)
     }
 
     /// One call on the stack's connection; `Ok(None)` from it means not now.
@@ -339,7 +411,7 @@ impl Socket {
             };
             match call(&mut connection, &mut wait.peeked) {
                 Ok(Some(result)) => Poll::Ready(Ok(result)),
-                Err(reason) => Poll::Ready(Err(error::connection(&reason))),
+                Err(reason) => Poll::Ready(Err(error::connection(reason))),
                 Ok(None) => {
                     let direction = wait.direction(way);
                     direction.clear_ready();
@@ -363,6 +435,16 @@ impl Drop for Socket {
     }
 }
 
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket")
+            .field("local", &self.local)
+            .field("remote", &self.remote)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
 fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
     match poll {
         Poll::Ready(result) => result,
@@ -371,6 +453,6 @@ fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
 }
 
 /// Why a handshake ended without a connection.
-fn ended(reason: Option<&ConnectionError>) -> io::Error {
+fn ended(reason: Option<ConnectionError>) -> io::Error {
     reason.map_or_else(error::not_connected, error::connection)
 }

@@ -94,7 +94,7 @@ impl MptcpStream {
             let id = core
                 .stack
                 .connect(now, remote, options)
-                .map_err(|reason| error::connect(&reason))?;
+                .map_err(error::connect)?;
             Socket::adopt(host, core, now, id, Phase::Connecting)
         })??;
         poll_fn(|cx| socket.poll_connected(cx)).await?;

@@ -95,7 +95,7 @@ impl Transmitter {
     /// An error that trying again would not cure: the interface is down, out of memory, or a
     /// packet the kernel refuses. To the stack it is a lost packet.
     fn drop_packet(&mut self, error: &io::Error, transmit: &Transmit, stats: &mut DeviceStats) {
-        stats.write_errors += 1; eprintln!("WRITE ERROR {error} {transmit:?} pieces {}", self.buf.payload.len());
+        stats.write_errors += 1;
         if !self.reported {
             self.reported = true;
             tracing::error!(

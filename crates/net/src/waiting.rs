@@ -31,13 +31,13 @@ impl Wakeups {
         self.wakers.extend(slot.take());
     }
 
-    fn add_notify(&mut self, notify: &Arc<Notify>) {
+    pub(crate) fn add_notify(&mut self, notify: &Arc<Notify>) {
         self.notifies.push(Arc::clone(notify));
     }
 }
 
 /// Where the handshake stands, from the application's view.
-#[derive(Clone, Debug)]
+#[derive(Copy, Clone, Debug)]
 pub(crate) enum Phase {
     Connecting,
     Connected,
@@ -159,6 +159,11 @@ impl Waiting {
         self.connections.keys().copied().collect()
     }
 
+    /// Connections that applications hold.
+    pub(crate) fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
     /// Forgets a connection that its application has let go. Nobody waits on it any more.
     pub(crate) fn remove_connection(&mut self, id: ConnectionId) -> Option<ConnectionWait> {
         self.connections.remove(&id)
@@ -170,6 +175,11 @@ impl Waiting {
 
     pub(crate) fn remove_listener(&mut self, id: ListenerId) {
         self.listeners.remove(&id);
+    }
+
+    /// All listeners. Who waits on them finds out when the host stops.
+    pub(crate) fn listener_ids(&self) -> Vec<ListenerId> {
+        self.listeners.keys().copied().collect()
     }
 
     /// Registers the one task in `poll_accept`.
@@ -213,7 +223,7 @@ impl Waiting {
             }
             Event::Closed { id, error } => {
                 if let Some(wait) = self.connections.get_mut(id) {
-                    wait.phase = Phase::Closed(error.clone());
+                    wait.phase = Phase::Closed(*error);
                     wait.set_all_ready(wakeups);
                 }
             }

@@ -270,8 +270,9 @@ impl LinkDirection {
 
     /// A frame that was under way when the link went down did not arrive after all.
     pub fn lost_in_cut(&mut self, len: u32) {
-        self.stats.delivered -= 1;
-        self.stats.delivered_bytes -= u64::from(len);
+        // Of a frame delivered twice, the copy was never counted.
+        self.stats.delivered = self.stats.delivered.saturating_sub(1);
+        self.stats.delivered_bytes = self.stats.delivered_bytes.saturating_sub(u64::from(len));
         self.stats.down += 1;
     }
 

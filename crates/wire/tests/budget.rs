@@ -311,7 +311,7 @@ fn add_addr_goes_on_an_ack_of_its_own() {
         wanted.mptcp = None;
         let fitted = fit(&wanted);
         assert_eq!(fitted.signals_sent, 1);
-        assert_eq!(fitted.options.mptcp[..], [add_addr.clone()]);
+        assert_eq!(fitted.options.mptcp[..], signals[..1]);
         assert_eq!(fitted.options.timestamps, TIMESTAMPS);
 
         let behind = [PRIO, add_addr];
@@ -346,4 +346,18 @@ fn the_longest_add_addr_displaces_the_timestamps() {
             "{addr} {port:?}"
         );
     }
+}
+
+#[test]
+fn no_more_than_four_multipath_options_go_at_once() {
+    let signals = vec![PRIO; 6];
+    let mptcp = ack(WireDsn::Short(1));
+    let mut wanted = Wanted {
+        mptcp,
+        signals: &signals,
+        ..Wanted::default()
+    };
+    assert_eq!(fit(&wanted).signals_sent, 3);
+    wanted.mptcp = None;
+    assert_eq!(fit(&wanted).signals_sent, 4);
 }

@@ -4,6 +4,7 @@ use super::info::SubflowChange;
 use super::timers::ConnectionTimer;
 use super::{CloseReason, Connection, ConnectionError, Env, Multipath, News, Request, SendHalf, TimeWait};
 use crate::path_manager::PathEvent;
+use crate::scheduler::SubflowSet;
 use crate::seq::Dsn;
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
@@ -88,7 +89,7 @@ impl Connection {
             self.send_half = SendHalf::FinSent;
             match self.multipath {
                 Multipath::Active(_) => {
-                    self.data_fin_due = true;
+                    self.request_data_fin();
                     // It takes a number of its own.
                     self.data_nxt += 1;
                 }
@@ -100,6 +101,16 @@ impl Connection {
             self.close_all_subflows();
             self.finish(now);
         }
+    }
+
+    /// First on the best subflow; when that is not acknowledged, on all of them.
+    pub(super) fn request_data_fin(&mut self) {
+        let best = if self.data_fin_tries == 0 { self.best_subflow() } else { None };
+        self.data_fin_on = match best {
+            Some(id) => SubflowSet::only(id),
+            None => self.iter().filter(|(_, s)| s.is_alive()).fold(SubflowSet::default(), |set, (id, _)| set.with(id)),
+        };
+        self.data_fin_tries += 1;
     }
 
     fn finish(&mut self, now: Instant) {
@@ -137,7 +148,7 @@ impl Connection {
     }
 
     /// Lets go of subflows that are done.
-    fn reap_subflows(&mut self, now: Instant) {
+    pub(super) fn reap_subflows(&mut self, now: Instant) {
         for id in self.ids() {
             let Some(state) = self.get(id).map(|s| s.tcp.state) else { continue };
             if !self.is_active() && matches!(state, State::FinWait2 | State::TimeWait | State::Closed) {

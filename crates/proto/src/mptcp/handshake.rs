@@ -130,6 +130,10 @@ impl Connection {
                 if self.is_initial_handshake() {
                     return self.fail(ConnectionError::Refused);
                 }
+                if self.iter().all(|(other, s)| other == id || !s.established) {
+                    // Nothing else is left, and the peer knows the connection no more.
+                    return self.fail(ConnectionError::Reset);
+                }
                 self.close_subflow(now, env, id, CloseReason::ResetByPeer);
             }
             return;
@@ -226,7 +230,12 @@ impl Connection {
 
     fn on_capable_third_ack(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment) -> bool {
         if let Multipath::Negotiating { local_key } = self.multipath {
-            self.multipath = match capable_of(seg).map(|c| &c.keys) {
+            let capable = capable_of(seg);
+            if capable.is_none() && seg.options.mptcp.iter().any(|o| matches!(o, MptcpOption::Dss(_))) {
+                // It overtook the segment with the keys, which will come (again): the client repeats it.
+                return false;
+            }
+            self.multipath = match capable.map(|c| &c.keys) {
                 Some(CapableKeys::Ack { sender, receiver } | CapableKeys::Data { sender, receiver, .. })
                     if *receiver == local_key =>
                 {

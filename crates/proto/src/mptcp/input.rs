@@ -3,7 +3,7 @@
 //! In order: the handshake, if it is not over; TCP's checks; what the MPTCP options say; what is
 //! acknowledged; the data.
 
-use super::{CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, Role, info::SubflowChange};
+use super::{CloseReason, Connection, Env, FallbackReason, Handshake, Multipath, Role, info::SubflowChange};
 use crate::SubflowId;
 use crate::congestion::{AckSample, Congestion};
 use crate::seq::{Dsn, Ssn, unwrap_relative_ssn};
@@ -96,10 +96,19 @@ impl Connection {
         }
     }
 
+    fn is_unconfirmed(&self) -> bool {
+        self.multipath.session().is_some_and(|session| !session.confirmed)
+    }
+
     /// The first subflow is the only one there ever was, and its bytes are the connection's in order.
     pub(super) fn may_fall_back(&self, id: SubflowId) -> bool {
         let only = self.subflow_count() == 1 && self.get(id).is_some_and(|s| s.handshake == Handshake::Done && !s.rx.seen);
         only && self.bytes_reinjected == 0 && !self.ever_joined
+    }
+
+    /// Bytes of the stream here or taken already.
+    fn data_received(&self) -> u64 {
+        self.assembler.next() - u64::from(self.eof && self.is_active()) + self.assembler.waiting_bytes() as u64
     }
 
     fn on_payload(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: Bytes) {
@@ -109,18 +118,21 @@ impl Connection {
         }
         let has_data = !payload.is_empty();
         let Some(s) = self.get_mut(id) else { return };
-        let received = s.tcp.counters.bytes_received;
         s.tcp.on_data(now, seg, payload);
-        let fresh = s.tcp.counters.bytes_received > received;
         if has_data {
             s.last_data = Some(now);
         }
-        if fresh && self.orphaned {
-            // RFC 9293, section 3.6.1: data for an application that is gone resets the connection.
-            return self.abort();
-        }
+        let known = self.data_received();
         if !self.drain_subflow(id) && !self.on_unmapped_data(id) {
             return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
+        }
+        if fin && !has_mptcp(seg) && self.role == Role::Client && self.is_unconfirmed() && self.may_fall_back(id) {
+            // The end of the stream came without a DSS, before any did: this is plain TCP.
+            self.fall_back(FallbackReason::NoDss);
+        }
+        if self.orphaned && self.data_received() > known {
+            // RFC 9293, section 3.6.1: data for an application that is gone resets the connection.
+            return self.abort();
         }
         if self.get(id).is_some_and(|s| s.tcp.fin_received()) {
             self.on_subflow_fin();
@@ -156,11 +168,20 @@ impl Connection {
                 MptcpOption::AddAddr(add) => self.on_add_addr(now, env, id, add),
                 MptcpOption::RemoveAddr(remove) => self.on_remove_addr(now, env, remove),
                 MptcpOption::MpPrio(prio) => self.on_mp_prio(id, prio.backup),
-                MptcpOption::MpJoin(_) | MptcpOption::MpFail(_) | MptcpOption::MpTcprst(_) => true,
+                MptcpOption::MpJoin(_) => self.on_repeated_join_ack(id),
+                MptcpOption::MpFail(_) | MptcpOption::MpTcprst(_) => true,
             };
             if !go_on {
                 return false;
             }
+        }
+        true
+    }
+
+    /// The third ACK of a join came again: our fourth was lost (RFC 8684, section 3.2).
+    fn on_repeated_join_ack(&mut self, id: SubflowId) -> bool {
+        if let Some(s) = self.get_mut(id) {
+            s.tcp.ack_now();
         }
         true
     }
@@ -262,12 +283,10 @@ impl Connection {
                 return;
             }
         }
-        let last = self.ids().all(|other| other == id);
-        if last && !self.finished {
-            let refused = matches!(self.get(id).map(|s| s.tcp.state), Some(State::SynSent));
-            return self.fail(if refused { ConnectionError::Refused } else { ConnectionError::Reset });
-        }
+        // A Multipath TCP connection outlives its subflows for a while: the peer's address may have gone, and
+        // a join from another may come (RFC 8684, section 3.6; Linux: close_timeout).
         self.close_subflow(now, env, id, CloseReason::ResetByPeer);
+        self.reap_subflows(now);
     }
 }
 

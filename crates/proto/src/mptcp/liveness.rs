@@ -57,6 +57,10 @@ impl Connection {
 
     fn give_up_silent(&mut self, now: Instant, env: &Env<'_>, id: SubflowId) {
         let Some(address_id) = self.get(id).map(|s| s.local_id) else { return };
+        // REMOVE_ADDR ends every subflow of the address: a server with one address must leave it to the sender.
+        if self.iter().any(|(other, s)| other != id && s.local_id == address_id) {
+            return;
+        }
         self.withdraw(address_id);
         self.close_subflow(now, env, id, CloseReason::Silent);
     }

@@ -33,7 +33,7 @@ pub(crate) use subflow::{Handshake, Subflow};
 use crate::buffer::{Assembler, SendBuffer};
 use crate::congestion::CongestionControl;
 use crate::path_manager::{PathEvent, PathManager, SubflowManager};
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Scheduler, SubflowSet};
 use crate::seq::{Dsn, Ssn};
 use crate::time::Instant;
 use crate::{Config, LinkConfig, LocalAddress, SubflowId};
@@ -113,7 +113,9 @@ pub(crate) struct Connection {
     data_nxt: Dsn,
     data_wnd_end: Dsn,
     reinjections: VecDeque<Reinjection>,
-    data_fin_due: bool,
+    /// Where the DATA_FIN is to be sent now.
+    data_fin_on: SubflowSet,
+    data_fin_tries: u32,
     writable_wanted: bool,
     // Receiving, by DSN.
     assembler: Assembler,
@@ -144,6 +146,8 @@ pub(crate) struct Connection {
     pub(crate) requests: Vec<Request>,
     bytes_reinjected: u64,
     ever_joined: bool,
+    /// A zero-window probe timer may be running.
+    persisting: bool,
     /// MP_FASTCLOSE goes with the resets.
     fastclose: bool,
 }
@@ -163,7 +167,8 @@ impl Connection {
             data_nxt: Dsn::FIRST,
             data_wnd_end: Dsn::FIRST,
             reinjections: VecDeque::new(),
-            data_fin_due: false,
+            data_fin_on: SubflowSet::default(),
+            data_fin_tries: 0,
             writable_wanted: false,
             assembler: Assembler::new(Dsn::FIRST.0),
             ready: VecDeque::new(),
@@ -188,6 +193,7 @@ impl Connection {
             requests: Vec::new(),
             bytes_reinjected: 0,
             ever_joined: false,
+            persisting: false,
             fastclose: false,
         }
     }
@@ -234,6 +240,13 @@ impl Connection {
     /// same place in its stream as in the connection's.
     fn fall_back(&mut self, reason: FallbackReason) {
         self.multipath = Multipath::Fallback(reason);
+        if self.send_half == SendHalf::FinSent {
+            // The DATA_FIN said nothing to a peer without DSS: a FIN must.
+            self.send_half = SendHalf::FinQueued;
+            self.data_nxt = self.send.end();
+            self.data_fin_on = SubflowSet::default();
+            self.timers.stop(timers::ConnectionTimer::DataFin);
+        }
         self.signals.clear();
         self.reinjections.clear();
     }

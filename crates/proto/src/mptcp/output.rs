@@ -6,7 +6,7 @@ use crate::LinkId;
 use crate::SubflowId;
 use crate::buffer::Chunks;
 use crate::seq::{Dsn, Ssn};
-use crate::tcp::{Mapping, State, TxRecord};
+use crate::tcp::{MAX_RTO, Mapping, State, TxRecord};
 use crate::time::{Duration, Instant};
 use bytes::Bytes;
 use polypath_wire::{
@@ -182,17 +182,18 @@ impl Connection {
 
     /// RFC 8684, section 3.3.3. It goes alone, and is repeated until acknowledged.
     fn send_data_fin(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
-        if !self.data_fin_due || self.send_half != SendHalf::FinSent {
+        let id = self.data_fin_on.iter().find(|id| self.get(*id).is_some_and(Subflow::is_alive))?;
+        let Multipath::Active(session) = &self.multipath else { return None };
+        if self.send_half != SendHalf::FinSent {
             return None;
         }
-        let Multipath::Active(session) = &self.multipath else { return None };
-        let id = self.best_subflow()?;
         let mapping = DssMapping { dsn: session.local_dsn.short(self.data_fin()), ssn: 0, len: 1, checksum: None };
         let data_ack = session.data_ack(Dsn(self.assembler.next()));
         let option = MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: Some(mapping), data_fin: true });
-        self.data_fin_due = false;
+        self.data_fin_on = self.data_fin_on.without(id);
         let rto = self.iter().map(|(_, s)| s.tcp.rtt.rto()).max().unwrap_or(Duration::from_secs(1));
-        self.timers.set(ConnectionTimer::DataFin, now + rto);
+        let patience = (rto * (1 << self.data_fin_tries.min(8))) / 2;
+        self.timers.set(ConnectionTimer::DataFin, now + patience.min(MAX_RTO));
         Some(self.emit_ack(now, env, id, Some(option), &[], out))
     }
 

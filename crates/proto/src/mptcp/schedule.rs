@@ -206,19 +206,28 @@ impl Connection {
         self.note_progress(now);
     }
 
-    /// The peer's window is shut and nothing is on its way that could open it: ask now and then.
+    /// Data waits, nothing is on its way that could open a window, and the connection's or a subflow's own is
+    /// shut: ask now and then (RFC 9293, section 3.8.6.1).
     pub(super) fn arm_persist(&mut self, now: Instant) {
-        let blocked = self.send.end() > self.data_nxt && self.data_wnd_end <= self.data_nxt;
-        let idle = self.iter().all(|(_, s)| !s.tcp.has_outstanding());
-        let Some(id) = self.best_subflow() else { return };
-        let Some(s) = self.get_mut(id) else { return };
-        if !(blocked && idle) {
-            s.persist_backoff = 0;
-            s.tcp.timers.stop(Timer::Persist);
-        } else if !s.tcp.timers.is_set(Timer::Persist) {
-            let patience = (s.tcp.rtt.rto() * (1 << s.persist_backoff.min(10))).min(MAX_RTO);
-            s.persist_backoff += 1;
-            s.tcp.timers.set(Timer::Persist, now + patience);
+        let waiting = self.send.end() > self.data_nxt && self.iter().all(|(_, s)| !s.tcp.has_outstanding());
+        if !waiting && !self.persisting {
+            return;
+        }
+        let shut = self.data_wnd_end <= self.data_nxt;
+        self.persisting = false;
+        for id in self.ids() {
+            let Some(s) = self.get_mut(id) else { continue };
+            if !(waiting && s.is_usable() && (shut || s.tcp.window_room() == 0)) {
+                s.persist_backoff = 0;
+                s.tcp.timers.stop(Timer::Persist);
+                continue;
+            }
+            if !s.tcp.timers.is_set(Timer::Persist) {
+                let patience = (s.tcp.rtt.rto() * (1 << s.persist_backoff.min(10))).min(MAX_RTO);
+                s.persist_backoff += 1;
+                s.tcp.timers.set(Timer::Persist, now + patience);
+            }
+            self.persisting = true;
         }
     }
 
@@ -228,12 +237,6 @@ impl Connection {
             .filter(|(_, s)| s.is_alive())
             .min_by_key(|(id, s)| (s.stalled.is_some(), s.probed_at.is_some(), !s.is_usable(), s.tcp.rtt.srtt(), *id))
             .map(|(id, _)| id)
-    }
-
-    pub(super) fn ack_on_best(&mut self) {
-        if let Some(s) = self.best_subflow().and_then(|id| self.get_mut(id)) {
-            s.tcp.ack_now();
-        }
     }
 
     pub(super) fn ack_on_all(&mut self) {

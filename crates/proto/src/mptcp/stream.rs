@@ -103,7 +103,8 @@ impl Connection {
         let rtt = self.iter().filter_map(|(_, s)| s.tcp.rcv_rtt.max(s.tcp.rtt.srtt())).max();
         self.window.on_read(now, bytes, rtt.unwrap_or(Duration::from_millis(10)));
         if self.window.update_is_due(Dsn(self.assembler.next()), self.ready_bytes) {
-            self.ack_on_best();
+            // On every subflow: a peer may hold each to the window that it saw itself (Linux does).
+            self.ack_on_all();
         }
     }
 

@@ -68,8 +68,9 @@ const SYN_RETRIES: u32 = 6;
 const SYN_ACK_RETRIES: u32 = 5;
 /// MP_CAPABLE SYNs without an answer before plain TCP is tried (Linux: syn_retrans_before_tcp_fallback).
 const SYN_RETRIES_WITH_CAPABLE: u32 = 2;
-/// Timeouts in a row before a lone subflow, and so the connection, is given up (Linux: tcp_retries2).
-const DATA_RETRIES: u32 = 15;
+/// How long a lone subflow may stay without an answer before the connection is given up (RFC 9293, section
+/// 3.8.3, R2: at least 100 seconds; Linux's 15 retries make 15 minutes).
+const GIVE_UP_AFTER: Duration = Duration::from_secs(15 * 60);
 /// The pace of probes on a path that does not answer while others do, and of a join's SYN. This departs from
 /// the doubling of RFC 6298, section 5.5: one small segment at this pace is no load, and a path that returns
 /// is used at once.
@@ -105,13 +106,19 @@ impl Connection {
 
     fn on_connection_timer(&mut self, now: Instant, env: &Env<'_>, timer: ConnectionTimer) {
         match timer {
-            ConnectionTimer::DataFin => self.data_fin_due = true,
+            ConnectionTimer::DataFin => self.on_data_fin_timer(now),
             ConnectionTimer::DataRetransmit => self.reinject_if_stuck(now),
             ConnectionTimer::Liveness => self.check_liveness(now, env),
             ConnectionTimer::PathManager => self.notify_path_manager(now, env, &PathEvent::Timer),
             ConnectionTimer::AddAddr => self.repeat_announcements(now),
             ConnectionTimer::Abandon => self.fail(ConnectionError::TimedOut),
         }
+    }
+
+    fn on_data_fin_timer(&mut self, now: Instant) {
+        self.request_data_fin();
+        // Nothing to send it on: look again, a subflow may come.
+        self.timers.set(ConnectionTimer::DataFin, now + PROBE_PACE);
     }
 
     fn on_subflow_timer(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, timer: Timer) {
@@ -177,9 +184,8 @@ impl Connection {
 
     fn repeat_join_ack(&mut self, now: Instant, id: SubflowId) {
         if let Some(s) = self.get_mut(id) {
-            s.tcp.on_handshake_timeout();
             s.tcp.ack_now();
-            let again = now + s.tcp.backed_off_rto();
+            let again = now + probe_pace(now, s.opened_at);
             s.tcp.timers.set(Timer::Retransmit, again);
         }
     }
@@ -192,18 +198,18 @@ impl Connection {
             return;
         }
         let in_flight = s.tcp.in_flight();
-        let first = s.tcp.on_retransmission_timeout();
-        let tries = s.tcp.backoff();
+        let first = s.tcp.on_retransmission_timeout(alone);
+        let newly_stalled = s.stalled.is_none();
         let since = *s.stalled.get_or_insert(now);
         let patience = if alone { s.tcp.backed_off_rto() } else { probe_pace(now, since) };
         s.tcp.timers.set(Timer::Retransmit, now + patience);
         if first {
             self.congestion.on_congestion(id, now, Congestion::Timeout, in_flight);
         }
-        if tries == 1 {
+        if newly_stalled {
             self.subflow_news(id, super::info::SubflowChange::Stalled);
         }
-        if alone && tries > DATA_RETRIES {
+        if alone && now - since > GIVE_UP_AFTER {
             return self.fail(ConnectionError::TimedOut);
         }
         self.reinject_outstanding(id);

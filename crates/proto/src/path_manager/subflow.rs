@@ -28,9 +28,11 @@ pub struct SubflowManager {
 }
 
 impl SubflowManager {
-    fn note_closed(&mut self, now: Instant, local: IpAddr, reason: CloseReason) {
+    fn note_closed(&mut self, now: Instant, local: IpAddr, reason: CloseReason, alone: bool) {
         let old = self.retries.iter().position(|r| r.local == local).map(|i| self.retries.swap_remove(i));
         let pause = match reason {
+            // Without any subflow there is nothing to be gentle with.
+            _ if alone => RETRY_SILENT,
             CloseReason::Silent | CloseReason::AddressRemoved => RETRY_SILENT,
             CloseReason::Finished | CloseReason::Aborted | CloseReason::Unwanted => RETRY_MAX,
             _ => old.map_or(RETRY_REFUSED, |r| (r.pause * 2).clamp(RETRY_REFUSED, RETRY_MAX)),
@@ -83,7 +85,7 @@ impl PathManager for SubflowManager {
     fn handle(&mut self, now: Instant, event: &PathEvent, view: &PathManagerView<'_>, commands: &mut Vec<PathCommand>) {
         match *event {
             PathEvent::Established => self.ready = true,
-            PathEvent::SubflowClosed { local, reason, .. } => self.note_closed(now, local.ip(), reason),
+            PathEvent::SubflowClosed { local, reason, .. } => self.note_closed(now, local.ip(), reason, !view.subflows.iter().any(|s| s.established)),
             PathEvent::LocalAddresses | PathEvent::RemoteAddresses | PathEvent::Timer => {}
         }
         if !self.ready {

@@ -23,6 +23,12 @@ impl SubflowSet {
         SubflowSet(self.0 | 1 << id.0)
     }
 
+    /// With one less.
+    #[must_use]
+    pub const fn without(self, id: SubflowId) -> Self {
+        SubflowSet(self.0 & !(1 << id.0))
+    }
+
     /// Whether `id` is in it.
     pub const fn contains(self, id: SubflowId) -> bool {
         self.0 & (1 << id.0) != 0

@@ -246,7 +246,10 @@ impl Stack {
             self.replies.extend(answer);
             return;
         }
-        self.refuse(on, &seg, rx.payload.len(), None);
+        // What is for an address that is not ours (any more) is not ours to refuse.
+        if self.addresses.iter().any(|a| a.addr == tuple.local.ip()) {
+            self.refuse(on, &seg, rx.payload.len(), None);
+        }
     }
 
     fn parse(&mut self, rx: &Received<'_>) -> Option<Segment> {

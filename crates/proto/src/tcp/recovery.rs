@@ -213,10 +213,11 @@ impl Tcp {
     }
 
     /// The retransmission timer (RFC 6298, section 5.4 to 5.7; RFC 8985, section 6.3): all is lost that was
-    /// not selectively acknowledged. True: this is the first timeout for this window of data.
-    pub(crate) fn on_retransmission_timeout(&mut self) -> bool {
+    /// not selectively acknowledged. `back_off` doubles the next timeout. True: this is the first timeout for
+    /// this window of data.
+    pub(crate) fn on_retransmission_timeout(&mut self, back_off: bool) -> bool {
         self.counters.timeouts += 1;
-        self.recovery.backoff += 1;
+        self.recovery.backoff += u32::from(back_off);
         self.recovery.probe = None;
         self.timers.stop(Timer::LossProbe);
         self.timers.stop(Timer::Reorder);
