@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use polypath_proto::{Instant, LinkId, Received, RxChecksum};
 
-use crate::buffer::{Buffer, BufferPool};
+use crate::buffer::Buffer;
 use crate::device::{Tun, VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 use crate::poller::Ready;
 use crate::shared::{Core, Shared};
@@ -31,7 +31,6 @@ pub(crate) struct Driver {
     shared: Arc<Shared>,
     tun: Arc<Tun>,
     link: LinkId,
-    pool: BufferPool,
     /// The buffer for the next read: most rounds end with a read that finds nothing.
     spare: Option<Buffer>,
     batch: Vec<Packet>,
@@ -53,7 +52,6 @@ impl Driver {
             shared,
             tun,
             link,
-            pool: BufferPool::default(),
             spare: None,
             batch: Vec::with_capacity(BATCH_PACKETS),
             ignored: 0,
@@ -122,7 +120,7 @@ impl Driver {
     fn read_batch(&mut self) -> io::Result<Batch> {
         let mut bytes = 0;
         while self.batch.len() < BATCH_PACKETS && bytes < BATCH_BYTES {
-            let mut buffer = self.spare.take().unwrap_or_else(|| self.pool.take());
+            let mut buffer = self.spare.take().unwrap_or_else(|| self.shared.pool.take());
             match self.tun.read(buffer.space()) {
                 Ok(len) => {
                     bytes += len;

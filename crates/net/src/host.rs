@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use polypath_proto::{
     ChecksumMode, Config, ConnectionInfo, Event, LinkConfig, LinkId, LocalAddress, Stack,
+    StackCounters,
 };
 use tokio::sync::broadcast;
 
@@ -238,26 +239,24 @@ impl Host {
         self.shared().subscribe()
     }
 
-    /// Infos of all connections that an application holds, in no order.
-    ///
-    /// # Errors
-    /// The host has stopped.
-    pub fn connections(&self) -> io::Result<Vec<ConnectionInfo>> {
-        self.shared().look(|core, now| {
-            core.waiting
-                .connection_ids()
-                .into_iter()
-                .filter_map(|id| Some(core.connection(now, id)?.info()))
-                .collect()
-        })
+    /// All connections: held by an application, waiting to be accepted, or let go of and still
+    /// delivering; in no order. After the host has stopped, as they were then.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.shared()
+            .observe(|core| core.stack.connections().map(|(_, info)| info).collect())
+    }
+
+    /// What the stack itself has counted.
+    #[must_use]
+    pub fn counters(&self) -> StackCounters {
+        self.shared().observe(|core| core.stack.counters())
     }
 
     /// What passed through the device so far.
-    ///
-    /// # Errors
-    /// The host has stopped.
-    pub fn device_stats(&self) -> io::Result<DeviceStats> {
-        self.shared().look(|core, _| core.stats)
+    #[must_use]
+    pub fn device_stats(&self) -> DeviceStats {
+        self.shared().observe(|core| core.stats)
     }
 
     /// Ends the host in order: every listener closes, then connections that applications have let

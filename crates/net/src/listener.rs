@@ -27,8 +27,8 @@ pub struct MptcpListener {
 }
 
 impl MptcpListener {
-    /// Listens on `addr`: one of the host's addresses, or the unspecified one for all of them.
-    /// Port 0 lets the host choose; see [`local_addr`](Self::local_addr).
+    /// Listens on `addr`: one of the host's addresses, or the unspecified one for all of them; that
+    /// of IPv6 takes IPv4 clients too, which then show up with their IPv4 addresses. Port 0 lets the host choose; see [`local_addr`](Self::local_addr).
     ///
     /// # Errors
     /// [`AddrInUse`](io::ErrorKind::AddrInUse), [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable)

@@ -6,7 +6,8 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use polypath_proto::{Connection, ConnectionId, Event, Instant, Stack};
 use tokio::sync::{Notify, broadcast};
@@ -31,6 +32,7 @@ const NO_TIMER: u64 = u64::MAX;
 pub(crate) struct Shared {
     core: Mutex<Core>,
     clock: Clock,
+    /// Buffers for packets read and for data written.
     pub(crate) pool: BufferPool,
     pub(crate) poller: Poller,
     /// The stack's time until which the driver sleeps, in nanoseconds, or one of the constants
@@ -81,6 +83,7 @@ impl Shared {
     /// # Errors
     /// The host has stopped.
     pub(crate) fn call<R>(&self, change: impl FnOnce(&mut Core, Instant) -> R) -> io::Result<R> {
+        let _guard = KickOnPanic(&self.poller);
         let mut core = self.lock()?;
         let now = self.clock.now();
         let result = change(&mut core, now);
@@ -103,7 +106,7 @@ impl Shared {
         &self,
         going_to_sleep: bool,
         change: impl FnOnce(&mut Core, Instant),
-    ) -> io::Result<Option<std::time::Duration>> {
+    ) -> io::Result<Option<Duration>> {
         let mut core = self.lock()?;
         let now = self.clock.now();
         change(&mut core, now);
@@ -122,7 +125,7 @@ impl Shared {
             return Ok(None);
         }
         let left = next.saturating_sub(self.clock.now().as_nanos());
-        Ok(Some(std::time::Duration::from_nanos(left)))
+        Ok(Some(Duration::from_nanos(left)))
     }
 
     /// The driver is up again and will look at the timers before it sleeps.
@@ -131,7 +134,7 @@ impl Shared {
         self.asleep_until.store(AWAKE, Ordering::Relaxed);
     }
 
-    /// Reads without changing anything.
+    /// Looks without changing anything that packets or other tasks would follow from.
     ///
     /// # Errors
     /// The host has stopped.
@@ -141,13 +144,15 @@ impl Shared {
         Ok(look(&mut core, now))
     }
 
+    /// Looks at what is there even if the host has stopped: then as it was at that moment.
+    pub(crate) fn observe<R>(&self, look: impl FnOnce(&Core) -> R) -> R {
+        look(&self.lock_anyway())
+    }
+
     /// Ends everything: every call fails from now on, with `reason`. The first reason stays.
     pub(crate) fn stop(&self, reason: &str) {
         // A panic inside the stack is no reason to leave tasks waiting for ever.
-        let mut core = match self.core.lock() {
-            Ok(core) => core,
-            Err(poisoned) => poisoned.into_inner(),
-        };
+        let mut core = self.lock_anyway();
         if let Run::Running(_) = core.run {
             // The device closes with its last owner, the driver.
             core.run = Run::Stopped(reason.into());
@@ -202,6 +207,10 @@ impl Shared {
             Run::Running(_) => Ok(core),
             Run::Stopped(reason) => Err(stopped(reason)),
         }
+    }
+
+    fn lock_anyway(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends what is to be sent and passes on what the stack has to say.
@@ -277,6 +286,18 @@ impl Core {
             .poll_timeout()
             // Never the value that means awake.
             .map_or(NO_TIMER, |at| at.as_nanos().max(1))
+    }
+}
+
+/// Where the stack panics under an application, the driver has to find out: it ends the host, and
+/// so the wait of everybody else.
+struct KickOnPanic<'a>(&'a Poller);
+
+impl Drop for KickOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.kick();
+        }
     }
 }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use polypath_proto::{Connection, ConnectionError, ConnectionId, ConnectionInfo, Instant};
-use smallvec::SmallVec;
 use tokio::io::{Interest, ReadBuf, Ready};
 use tokio::sync::Notify;
 
@@ -23,9 +22,13 @@ use crate::waiting::{Phase, Way};
 /// Most bytes one `poll_read` may copy: beyond it the lock would be held for long.
 const READ_MAX: usize = 1024 * 1024;
 
+/// Writes of at least this many bytes are copied before taking the lock, so that the driver does
+/// not wait for the copy, and into buffers that go round. Measured against a copy by the stack:
+/// 25 instead of 16 Gbit/s. Shorter ones the stack gathers into longer pieces.
 const COPY_OUTSIDE: usize = 16 * 1024;
-const COPY_CHUNK: usize = 64 * 1024;
-const WRITE_MAX: usize = 4 * COPY_CHUNK;
+
+/// Most bytes of one write that are copied ahead.
+const WRITE_MAX: usize = 256 * 1024;
 
 /// What a pending call does: a poll leaves its waker, a try does not.
 #[derive(Copy, Clone)]
@@ -302,42 +305,14 @@ impl Socket {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        if buf.len() < COPY_OUTSIDE {
-            return self.attempt(Way::Read, otherwise, |connection, peeked| {
-                if peeked.is_empty() {
-                    return connection.read_into(buf);
-                }
-                let bytes = peeked.split_to(peeked.len().min(buf.len()));
-                buf[..bytes.len()].copy_from_slice(&bytes);
-                Ok(Some(bytes.len()))
-            });
-        }
-        let pieces = ready!(self.attempt(Way::Read, otherwise, |connection, peeked| {
-            let mut pieces: SmallVec<[Bytes; 8]> = SmallVec::new();
-            let mut len = peeked.len().min(buf.len());
-            if len > 0 {
-                pieces.push(peeked.split_to(len));
+        self.attempt(Way::Read, otherwise, |connection, peeked| {
+            if peeked.is_empty() {
+                return connection.read_into(buf);
             }
-            while len < buf.len() {
-                match connection.read(buf.len() - len) {
-                    Ok(Some(piece)) if !piece.is_empty() => {
-                        len += piece.len();
-                        pieces.push(piece);
-                    }
-                    Ok(Some(_)) => return Ok(Some(pieces)),
-                    Ok(None) | Err(_) if len > 0 => return Ok(Some(pieces)),
-                    Ok(None) => return Ok(None),
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(Some(pieces))
-        }))?;
-        let mut len = 0;
-        for piece in pieces {
-            buf[len..len + piece.len()].copy_from_slice(&piece);
-            len += piece.len();
-        }
-        Poll::Ready(Ok(len))
+            let bytes = peeked.split_to(peeked.len().min(buf.len()));
+            buf[..bytes.len()].copy_from_slice(&bytes);
+            Ok(Some(bytes.len()))
+        })
     }
 
     fn write(
@@ -346,56 +321,50 @@ impl Socket {
         otherwise: Otherwise<'_, '_>,
     ) -> Poll<io::Result<usize>> {
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let copies = if total < COPY_OUTSIDE {
-            SmallVec::new()
-        } else {
-            self.copy_outside(pieces, total)?
-        };
+        if total >= COPY_OUTSIDE {
+            let copies = self.copy_what_fits(pieces)?;
+            if !copies.is_empty() {
+                return self.write_copies(copies, otherwise);
+            }
+        }
         self.attempt(Way::Write, otherwise, |connection, _| {
             let mut written = 0;
-            if copies.is_empty() {
-                for piece in pieces {
-                    written += connection.write(piece)?;
+            for piece in pieces {
+                let taken = connection.write(piece)?;
+                written += taken;
+                if taken < piece.len() {
+                    break;
                 }
-            }
-            for mut copy in copies {
-                written += connection.write_bytes(&mut copy)?;
             }
             Ok((written > 0 || total == 0).then_some(written))
         })
     }
 
-    /// Copies what the stack has room for into buffers of our own, before taking the lock for it.
-    fn copy_outside(
-        &self,
-        pieces: &[IoSlice<'_>],
-        total: usize,
-    ) -> io::Result<SmallVec<[Bytes; 4]>> {
+    /// Copies what the stack has room for into buffers of ours, without holding its lock.
+    fn copy_what_fits(&self, pieces: &[IoSlice<'_>]) -> io::Result<Vec<Bytes>> {
         let room = self.host.shared().look(|core, now| {
             core.connection(now, self.id)
                 .map_or(0, |connection| connection.write_room())
         })?;
-        let mut left = room.min(total).min(WRITE_MAX);
-        let mut copies = SmallVec::new();
-        let mut pieces = pieces.iter().map(|piece| &piece[..]);
-        let mut piece: &[u8] = &[];
-        while left > 0 {
-            let mut buffer = self.host.shared().pool.take();
-            let mut filled = 0;
-            while filled < COPY_CHUNK.min(left) {
-                if piece.is_empty() {
-                    piece = pieces.next().unwrap_or_default();
+        Ok(self.host.shared().pool.copy(pieces, room.min(WRITE_MAX)))
+    }
+
+    fn write_copies(
+        &self,
+        copies: Vec<Bytes>,
+        otherwise: Otherwise<'_, '_>,
+    ) -> Poll<io::Result<usize>> {
+        self.attempt(Way::Write, otherwise, |connection, _| {
+            let mut written = 0;
+            for mut copy in copies {
+                written += connection.write_bytes(&mut copy)?;
+                // Somebody else has taken the room.
+                if !copy.is_empty() {
+                    break;
                 }
-                let n = piece.len().min(COPY_CHUNK.min(left) - filled);
-                buffer.space()[filled..filled + n].copy_from_slice(&piece[..n]);
-                piece = &piece[n..];
-                filled += n;
             }
-            buffer.set_len(filled);
-            left -= filled;
-            copies.push(buffer.freeze());
-        }
-        Ok(copies)
+            Ok((written > 0).then_some(written))
+        })
     }
 
     /// One call on the stack's connection; `Ok(None)` from it means not now.

@@ -155,10 +155,6 @@ impl Waiting {
         self.connections.get_mut(&id)
     }
 
-    pub(crate) fn connection_ids(&self) -> Vec<ConnectionId> {
-        self.connections.keys().copied().collect()
-    }
-
     /// Connections that applications hold.
     pub(crate) fn connection_count(&self) -> usize {
         self.connections.len()

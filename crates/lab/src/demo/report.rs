@@ -281,10 +281,7 @@ fn best(plain_tcp: &[Baseline]) -> Option<&Baseline> {
 }
 
 fn seconds(download: &Download) -> f64 {
-    download
-        .reads
-        .last()
-        .map_or(0.0, |read| read.at.as_secs_f64())
+    download.reads.last().map_or(0.0, Duration::as_secs_f64)
 }
 
 fn figures(

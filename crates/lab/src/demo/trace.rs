@@ -180,12 +180,7 @@ mod tests {
 
     #[test]
     fn a_gap_lies_between_two_reads_around_the_time_asked_for() {
-        let reads: Vec<_> = [10, 20, 500, 510, 3000]
-            .map(|at| Read {
-                at: ms(at),
-                total: at,
-            })
-            .into();
+        let reads = [10, 20, 500, 510, 3000].map(ms);
         assert_eq!(longest_gap(&reads, ms(0), ms(600)), Some(ms(2490)));
         assert_eq!(longest_gap(&reads, ms(0), ms(100)), Some(ms(480)));
         // Begins before the time asked for, and reaches into it.

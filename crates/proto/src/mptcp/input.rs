@@ -28,6 +28,10 @@ impl Connection {
             Verdict::Accept => {}
         }
         s.probed_at = None;
+        if s.stalled.is_some() && !s.tcp.has_outstanding() {
+            s.stalled = None;
+            self.subflow_news(id, SubflowChange::Recovered);
+        }
         self.finish_join(now, env, id);
         if !self.on_options(now, env, id, seg, payload.len()) {
             return self.advance_close(now);
@@ -44,6 +48,8 @@ impl Connection {
         let out = s.tcp.on_ack(now, seg, payload);
         let srtt = s.tcp.rtt.srtt().unwrap_or_default();
         if out.advanced && s.stalled.take().is_some() {
+            // What waits to go elsewhere stays here now; should it stall again, it goes again.
+            s.reinjected_to = Dsn::FIRST;
             self.subflow_news(id, SubflowChange::Recovered);
         }
         self.feed_congestion(now, id, cwnd, srtt, &out);

@@ -186,7 +186,7 @@ impl Connection {
         if una >= self.send.end() || !self.is_active() {
             return;
         }
-        let holders = self.iter().flat_map(|(_, s)| s.tcp.outstanding());
+        let holders = self.iter().filter(|(_, s)| s.stalled.is_none()).flat_map(|(_, s)| s.tcp.outstanding());
         let next_held = holders.filter(|r| r.dsn + r.payload.len() as u64 > una).map(|r| r.dsn).min();
         let end = next_held.unwrap_or(self.data_nxt).min(self.data_nxt).min(self.send.end()).min(una + STUCK_CHUNK);
         if end > una && !self.reinjections.iter().any(|r| r.start <= una && r.end > una) {

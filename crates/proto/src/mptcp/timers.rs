@@ -125,7 +125,15 @@ impl Connection {
         let Some(s) = self.get_mut(id) else { return };
         match timer {
             Timer::DelayedAck => s.tcp.ack_now(),
-            Timer::Persist => s.send_probe = true,
+            Timer::Persist => {
+                s.send_probe = true;
+                // The probes before went unanswered: it is not only the window that is shut.
+                let silent = s.persist_backoff > 2 && now - s.tcp.last_received > s.tcp.rtt.rto() * 3;
+                if silent && s.stalled.is_none() {
+                    s.stalled = Some(now);
+                    self.subflow_news(id, super::info::SubflowChange::Stalled);
+                }
+            }
             Timer::Reorder => {
                 if let Some(out) = s.tcp.on_reorder_timer(now) {
                     self.congestion.on_congestion(id, now, Congestion::Loss, out.prior_in_flight);
