@@ -32,10 +32,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Downloads to standard output over an MPTCP socket.
 fn fetch(url: &str) -> anyhow::Result<()> {
-    let (host, path) = url
-        .strip_prefix("http://")
-        .and_then(|url| url.split_once('/'))
-        .context("not an http URL")?;
+    let (host, path) = url.strip_prefix("http://").and_then(|url| url.split_once('/')).context("not an http URL")?;
     let client = KernelClient::connect_here(Transport::Mptcp, None, host.parse()?)?;
     let mut stdout = std::io::stdout().lock();
     let mut result = Ok(());

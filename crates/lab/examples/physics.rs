@@ -33,9 +33,7 @@ fn scenario(rate: Rate, rtt: Duration) -> anyhow::Result<Scenario> {
 
 fn ping(rate: Rate, rtt: Duration) -> anyhow::Result<()> {
     let scenario = scenario(rate, rtt)?;
-    let mut times = scenario
-        .client()
-        .run(|| (1..=200).map(ping_once).collect::<anyhow::Result<Vec<_>>>())??;
+    let mut times = scenario.client().run(|| (1..=200).map(ping_once).collect::<anyhow::Result<Vec<_>>>())??;
     times.sort();
     let sending = rate.transmission_time((PING + ETHERNET_HEADER) as u64);
     let ideal = rtt + 2 * Duration::from_nanos(sending);
@@ -75,19 +73,9 @@ fn ping_once(sequence: u16) -> anyhow::Result<Duration> {
 
 fn tcp(rate: Rate, rtt: Duration, len: u64) -> anyhow::Result<()> {
     let scenario = scenario(rate, rtt)?;
-    let config = ServerConfig {
-        transport: Transport::Tcp,
-        port: 0,
-        service: Service::Http,
-        seed: 1,
-    };
+    let config = ServerConfig { transport: Transport::Tcp, port: 0, service: Service::Http, seed: 1 };
     let server = KernelServer::start(scenario.server(), config)?;
-    let client = KernelClient::connect(
-        scenario.client(),
-        Transport::Tcp,
-        None,
-        server.at(SERVER_V4),
-    )?;
+    let client = KernelClient::connect(scenario.client(), Transport::Tcp, None, server.at(SERVER_V4))?;
     let mut reads: Vec<(Instant, u64)> = Vec::new();
     let mut total = 0;
     client.get(&format!("/bytes/{len}"), |bytes| {
@@ -96,10 +84,7 @@ fn tcp(rate: Rate, rtt: Duration, len: u64) -> anyhow::Result<()> {
     })?;
     ensure!(total == len, "{total} of {len} bytes arrived");
     // The first half has slow start in it.
-    let from = reads
-        .iter()
-        .position(|&(_, total)| total >= len / 2)
-        .unwrap_or(0);
+    let from = reads.iter().position(|&(_, total)| total >= len / 2).unwrap_or(0);
     let (start, before) = reads[from];
     let (end, after) = reads[reads.len() - 1];
     let goodput = (after - before) as f64 * 8.0 / (end - start).as_secs_f64();

@@ -86,18 +86,8 @@ struct PublishedCounters([[AtomicU64; 2]; 5]);
 
 impl PublishedCounters {
     fn publish(&self, counters: &LinkCounters) {
-        let LinkCounters {
-            arrived,
-            delivered,
-            dropped_by_queue,
-            lost,
-            dropped_by_cut,
-        } = *counters;
-        for (cell, count) in
-            self.0
-                .iter()
-                .zip([arrived, delivered, dropped_by_queue, lost, dropped_by_cut])
-        {
+        let LinkCounters { arrived, delivered, dropped_by_queue, lost, dropped_by_cut } = *counters;
+        for (cell, count) in self.0.iter().zip([arrived, delivered, dropped_by_queue, lost, dropped_by_cut]) {
             cell[0].store(count.packets, Relaxed);
             cell[1].store(count.bytes, Relaxed);
         }
@@ -105,27 +95,15 @@ impl PublishedCounters {
 
     fn get(&self) -> LinkCounters {
         let [arrived, delivered, dropped_by_queue, lost, dropped_by_cut] =
-            self.0.each_ref().map(|cell| Count {
-                packets: cell[0].load(Relaxed),
-                bytes: cell[1].load(Relaxed),
-            });
-        LinkCounters {
-            arrived,
-            delivered,
-            dropped_by_queue,
-            lost,
-            dropped_by_cut,
-        }
+            self.0.each_ref().map(|cell| Count { packets: cell[0].load(Relaxed), bytes: cell[1].load(Relaxed) });
+        LinkCounters { arrived, delivered, dropped_by_queue, lost, dropped_by_cut }
     }
 }
 
 impl Emulator {
     /// Starts carrying packets. `seed` decides which are lost.
     pub(crate) fn start(wires: Vec<Wire>, seed: u64) -> io::Result<Self> {
-        let shared_wire = |_: &Wire| SharedWire {
-            up: AtomicBool::new(true),
-            counters: Default::default(),
-        };
+        let shared_wire = |_: &Wire| SharedWire { up: AtomicBool::new(true), counters: Default::default() };
         let shared = Arc::new(Shared {
             wake: sys::event_fd()?,
             stop: AtomicBool::new(false),
@@ -136,13 +114,8 @@ impl Emulator {
             late_max: AtomicU64::new(0),
         });
         let carrier = Carrier::new(wires, seed, Arc::clone(&shared));
-        let thread = thread::Builder::new()
-            .name("emulator".into())
-            .spawn(move || carrier.run())?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        let thread = thread::Builder::new().name("emulator".into()).spawn(move || carrier.run())?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     /// Cuts both directions of a path silently, with everything on the way, or brings it back.
@@ -220,23 +193,13 @@ impl Carrier {
         let (mut devices, mut lanes, mut schedule) = (Vec::new(), Vec::new(), Vec::new());
         for (index, wire) in wires.into_iter().enumerate() {
             let (client, server) = (2 * index, 2 * index + 1);
-            lanes.push(Lane {
-                link: Link::new(wire.up, next_seed()),
-                from: client,
-                to: server,
-            });
-            lanes.push(Lane {
-                link: Link::new(wire.down, next_seed()),
-                from: server,
-                to: client,
-            });
+            lanes.push(Lane { link: Link::new(wire.up, next_seed()), from: client, to: server });
+            lanes.push(Lane { link: Link::new(wire.down, next_seed()), from: server, to: client });
             devices.extend([wire.client, wire.server]);
             schedule.extend(wire.schedule.iter().map(|&(at, up)| (nanos(at), index, up)));
         }
         schedule.sort_by_key(|&(at, ..)| std::cmp::Reverse(at));
-        let readable = ReadableSet::new(
-            std::iter::once(shared.wake.as_fd()).chain(devices.iter().map(AsFd::as_fd)),
-        );
+        let readable = ReadableSet::new(std::iter::once(shared.wake.as_fd()).chain(devices.iter().map(AsFd::as_fd)));
         Self {
             shared,
             epoch: Instant::now(),
@@ -271,17 +234,9 @@ impl Carrier {
 
     /// Whether the links together carry so little that the thread sleeps between packets.
     fn is_light(&self) -> bool {
-        let rate = |lane: &Lane| {
-            lane.link
-                .spec()
-                .rate
-                .map_or(u64::MAX, Rate::as_bits_per_second)
-        };
+        let rate = |lane: &Lane| lane.link.spec().rate.map_or(u64::MAX, Rate::as_bits_per_second);
         // Bulk goes one way and acknowledgements the other: the faster direction counts.
-        let paths = self
-            .lanes
-            .chunks(2)
-            .map(|lanes| lanes.iter().map(rate).max().unwrap_or(0));
+        let paths = self.lanes.chunks(2).map(|lanes| lanes.iter().map(rate).max().unwrap_or(0));
         paths.fold(0_u64, u64::saturating_add) <= LIGHT
     }
 
@@ -351,13 +306,8 @@ impl Carrier {
     }
 
     fn next_deadline(&self) -> Option<Nanos> {
-        let deliveries = self
-            .lanes
-            .iter()
-            .filter_map(|lane| lane.link.next_delivery());
-        deliveries
-            .chain(self.schedule.last().map(|&(at, ..)| at))
-            .min()
+        let deliveries = self.lanes.iter().filter_map(|lane| lane.link.next_delivery());
+        deliveries.chain(self.schedule.last().map(|&(at, ..)| at)).min()
     }
 
     fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {

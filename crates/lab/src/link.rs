@@ -164,20 +164,12 @@ impl<T> Link<T> {
             self.counters.dropped_by_queue.add(len);
             return false;
         }
-        let sending = self
-            .spec
-            .rate
-            .map_or(0, |rate| rate.transmission_time(frame_bytes));
+        let sending = self.spec.rate.map_or(0, |rate| rate.transmission_time(frame_bytes));
         self.free_at = starts + sending;
         self.waiting_bytes += frame_bytes;
         let item = if self.loses() { None } else { Some(item) };
         let delay = u64::try_from(self.spec.delay.as_nanos()).unwrap_or(u64::MAX);
-        self.frames.push_back(Frame {
-            starts,
-            delivers: self.free_at.saturating_add(delay),
-            len,
-            item,
-        });
+        self.frames.push_back(Frame { starts, delivers: self.free_at.saturating_add(delay), len, item });
         true
     }
 

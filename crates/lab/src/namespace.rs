@@ -42,11 +42,8 @@ impl Namespace {
             sys::unshare_network()?;
             File::open("/proc/thread-self/ns/net")
         });
-        let file =
-            join(made)?.map_err(|error| explain("cannot make a network namespace", &error))?;
-        let namespace = Self {
-            fd: Arc::new(file.into()),
-        };
+        let file = join(made)?.map_err(|error| explain("cannot make a network namespace", &error))?;
+        let namespace = Self { fd: Arc::new(file.into()) };
         namespace.ip("link set lo up\n")?;
         Ok(namespace)
     }
@@ -65,9 +62,7 @@ impl Namespace {
                 sys::enter_network(self.as_fd())?;
                 Ok(work())
             })?;
-            inside
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -97,11 +92,7 @@ impl Namespace {
     }
 
     /// Like [`Namespace::command`]; `keep_open` stays open in the child under the same number.
-    pub(crate) fn command_keeping(
-        &self,
-        program: &std::ffi::OsStr,
-        keep_open: BorrowedFd<'_>,
-    ) -> Command {
+    pub(crate) fn command_keeping(&self, program: &std::ffi::OsStr, keep_open: BorrowedFd<'_>) -> Command {
         let mut command = Command::new(program);
         sys::prepare_child(&mut command, self.as_fd(), Some(keep_open));
         command
@@ -131,31 +122,17 @@ impl Namespace {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| {
-                explain("cannot start ip (Debian: apt-get install iproute2)", &error)
-            })?;
-        let written = child
-            .stdin
-            .take()
-            .map_or(Ok(()), |mut stdin| stdin.write_all(lines.as_bytes()));
+            .map_err(|error| explain("cannot start ip (Debian: apt-get install iproute2)", &error))?;
+        let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(lines.as_bytes()));
         let output = child.wait_with_output()?;
         if output.status.success() {
             return written;
         }
         let said = String::from_utf8_lossy(&output.stderr);
         // `ip` names the line: "Command failed -:3".
-        let number = said
-            .rsplit(":")
-            .next()
-            .and_then(|n| n.trim().parse::<usize>().ok());
-        let line = number
-            .and_then(|n| lines.lines().nth(n.saturating_sub(1)))
-            .unwrap_or(lines);
-        Err(io::Error::other(format!(
-            "ip {}: {}",
-            line.trim(),
-            said.lines().next().unwrap_or("failed")
-        )))
+        let number = said.rsplit(":").next().and_then(|n| n.trim().parse::<usize>().ok());
+        let line = number.and_then(|n| lines.lines().nth(n.saturating_sub(1))).unwrap_or(lines);
+        Err(io::Error::other(format!("ip {}: {}", line.trim(), said.lines().next().unwrap_or("failed"))))
     }
 
     /// Sets kernel parameters inside the namespace: pairs of a name below `/proc/sys` (`net/ipv4/ip_forward`) and a
@@ -167,8 +144,7 @@ impl Namespace {
         self.run(|| {
             for (name, value) in parameters {
                 let path = format!("/proc/sys/{name}");
-                fs::write(&path, value)
-                    .map_err(|error| explain(&format!("cannot write {value} to {path}"), &error))?;
+                fs::write(&path, value).map_err(|error| explain(&format!("cannot write {value} to {path}"), &error))?;
             }
             Ok(())
         })?
@@ -188,12 +164,8 @@ impl Namespace {
     /// When there is no such interface.
     pub fn interface(&self, name: &str) -> io::Result<InterfaceCounters> {
         let table = self.read_file("/proc/thread-self/net/dev")?;
-        parse_interface(&table, name).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("no interface {name} in the namespace"),
-            )
-        })
+        parse_interface(&table, name)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no interface {name} in the namespace")))
     }
 
     /// The output of `ip` with `arguments` inside the namespace, for people to read.
@@ -217,13 +189,8 @@ impl AsFd for Namespace {
 }
 
 fn parse_interface(table: &str, name: &str) -> Option<InterfaceCounters> {
-    let line = table
-        .lines()
-        .find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(':'))?;
-    let fields: Vec<u64> = line
-        .split_whitespace()
-        .map_while(|field| field.parse().ok())
-        .collect();
+    let line = table.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(':'))?;
+    let fields: Vec<u64> = line.split_whitespace().map_while(|field| field.parse().ok()).collect();
     // Eight columns for receiving (bytes, packets, errs, drop, …), then eight for sending.
     Some(InterfaceCounters {
         rx_bytes: *fields.first()?,
@@ -235,9 +202,7 @@ fn parse_interface(table: &str, name: &str) -> Option<InterfaceCounters> {
 }
 
 fn join<R>(thread: JoinHandle<R>) -> io::Result<R> {
-    thread
-        .join()
-        .map_err(|_| io::Error::other("a helper thread panicked"))
+    thread.join().map_err(|_| io::Error::other("a helper thread panicked"))
 }
 
 fn explain(what: &str, error: &io::Error) -> io::Error {
@@ -253,13 +218,7 @@ mod tests {
         let table = "Inter-|   Receive  |  Transmit\n face |bytes packets\n wifi0x: 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9\n \
                      wifi0: 1 2 3 4 5 6 7 8 11 12 13 14 15 16 17 18\n";
         let counters = parse_interface(table, "wifi0").unwrap();
-        let expected = InterfaceCounters {
-            rx_bytes: 1,
-            rx_packets: 2,
-            tx_bytes: 11,
-            tx_packets: 12,
-            tx_dropped: 14,
-        };
+        let expected = InterfaceCounters { rx_bytes: 1, rx_packets: 2, tx_bytes: 11, tx_packets: 12, tx_dropped: 14 };
         assert_eq!(counters, expected);
         assert_eq!(parse_interface(table, "lte0"), None);
     }

@@ -21,11 +21,7 @@ impl Payload {
     /// The stream of `seed`, from its beginning.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self {
-            generator: ChaCha8Rng::seed_from_u64(seed),
-            block: vec![0; BLOCK].into(),
-            used: BLOCK,
-        }
+        Self { generator: ChaCha8Rng::seed_from_u64(seed), block: vec![0; BLOCK].into(), used: BLOCK }
     }
 
     /// SHA-256 of the first `len` bytes of the stream of `seed`.

@@ -15,14 +15,8 @@ const CAP_SYS_ADMIN: u32 = 21;
 
 /// Programs the lab may start, and where they are to be had.
 const PACKAGES: [(&str, &str); 2] = [
-    (
-        "ip",
-        "apt-get install iproute2 (Debian, Ubuntu) or dnf install iproute (Fedora)",
-    ),
-    (
-        "curl",
-        "apt-get install curl (Debian, Ubuntu) or dnf install curl (Fedora)",
-    ),
+    ("ip", "apt-get install iproute2 (Debian, Ubuntu) or dnf install iproute (Fedora)"),
+    ("curl", "apt-get install curl (Debian, Ubuntu) or dnf install curl (Fedora)"),
 ];
 
 /// What was found on this machine.
@@ -43,10 +37,7 @@ impl Machine {
     #[must_use]
     pub fn probe(programs: &[&str]) -> Self {
         let tun = File::options().read(true).write(true).open("/dev/net/tun");
-        let absent = programs
-            .iter()
-            .filter(|program| !in_path(program))
-            .map(ToString::to_string);
+        let absent = programs.iter().filter(|program| !in_path(program)).map(ToString::to_string);
         Self {
             capabilities: effective_capabilities().unwrap_or(0),
             tun: tun.map(drop).map_err(|error| error.to_string()),
@@ -72,14 +63,9 @@ impl Machine {
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        for (name, bit) in [
-            ("CAP_NET_ADMIN", CAP_NET_ADMIN),
-            ("CAP_SYS_ADMIN", CAP_SYS_ADMIN),
-        ] {
+        for (name, bit) in [("CAP_NET_ADMIN", CAP_NET_ADMIN), ("CAP_SYS_ADMIN", CAP_SYS_ADMIN)] {
             if self.capabilities & (1 << bit) == 0 {
-                missing.push(format!(
-                    "{name} is missing, which network namespaces need: run this with sudo."
-                ));
+                missing.push(format!("{name} is missing, which network namespaces need: run this with sudo."));
             }
         }
         if let Err(error) = &self.tun {
@@ -99,10 +85,7 @@ impl Machine {
     /// The sentence for a kernel without MPTCP.
     #[must_use]
     pub fn without_mptcp(&self) -> String {
-        format!(
-            "This kernel ({}) has no MPTCP: use Linux 5.6 or newer built with CONFIG_MPTCP.",
-            self.kernel
-        )
+        format!("This kernel ({}) has no MPTCP: use Linux 5.6 or newer built with CONFIG_MPTCP.", self.kernel)
     }
 
     /// Fails with everything that is missing, MPTCP aside.
@@ -131,12 +114,7 @@ fn effective_capabilities() -> io::Result<u64> {
     let status = fs::read_to_string("/proc/thread-self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                "no CapEff in /proc/thread-self/status",
-            )
-        })
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no CapEff in /proc/thread-self/status"))
 }
 
 #[cfg(test)]
@@ -154,17 +132,9 @@ mod tests {
         };
         let missing = machine.missing();
         assert_eq!(missing.len(), 4);
-        assert!(
-            missing[0].contains("CAP_NET_ADMIN") && missing[0].contains("sudo"),
-            "{}",
-            missing[0]
-        );
+        assert!(missing[0].contains("CAP_NET_ADMIN") && missing[0].contains("sudo"), "{}", missing[0]);
         assert!(missing[1].contains("modprobe tun"), "{}", missing[1]);
-        assert!(
-            missing[2].contains("apt-get install iproute2"),
-            "{}",
-            missing[2]
-        );
+        assert!(missing[2].contains("apt-get install iproute2"), "{}", missing[2]);
         assert!(missing[3].contains("frob"), "{}", missing[3]);
         assert!(machine.without_mptcp().contains("5.4.0"));
         let error = machine.require().unwrap_err().to_string();

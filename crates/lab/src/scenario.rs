@@ -50,19 +50,8 @@ impl PathSpec {
     /// queue takes to drain at `rate`, and there is no loss. MTU 1500.
     #[must_use]
     pub fn new(name: &str, rate: Rate, rtt: Duration, queue: Duration) -> Self {
-        let link = LinkSpec {
-            rate: Some(rate),
-            delay: rtt / 2,
-            queue: rate.bytes_in(queue),
-            loss: 0.0,
-        };
-        Self {
-            name: name.into(),
-            up: link,
-            down: link,
-            schedule: Vec::new(),
-            mtu: 1500,
-        }
+        let link = LinkSpec { rate: Some(rate), delay: rtt / 2, queue: rate.bytes_in(queue), loss: 0.0 };
+        Self { name: name.into(), up: link, down: link, schedule: Vec::new(), mtu: 1500 }
     }
 
     /// With random loss in both directions: the probability for each packet, 0 to 1.
@@ -180,52 +169,24 @@ impl ScenarioBuilder {
         let mptcp = setup::kernel_has_mptcp();
         setup::client(&client, &self.paths, self.client, mptcp, &self.congestion)
             .context("setting up the client's namespace")?;
-        setup::server(
-            &server,
-            &self.paths,
-            self.server,
-            mptcp.then_some(self.server_mptcp),
-            &self.congestion,
-        )
-        .context("setting up the server's namespace")?;
+        setup::server(&server, &self.paths, self.server, mptcp.then_some(self.server_mptcp), &self.congestion)
+            .context("setting up the server's namespace")?;
         let emulator = Emulator::start(wires, self.seed).context("starting the emulated links")?;
-        Ok(Scenario {
-            client,
-            server,
-            emulator,
-            paths: self.paths,
-            seed: self.seed,
-        })
+        Ok(Scenario { client, server, emulator, paths: self.paths, seed: self.seed })
     }
 
     fn check(&self) -> anyhow::Result<()> {
         ensure!(!self.paths.is_empty(), "a scenario needs a path");
-        ensure!(
-            self.paths.len() <= MAX_PATHS,
-            "a scenario has at most {MAX_PATHS} paths"
-        );
+        ensure!(self.paths.len() <= MAX_PATHS, "a scenario has at most {MAX_PATHS} paths");
         for path in &self.paths {
             let name = &path.name;
-            let usable =
-                (1..=13).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric());
+            let usable = (1..=13).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric());
             ensure!(usable, "path name {name:?}: 1 to 13 letters and digits");
-            ensure!(
-                (1280..=65_535).contains(&path.mtu),
-                "path {name}: an MTU is 1280 to 65535, not {}",
-                path.mtu
-            );
+            ensure!((1280..=65_535).contains(&path.mtu), "path {name}: an MTU is 1280 to 65535, not {}", path.mtu);
             for link in [path.up, path.down] {
-                ensure!(
-                    (0.0..=1.0).contains(&link.loss),
-                    "path {name}: loss is 0 to 1, not {}",
-                    link.loss
-                );
+                ensure!((0.0..=1.0).contains(&link.loss), "path {name}: loss is 0 to 1, not {}", link.loss);
             }
-            let same = self
-                .paths
-                .iter()
-                .filter(|other| other.name == *name)
-                .count();
+            let same = self.paths.iter().filter(|other| other.name == *name).count();
             ensure!(same == 1, "two paths are called {name}");
         }
         Ok(())

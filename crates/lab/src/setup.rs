@@ -6,9 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::namespace::Namespace;
-use crate::scenario::{
-    Owner, PathSpec, SERVER_V4, SERVER_V6, client_address, client_v4, client_v6,
-};
+use crate::scenario::{Owner, PathSpec, SERVER_V4, SERVER_V6, client_address, client_v4, client_v6};
 
 /// Packets a device can hold for the emulator: more than a whole congestion window sent in one burst, so that the
 /// only queue that drops is the emulated one.
@@ -32,11 +30,7 @@ impl Script {
 
     /// A line in the family of `address`; those of IPv4 run first.
     fn for_family(&mut self, address: IpAddr, arguments: fmt::Arguments<'_>) {
-        let lines = if address.is_ipv4() {
-            &mut self.v4
-        } else {
-            &mut self.v6
-        };
+        let lines = if address.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
         let _ = writeln!(lines, "{arguments}");
     }
 
@@ -68,27 +62,15 @@ pub(crate) fn client(
         let (device, table) = (path.interface(), 101 + index);
         link(&mut ip, path);
         for address in [IpAddr::V4(client_v4(index)), IpAddr::V6(client_v6(index))] {
-            let default = if address.is_ipv4() {
-                "0.0.0.0/0"
-            } else {
-                "::/0"
-            };
+            let default = if address.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
             own(&mut ip, owner, address, &device);
-            ip.for_family(
-                address,
-                format_args!("rule add from {address} lookup {table}"),
-            );
-            ip.for_family(
-                address,
-                format_args!("route add {default} dev {device} table {table} congctl {congestion}"),
-            );
+            ip.for_family(address, format_args!("rule add from {address} lookup {table}"));
+            ip.for_family(address, format_args!("route add {default} dev {device} table {table} congctl {congestion}"));
             // In the main table the first path's is the best.
             let metric = 1024 + index;
             ip.for_family(
                 address,
-                format_args!(
-                    "route add {default} dev {device} metric {metric} congctl {congestion}"
-                ),
+                format_args!("route add {default} dev {device} metric {metric} congctl {congestion}"),
             );
         }
     }
@@ -115,24 +97,15 @@ pub(crate) fn server(
         own(&mut ip, owner, address, "lo");
         for (index, path) in paths.iter().enumerate() {
             // The path's interface has no address of its own: the kernel must be told which to use.
-            let source = if owner == Owner::Kernel {
-                format!(" src {address}")
-            } else {
-                String::new()
-            };
+            let source = if owner == Owner::Kernel { format!(" src {address}") } else { String::new() };
             let to = client_address(index, address);
             let device = path.interface();
-            ip.for_family(
-                address,
-                format_args!("route add {to} dev {device}{source} congctl {congestion}"),
-            );
+            ip.for_family(address, format_args!("route add {to} dev {device}{source} congctl {congestion}"));
         }
     }
     if let Some(enabled) = mptcp {
         namespace.set_parameters(&[("net/mptcp/enabled", if enabled { "1" } else { "0" })])?;
-        ip.line(format_args!(
-            "mptcp limits set subflows 8 add_addr_accepted 8"
-        ));
+        ip.line(format_args!("mptcp limits set subflows 8 add_addr_accepted 8"));
     }
     ip.run(namespace)
 }
@@ -156,10 +129,7 @@ fn link(ip: &mut Script, path: &PathSpec) {
     let device = path.interface();
     // No link-local address: it would send router solicitations over the path.
     ip.line(format_args!("link set {device} addrgenmode none"));
-    ip.line(format_args!(
-        "link set {device} mtu {} txqueuelen {DEVICE_QUEUE} up",
-        path.mtu
-    ));
+    ip.line(format_args!("link set {device} mtu {} txqueuelen {DEVICE_QUEUE} up", path.mtu));
 }
 
 /// Gives the kernel the address. Or drops what comes for it, as long as no stack in user space answers for it.
@@ -173,22 +143,14 @@ fn own(ip: &mut Script, owner: Owner, address: IpAddr, device: &str) {
 }
 
 fn endpoints(ip: &mut Script, paths: &[PathSpec]) {
-    ip.line(format_args!(
-        "mptcp limits set subflows 8 add_addr_accepted 8"
-    ));
+    ip.line(format_args!("mptcp limits set subflows 8 add_addr_accepted 8"));
     // The kernel has room for eight endpoints: IPv6 only if both families fit.
     let both = paths.len() <= 4;
     for (index, path) in paths.iter().enumerate() {
         let device = path.interface();
-        ip.line(format_args!(
-            "mptcp endpoint add {} dev {device} subflow",
-            client_v4(index)
-        ));
+        ip.line(format_args!("mptcp endpoint add {} dev {device} subflow", client_v4(index)));
         if both {
-            ip.line(format_args!(
-                "mptcp endpoint add {} dev {device} subflow",
-                client_v6(index)
-            ));
+            ip.line(format_args!("mptcp endpoint add {} dev {device} subflow", client_v6(index)));
         }
     }
 }

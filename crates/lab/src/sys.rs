@@ -11,11 +11,7 @@ use std::time::Duration;
 
 /// `Ok` for a result of zero or more, the calling thread's `errno` otherwise.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Moves the calling thread into a new, empty network namespace.
@@ -34,11 +30,7 @@ pub(crate) fn enter_network(fd: BorrowedFd<'_>) -> io::Result<()> {
 ///
 /// `keep_open` stays open in the child under the same number. The caller keeps the descriptors open until the
 /// child has been spawned.
-pub(crate) fn prepare_child(
-    command: &mut Command,
-    fd: BorrowedFd<'_>,
-    keep_open: Option<BorrowedFd<'_>>,
-) {
+pub(crate) fn prepare_child(command: &mut Command, fd: BorrowedFd<'_>, keep_open: Option<BorrowedFd<'_>>) {
     let namespace = fd.as_raw_fd();
     let keep_open = keep_open.map(|fd| fd.as_raw_fd());
     let in_child = move || {
@@ -59,16 +51,9 @@ pub(crate) fn prepare_child(
 /// Opens the TUN device `name` (at most 15 bytes) in the calling thread's network namespace: IP packets without any
 /// header, no offloads, non-blocking. The device exists as long as the file is open.
 pub(crate) fn open_tun(name: &str) -> io::Result<File> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open("/dev/net/tun")?;
+    let file = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
     if name.is_empty() || name.len() >= libc::IFNAMSIZ {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "an interface name has 1 to 15 bytes",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an interface name has 1 to 15 bytes"));
     }
     // SAFETY: `ifreq` is a C structure for which all zeroes is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -109,11 +94,7 @@ pub(crate) struct ReadableSet(Vec<libc::pollfd>);
 impl ReadableSet {
     /// The descriptors must stay open as long as the set is waited on: otherwise waiting reports them as readable.
     pub(crate) fn new<'a>(fds: impl IntoIterator<Item = BorrowedFd<'a>>) -> Self {
-        let pollfd = |fd: BorrowedFd<'_>| libc::pollfd {
-            fd: fd.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
+        let pollfd = |fd: BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         Self(fds.into_iter().map(pollfd).collect())
     }
 
@@ -123,18 +104,10 @@ impl ReadableSet {
             tv_sec: libc::time_t::try_from(t.as_secs()).unwrap_or(libc::time_t::MAX),
             tv_nsec: libc::c_long::from(t.subsec_nanos() as i32),
         });
-        let timeout = timeout
-            .as_ref()
-            .map_or(std::ptr::null(), std::ptr::from_ref);
+        let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         // SAFETY: the array and the timeout live through the call; no signal mask is passed.
-        let result = unsafe {
-            libc::ppoll(
-                self.0.as_mut_ptr(),
-                self.0.len() as libc::nfds_t,
-                timeout,
-                std::ptr::null(),
-            )
-        };
+        let result =
+            unsafe { libc::ppoll(self.0.as_mut_ptr(), self.0.len() as libc::nfds_t, timeout, std::ptr::null()) };
         match check(result) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
@@ -159,21 +132,14 @@ pub(crate) fn run_first() -> bool {
     unsafe {
         let mut parameter: libc::sched_param = std::mem::zeroed();
         parameter.sched_priority = 1;
-        libc::sched_setscheduler(
-            0,
-            libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK,
-            &raw const parameter,
-        ) == 0
+        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameter) == 0
     }
 }
 
 /// Keeps idle processors from sleeping as long as the file is open, so that they answer within a few microseconds
 /// instead of 30 to 200. `None` where the system does not allow it (root).
 pub(crate) fn keep_processors_awake() -> Option<File> {
-    let mut file = File::options()
-        .write(true)
-        .open("/dev/cpu_dma_latency")
-        .ok()?;
+    let mut file = File::options().write(true).open("/dev/cpu_dma_latency").ok()?;
     // The latency wanted, in microseconds, as 32 bits.
     file.write_all(&0_i32.to_ne_bytes()).ok()?;
     Some(file)
@@ -194,7 +160,5 @@ pub(crate) fn kernel_release() -> String {
         return "unknown".into();
     }
     // SAFETY: the kernel ends the field with a zero byte.
-    unsafe { CStr::from_ptr(name.release.as_ptr()) }
-        .to_string_lossy()
-        .into_owned()
+    unsafe { CStr::from_ptr(name.release.as_ptr()) }.to_string_lossy().into_owned()
 }

@@ -18,12 +18,8 @@ impl Tun {
     /// Creates the device `name` in `namespace`, down and without addresses.
     pub(crate) fn create(namespace: &Namespace, name: &str) -> io::Result<Self> {
         let opened = namespace.run(|| sys::open_tun(name))?;
-        let file = opened.map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot create the TUN device {name}: {error}"),
-            )
-        })?;
+        let file = opened
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot create the TUN device {name}: {error}")))?;
         Ok(Self { file })
     }
 
@@ -31,14 +27,7 @@ impl Tun {
     pub(crate) fn receive(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         match (&self.file).read(buf) {
             Ok(len) => Ok(Some(len)),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -27,12 +27,7 @@ pub(super) fn measure(options: &DemoOptions) -> anyhow::Result<Vec<Baseline>> {
         builder = builder.path(path.clone());
     }
     let scenario = builder.build()?;
-    let config = ServerConfig {
-        transport: Transport::Tcp,
-        port: 0,
-        service: Service::Http,
-        seed: options.seed,
-    };
+    let config = ServerConfig { transport: Transport::Tcp, port: 0, service: Service::Http, seed: options.seed };
     let server = KernelServer::start(scenario.server(), config)?;
     let results: Vec<io::Result<f64>> = thread::scope(|scope| {
         let one = |index| {
@@ -41,30 +36,14 @@ pub(super) fn measure(options: &DemoOptions) -> anyhow::Result<Vec<Baseline>> {
         };
         let all: Vec<_> = (0..options.paths.len()).map(one).collect();
         let joined = all.into_iter().map(thread::ScopedJoinHandle::join);
-        joined
-            .map(|result| {
-                result.unwrap_or_else(|_| Err(io::Error::other("a measurement panicked")))
-            })
-            .collect()
+        joined.map(|result| result.unwrap_or_else(|_| Err(io::Error::other("a measurement panicked")))).collect()
     });
     let named = options.paths.iter().zip(results);
-    named
-        .map(|(path, mbit)| {
-            Ok(Baseline {
-                name: path.name.clone(),
-                mbit: mbit?,
-            })
-        })
-        .collect()
+    named.map(|(path, mbit)| Ok(Baseline { name: path.name.clone(), mbit: mbit? })).collect()
 }
 
 /// Downloads over one path for `time`; the goodput in Mbit/s.
-fn download(
-    scenario: &Scenario,
-    index: usize,
-    remote: SocketAddr,
-    time: Duration,
-) -> io::Result<f64> {
+fn download(scenario: &Scenario, index: usize, remote: SocketAddr, time: Duration) -> io::Result<f64> {
     let start = Instant::now();
     let local = Some((client_v4(index), 0).into());
     let client = KernelClient::connect(scenario.client(), Transport::Tcp, local, remote)?;

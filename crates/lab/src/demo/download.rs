@@ -68,30 +68,16 @@ impl Shared {
 }
 
 /// Runs the download in `scenario` and watches it.
-pub(super) fn run(
-    scenario: &Scenario,
-    options: &DemoOptions,
-    view: &mut View,
-) -> anyhow::Result<Download> {
+pub(super) fn run(scenario: &Scenario, options: &DemoOptions, view: &mut View) -> anyhow::Result<Download> {
     let (events, events_writer) = sys::pipe()?;
     // The runner inherits the pipe and opens it by this name: no file is left behind, whatever happens.
     let events_name = PathBuf::from(format!("/dev/fd/{}", events_writer.as_raw_fd()));
     let mut program = options.program.clone();
     program.push(format!("http://{SERVER_V4}:{SERVER_PORT}/bytes/{}", options.bytes).into());
-    let command_line = options
-        .runner
-        .command_line(&options.paths, &events_name, &program);
-    let (executable, arguments) = command_line
-        .split_first()
-        .context("an empty command line")?;
-    let mut command = scenario
-        .client()
-        .command_keeping(executable, events_writer.as_fd());
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    let command_line = options.runner.command_line(&options.paths, &events_name, &program);
+    let (executable, arguments) = command_line.split_first().context("an empty command line")?;
+    let mut command = scenario.client().command_keeping(executable, events_writer.as_fd());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
 
     let shared = Arc::new(Shared {
         start: Instant::now(),
@@ -99,25 +85,19 @@ pub(super) fn run(
         ended: AtomicBool::new(false),
         log: Mutex::default(),
     });
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("cannot start {}", executable.to_string_lossy()))?;
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", executable.to_string_lossy()))?;
     drop(events_writer);
     let listener = {
         let shared = Arc::clone(&shared);
         thread::spawn(move || listen(events, &shared))
     };
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
-        bail!("the program has no output")
-    };
+    let (Some(stdout), Some(stderr)) = (stdout, stderr) else { bail!("the program has no output") };
     let (reads, sha256, complaints, samples) = thread::scope(|scope| {
         let reading = scope.spawn(|| read(stdout, scenario, options, &shared));
         let complaining = scope.spawn(|| read_complaints(stderr));
         let samples = watch(scenario, options, view, &shared, &mut child);
-        let (reads, sha256) = reading
-            .join()
-            .map_err(|_| io::Error::other("reading the program's output"))??;
+        let (reads, sha256) = reading.join().map_err(|_| io::Error::other("reading the program's output"))??;
         let complaints = complaining.join().unwrap_or_default();
         anyhow::Ok((reads, sha256, complaints, samples?))
     })?;
@@ -180,11 +160,7 @@ fn read(
 
 fn mark(shared: &Shared, name: &str, event: &str, at: Duration) {
     let mut log = shared.log();
-    let slot = if event == "cut" {
-        &mut log.cut_at
-    } else {
-        &mut log.return_at
-    };
+    let slot = if event == "cut" { &mut log.cut_at } else { &mut log.return_at };
     *slot = Some(at);
     log.events.push(EventRecord {
         seconds: at.as_secs_f64(),
@@ -233,25 +209,14 @@ fn watch(
         let ended = shared.ended.load(Relaxed);
         let at = shared.start.elapsed();
         let count = |index| scenario.counters(index, Direction::Down).delivered;
-        samples.push(Sample {
-            at,
-            delivered: (0..options.paths.len()).map(count).collect(),
-        });
+        samples.push(Sample { at, delivered: (0..options.paths.len()).map(count).collect() });
         let received = shared.received.load(Relaxed);
         if at >= next_draw || ended {
             next_draw = at + DRAW_EVERY;
-            let up: Vec<bool> = (0..options.paths.len())
-                .map(|index| scenario.is_up(index))
-                .collect();
+            let up: Vec<bool> = (0..options.paths.len()).map(|index| scenario.is_up(index)).collect();
             let log = shared.log();
             let events = &log.events;
-            view.draw(&Snapshot {
-                at,
-                received,
-                samples: &samples,
-                up: &up,
-                events,
-            });
+            view.draw(&Snapshot { at, received, samples: &samples, up: &up, events });
         }
         if ended {
             return Ok(samples);

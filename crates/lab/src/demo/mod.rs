@@ -13,18 +13,20 @@ mod server;
 mod trace;
 mod view;
 
+use std::path::Path;
+
 use anyhow::Context as _;
 
 pub use baseline::Baseline;
 pub use options::{DemoOptions, Output, Peer, Runner, SERVER_PORT};
-pub use report::{
-    Figure, LinkRecord, MachineRecord, PathRecord, PathSettings, Report, Settings, TimingRecord,
-};
+pub use report::{Figure, LinkRecord, MachineRecord, PathRecord, PathSettings, Report, Settings, TimingRecord};
 pub use trace::{EventRecord, SubflowRecord};
 
 use crate::kernel::MptcpCounters;
 use crate::preflight::Machine;
 use crate::scenario::Scenario;
+use chart::Picture;
+use download::Download;
 use server::{Server, ServerKind};
 use view::View;
 
@@ -42,16 +44,10 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<Report> {
     let peer = kind.describe(&machine);
     let mut view = View::new(options);
     view.say(&format!("Server: {peer}"));
-    view.say(&format!(
-        "Plain TCP on each path alone, without a cut, for {:?}",
-        options.baseline
-    ));
+    view.say(&format!("Plain TCP on each path alone, without a cut, for {:?}", options.baseline));
     let baseline = baseline::measure(options).context("measuring plain TCP")?;
 
-    let mut builder = Scenario::builder()
-        .client(options.runner.owner())
-        .server(kind.owner())
-        .seed(options.seed);
+    let mut builder = Scenario::builder().client(options.runner.owner()).server(kind.owner()).seed(options.seed);
     for path in &options.paths {
         builder = builder.path(path.clone());
     }
@@ -62,12 +58,28 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<Report> {
     let counters = MptcpCounters::read(scenario.server())?.since(&before);
     view.finish();
 
-    let report = Report::new(
-        options, &machine, &scenario, peer, baseline, &download, &counters,
-    )?;
+    let report = Report::new(options, &machine, &scenario, peer, baseline, &download, &counters)?;
     if let Some(path) = &options.svg {
-        chart::write(path, options, &report, &download)
-            .with_context(|| format!("writing {}", path.display()))?;
+        let picture = picture(options, &report, &download);
+        chart::write(path, &picture).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(report)
+}
+
+fn picture<'a>(options: &'a DemoOptions, report: &'a Report, download: &'a Download) -> Picture<'a> {
+    let program = Path::new(&options.program[0]).file_name().unwrap_or_default().to_string_lossy();
+    let megabytes = options.bytes as f64 / 1e6;
+    let how = if report.sha256_ok { "arrived whole" } else { "did not arrive whole" };
+    let goodput = report.bytes as f64 * 8.0 / 1e6 / report.seconds.max(1e-9);
+    let gap = report.longest_gap_ms.map_or_else(String::new, |gap| format!(", longest gap {gap:.0} ms"));
+    Picture {
+        title: format!("{program} downloads {megabytes} MB while {} is cut and comes back", options.paths[0].name),
+        subtitle: format!("{how} in {:.1} s ({goodput:.1} Mbit/s){gap}; server: {}", report.seconds, report.peer),
+        paths: &options.paths,
+        samples: &download.samples,
+        cut_at: download.cut_at,
+        return_at: download.return_at,
+        events: &download.events,
+        plain_tcp: report.best_plain_tcp(),
+    }
 }

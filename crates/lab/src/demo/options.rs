@@ -24,7 +24,8 @@ pub enum Runner {
     },
     /// The kernel, which then owns the client's addresses: `PREFIX… PROGRAM …`.
     Kernel {
-        /// What stands before the program; it sees to it that the program's sockets are MPTCP ones.
+        /// What stands before the program; it sees to it that the program's sockets are MPTCP ones. The word
+        /// `{events}` stands for the file that takes events, as those of `polypath run`.
         prefix: Vec<OsString>,
     },
 }
@@ -39,35 +40,22 @@ impl Runner {
     }
 
     /// The whole command line for `program`, with events written to `events`.
-    pub(super) fn command_line(
-        &self,
-        paths: &[PathSpec],
-        events: &Path,
-        program: &[OsString],
-    ) -> Vec<OsString> {
+    pub(super) fn command_line(&self, paths: &[PathSpec], events: &Path, program: &[OsString]) -> Vec<OsString> {
         let mut line: Vec<OsString> = Vec::new();
         match self {
-            Self::Polypath {
-                executable,
-                arguments,
-            } => {
-                line.extend([
-                    executable.into(),
-                    "run".into(),
-                    "--tun".into(),
-                    "pp0".into(),
-                ]);
+            Self::Polypath { executable, arguments } => {
+                line.extend([executable.into(), "run".into(), "--tun".into(), "pp0".into()]);
                 for (index, path) in paths.iter().enumerate() {
-                    line.extend([
-                        "--address".into(),
-                        format!("{}={}", client_v4(index), path.name).into(),
-                    ]);
+                    line.extend(["--address".into(), format!("{}={}", client_v4(index), path.name).into()]);
                 }
                 line.extend(["--events".into(), events.into()]);
                 line.extend(arguments.iter().cloned());
                 line.push("--".into());
             }
-            Self::Kernel { prefix } => line.extend(prefix.iter().cloned()),
+            Self::Kernel { prefix } => {
+                let word = |word: &OsString| if word == "{events}" { events.into() } else { word.clone() };
+                line.extend(prefix.iter().map(word));
+            }
         }
         line.extend(program.iter().cloned());
         line
@@ -155,12 +143,7 @@ impl DemoOptions {
 
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let order = 0.0 < self.cut_at && self.cut_at < self.return_at && self.return_at < 1.0;
-        ensure!(
-            order,
-            "the cut ({}) comes before the return ({}), both within 0 and 1",
-            self.cut_at,
-            self.return_at
-        );
+        ensure!(order, "the cut ({}) comes before the return ({}), both within 0 and 1", self.cut_at, self.return_at);
         ensure!(self.bytes > 0, "there must be something to download");
         ensure!(self.paths.len() >= 2, "a demonstration needs two paths");
         ensure!(!self.program.is_empty(), "a demonstration needs a program");
@@ -180,14 +163,9 @@ mod tests {
 
     #[test]
     fn the_runner_gets_each_address_with_its_name() {
-        let runner = Runner::Polypath {
-            executable: "/x/polypath".into(),
-            arguments: vec!["--verbose".into()],
-        };
+        let runner = Runner::Polypath { executable: "/x/polypath".into(), arguments: vec!["--verbose".into()] };
         let options = DemoOptions::new(runner);
-        let line = options
-            .runner
-            .command_line(&options.paths, Path::new("/e"), &options.program);
+        let line = options.runner.command_line(&options.paths, Path::new("/e"), &options.program);
         let words: Vec<_> = line.iter().filter_map(|word| word.to_str()).collect();
         assert_eq!(
             words.join(" "),
@@ -201,29 +179,8 @@ mod tests {
     fn impossible_stories_are_refused() {
         let good = DemoOptions::new(Runner::Kernel { prefix: Vec::new() });
         good.check().unwrap();
-        assert!(
-            DemoOptions {
-                cut_at: 0.9,
-                ..good.clone()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            DemoOptions {
-                bytes: 0,
-                ..good.clone()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            DemoOptions {
-                paths: good.paths[..1].to_vec(),
-                ..good
-            }
-            .check()
-            .is_err()
-        );
+        assert!(DemoOptions { cut_at: 0.9, ..good.clone() }.check().is_err());
+        assert!(DemoOptions { bytes: 0, ..good.clone() }.check().is_err());
+        assert!(DemoOptions { paths: good.paths[..1].to_vec(), ..good }.check().is_err());
     }
 }

@@ -45,13 +45,7 @@ pub struct Figure {
 
 impl Figure {
     fn new(name: impl Into<String>, value: Option<f64>, unit: &'static str) -> Self {
-        Self {
-            name: name.into(),
-            value: value.map(rounded),
-            unit,
-            bar: None,
-            met: None,
-        }
+        Self { name: name.into(), value: value.map(rounded), unit, bar: None, met: None }
     }
 
     fn at_most(mut self, bar: f64) -> Self {
@@ -210,16 +204,13 @@ impl Report {
         download: &Download,
         counters: &MptcpCounters,
     ) -> anyhow::Result<Self> {
-        let sha256_ok = download.received == options.bytes
-            && download.sha256 == Payload::sha256(options.seed, options.bytes);
+        let sha256_ok =
+            download.received == options.bytes && download.sha256 == Payload::sha256(options.seed, options.bytes);
         let paths = path_records(scenario)?;
         let (subflows, subflows_from) = subflows(download, &paths);
         let figures = figures(download, &plain_tcp, counters, options);
-        let program_error = (!download.status.success()).then(|| {
-            format!("{}: {}", download.status, download.complaints)
-                .trim_end_matches([' ', ':'])
-                .to_string()
-        });
+        let program_error = (!download.status.success())
+            .then(|| format!("{}: {}", download.status, download.complaints).trim_end_matches([' ', ':']).to_string());
         let whole = sha256_ok && subflows.len() >= 2 && program_error.is_none();
         let lateness = scenario.lateness();
         Ok(Self {
@@ -230,17 +221,10 @@ impl Report {
             seconds: rounded(seconds(download)),
             subflows,
             subflows_from,
-            multipath: download
-                .summary
-                .as_ref()
-                .and_then(|summary| summary.multipath.clone()),
-            longest_gap_ms: longest_gap(&download.reads, Duration::ZERO, Duration::MAX)
-                .map(milliseconds),
+            multipath: download.summary.as_ref().and_then(|summary| summary.multipath.clone()),
+            longest_gap_ms: longest_gap(&download.reads, Duration::ZERO, Duration::MAX).map(milliseconds),
             peer,
-            kernel_counters: counters
-                .iter()
-                .map(|(name, value)| (name.into(), value))
-                .collect(),
+            kernel_counters: counters.iter().map(|(name, value)| (name.into(), value)).collect(),
             figures,
             plain_tcp,
             paths,
@@ -293,36 +277,18 @@ fn figures(
     let reads = &download.reads;
     let goodput = download.received as f64 * 8.0 / 1e6 / seconds(download).max(1e-9);
     let longest = longest_gap(reads, Duration::ZERO, Duration::MAX);
-    let at_cut = download
-        .cut_at
-        .and_then(|cut| longest_gap(reads, cut, cut + CUT_WINDOW));
-    let back = download
-        .return_at
-        .and_then(|at| Some(carried(&download.samples, 0, at, CARRIES)? - at));
+    let at_cut = download.cut_at.and_then(|cut| longest_gap(reads, cut, cut + CUT_WINDOW));
+    let back = download.return_at.and_then(|at| Some(carried(&download.samples, 0, at, CARRIES)? - at));
     let first = &options.paths[0].name;
     let mut figures = vec![Figure::new("goodput", Some(goodput), "Mbit/s")];
     for plain in plain_tcp {
-        figures.push(Figure::new(
-            format!("plain TCP on {} alone, no cut", plain.name),
-            Some(plain.mbit),
-            "Mbit/s",
-        ));
+        figures.push(Figure::new(format!("plain TCP on {} alone, no cut", plain.name), Some(plain.mbit), "Mbit/s"));
     }
     let ratio = best(plain_tcp).map(|plain| goodput / plain.mbit);
-    figures.push(Figure::new(
-        "goodput / plain TCP on the best path",
-        ratio,
-        "",
-    ));
-    figures.push(Figure::new(
-        "first byte after",
-        reads.first().copied().map(milliseconds),
-        "ms",
-    ));
+    figures.push(Figure::new("goodput / plain TCP on the best path", ratio, ""));
+    figures.push(Figure::new("first byte after", reads.first().copied().map(milliseconds), "ms"));
     figures.push(Figure::new("longest gap", longest.map(milliseconds), "ms"));
-    figures.push(
-        Figure::new("longest gap at the cut", at_cut.map(milliseconds), "ms").at_most(GAP_BAR),
-    );
+    figures.push(Figure::new("longest gap at the cut", at_cut.map(milliseconds), "ms").at_most(GAP_BAR));
     let name = format!("{first} carries data again after");
     figures.push(Figure::new(name, back.map(milliseconds), "ms").at_most(RETURN_BAR));
     for (name, count) in [
@@ -349,18 +315,9 @@ fn path_records(scenario: &Scenario) -> anyhow::Result<Vec<PathRecord>> {
 
 /// The subflows that carried data, by the runner's account or else by the links'.
 fn subflows(download: &Download, paths: &[PathRecord]) -> (Vec<SubflowRecord>, &'static str) {
-    let by_runner = download
-        .summary
-        .as_ref()
-        .map(|summary| summary.subflows.clone());
+    let by_runner = download.summary.as_ref().map(|summary| summary.subflows.clone());
     if let Some(subflows) = by_runner.filter(|subflows| !subflows.is_empty()) {
-        return (
-            subflows
-                .into_iter()
-                .filter(|subflow| subflow.bytes > 0)
-                .collect(),
-            "runner",
-        );
+        return (subflows.into_iter().filter(|subflow| subflow.bytes > 0).collect(), "runner");
     }
     let record = |path: &PathRecord| SubflowRecord {
         name: path.name.clone(),
@@ -368,23 +325,13 @@ fn subflows(download: &Download, paths: &[PathRecord]) -> (Vec<SubflowRecord>, &
         local: None,
         remote: None,
     };
-    (
-        paths
-            .iter()
-            .map(record)
-            .filter(|subflow| subflow.bytes >= CARRIES)
-            .collect(),
-        "links",
-    )
+    (paths.iter().map(record).filter(|subflow| subflow.bytes >= CARRIES).collect(), "links")
 }
 
 fn settings(options: &DemoOptions, download: &Download) -> Settings {
     let path = |path: &crate::PathSpec| PathSettings {
         name: path.name.clone(),
-        mbit: path
-            .down
-            .rate
-            .map(|rate| rate.as_bits_per_second() as f64 / 1e6),
+        mbit: path.down.rate.map(|rate| rate.as_bits_per_second() as f64 / 1e6),
         rtt_ms: milliseconds(path.up.delay + path.down.delay),
         queue_bytes: path.down.queue,
         loss: path.down.loss,
@@ -395,11 +342,7 @@ fn settings(options: &DemoOptions, download: &Download) -> Settings {
         return_at: options.return_at,
         paths: options.paths.iter().map(path).collect(),
         baseline_seconds: options.baseline.as_secs_f64(),
-        command_line: download
-            .command_line
-            .iter()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect(),
+        command_line: download.command_line.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
     }
 }
 
@@ -415,50 +358,22 @@ fn rounded(value: f64) -> f64 {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mb = |bytes: u64| bytes as f64 / 1e6;
-        let whole = if self.sha256_ok {
-            "whole, SHA-256 right"
-        } else {
-            "NOT WHOLE"
-        };
-        writeln!(
-            f,
-            "{:.1} MB in {:.1} s from {}: {whole}",
-            mb(self.bytes),
-            self.seconds,
-            self.peer
-        )?;
+        let whole = if self.sha256_ok { "whole, SHA-256 right" } else { "NOT WHOLE" };
+        writeln!(f, "{:.1} MB in {:.1} s from {}: {whole}", mb(self.bytes), self.seconds, self.peer)?;
         if let Some(error) = &self.program_error {
             writeln!(f, "The program failed: {error}")?;
         }
-        if let Some(multipath) = self
-            .multipath
-            .as_ref()
-            .filter(|multipath| *multipath != "active")
-        {
+        if let Some(multipath) = self.multipath.as_ref().filter(|multipath| *multipath != "active") {
             writeln!(f, "Multipath: {multipath}")?;
         }
         let total: u64 = self.subflows.iter().map(|subflow| subflow.bytes).sum();
-        for SubflowRecord {
-            name, bytes, local, ..
-        } in &self.subflows
-        {
+        for SubflowRecord { name, bytes, local, .. } in &self.subflows {
             let part = 100.0 * *bytes as f64 / total.max(1) as f64;
-            writeln!(
-                f,
-                "  {name:<8} {:>7.1} MB  {part:>3.0} %  {}",
-                mb(*bytes),
-                local.as_deref().unwrap_or("")
-            )?;
+            writeln!(f, "  {name:<8} {:>7.1} MB  {part:>3.0} %  {}", mb(*bytes), local.as_deref().unwrap_or(""))?;
         }
         writeln!(f)?;
-        for Figure {
-            name,
-            value,
-            unit,
-            bar,
-            met,
-        } in &self.figures
-        {
+        for Figure { name, value, unit, bar, met } in &self.figures {
+            let unit = if value.is_some() { *unit } else { "" };
             let value = value.map_or_else(|| "never".into(), number);
             let bar = bar.map_or_else(String::new, |bar| format!("at most {} {unit}", number(bar)));
             let verdict = match met {
@@ -466,47 +381,23 @@ impl fmt::Display for Report {
                 Some(false) => "NOT MET",
                 None => "",
             };
-            writeln!(
-                f,
-                "{}",
-                format!("  {name:<38} {value:>9} {unit:<7} {bar:<16} {verdict}").trim_end()
-            )?;
+            writeln!(f, "{}", format!("  {name:<38} {value:>9} {unit:<7} {bar:<16} {verdict}").trim_end())?;
         }
         if !self.kernel_counters.is_empty() {
-            let counters = self
-                .kernel_counters
-                .iter()
-                .map(|(name, value)| format!("{name} {value}"));
-            writeln!(
-                f,
-                "\nThe server's kernel counted: {}",
-                counters.collect::<Vec<_>>().join(", ")
-            )?;
+            let counters = self.kernel_counters.iter().map(|(name, value)| format!("{name} {value}"));
+            writeln!(f, "\nThe server's kernel counted: {}", counters.collect::<Vec<_>>().join(", "))?;
         }
         for path in self.paths.iter().filter(|path| path.device_drops > 0) {
-            writeln!(
-                f,
-                "The devices of {} dropped {} packets: too busy a machine",
-                path.name, path.device_drops
-            )?;
+            writeln!(f, "The devices of {} dropped {} packets: too busy a machine", path.name, path.device_drops)?;
         }
         if let Some(svg) = &self.svg {
             writeln!(f, "Picture: {svg}")?;
         }
-        write!(
-            f,
-            "{} (seed {})",
-            if self.ok { "ok" } else { "NOT OK" },
-            self.seed
-        )
+        write!(f, "{} (seed {})", if self.ok { "ok" } else { "NOT OK" }, self.seed)
     }
 }
 
 /// A number with as many digits as it deserves.
 fn number(value: f64) -> String {
-    if value.fract() == 0.0 || value.abs() >= 100.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.2}")
-    }
+    if value.fract() == 0.0 || value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }

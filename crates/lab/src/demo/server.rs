@@ -27,11 +27,7 @@ pub(super) enum ServerKind {
 impl ServerKind {
     /// Decides.
     pub(super) fn choose(options: &DemoOptions, machine: &Machine) -> anyhow::Result<Self> {
-        match (
-            options.peer,
-            machine.has_mptcp(),
-            options.polypath_server.is_empty(),
-        ) {
+        match (options.peer, machine.has_mptcp(), options.polypath_server.is_empty()) {
             (Peer::Auto | Peer::Linux, true, _) => Ok(Self::Linux),
             (Peer::Auto | Peer::Polypath, _, false) => Ok(Self::Polypath),
             (Peer::Polypath, _, true) => bail!("no polypath server was given to serve the file"),
@@ -64,33 +60,20 @@ pub(super) enum Server {
 }
 
 impl Server {
-    pub(super) fn start(
-        scenario: &Scenario,
-        options: &DemoOptions,
-        kind: ServerKind,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn start(scenario: &Scenario, options: &DemoOptions, kind: ServerKind) -> anyhow::Result<Self> {
         if kind == ServerKind::Polypath {
             return Self::start_polypath(scenario, options);
         }
-        let config = ServerConfig {
-            transport: Transport::Mptcp,
-            port: SERVER_PORT,
-            service: Service::Http,
-            seed: options.seed,
-        };
-        let server =
-            KernelServer::start(scenario.server(), config).context("starting the server")?;
+        let config =
+            ServerConfig { transport: Transport::Mptcp, port: SERVER_PORT, service: Service::Http, seed: options.seed };
+        let server = KernelServer::start(scenario.server(), config).context("starting the server")?;
         Ok(Self::Kernel { _server: server })
     }
 
     fn start_polypath(scenario: &Scenario, options: &DemoOptions) -> anyhow::Result<Self> {
         let seed: OsString = options.seed.to_string().into();
         let word = |word: &OsString| {
-            if word == "{seed}" {
-                seed.clone()
-            } else {
-                word.clone()
-            }
+            if word == "{seed}" { seed.clone() } else { word.clone() }
         };
         let line: Vec<OsString> = options.polypath_server.iter().map(word).collect();
         let (executable, arguments) = line.split_first().context("no polypath server was given")?;
@@ -111,9 +94,7 @@ impl Server {
                 let _ = sender.send(line);
             }
         });
-        ready
-            .recv_timeout(START)
-            .context("the polypath server did not say that it listens")?;
+        ready.recv_timeout(START).context("the polypath server did not say that it listens")?;
         Ok(server)
     }
 }

@@ -33,13 +33,8 @@ impl EventRecord {
     /// For people: `wifi: subflow stalled`.
     pub(super) fn text(&self) -> String {
         let what = self.event.replace('_', " ");
-        let text = self
-            .name
-            .as_ref()
-            .map_or_else(|| what.clone(), |name| format!("{name}: {what}"));
-        self.reason
-            .as_ref()
-            .map_or_else(|| text.clone(), |reason| format!("{text} ({reason})"))
+        let text = self.name.as_ref().map_or_else(|| what.clone(), |name| format!("{name}: {what}"));
+        self.reason.as_ref().map_or_else(|| text.clone(), |reason| format!("{text} ({reason})"))
     }
 }
 
@@ -81,78 +76,41 @@ impl RunnerLine {
         let event = text("event")?;
         if event != "summary" {
             let name = text("name").or_else(|| text("local"));
-            return Some(Self::Event(EventRecord {
-                seconds: at.as_secs_f64(),
-                event,
-                name,
-                reason: text("reason"),
-            }));
+            return Some(Self::Event(EventRecord { seconds: at.as_secs_f64(), event, name, reason: text("reason") }));
         }
-        let subflows = value
-            .get("subflows")
-            .and_then(Value::as_array)
-            .map_or(&[][..], Vec::as_slice);
+        let subflows = value.get("subflows").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let subflow = |value: &Value| {
             let text = |key: &str| value.get(key).and_then(Value::as_str).map(String::from);
-            let name = text("name")
-                .or_else(|| text("local"))
-                .unwrap_or_else(|| "unnamed".into());
-            let bytes = value
-                .get("bytes_received")
-                .and_then(Value::as_u64)
-                .unwrap_or(0);
-            SubflowRecord {
-                name,
-                bytes,
-                local: text("local"),
-                remote: text("remote"),
-            }
+            let name = text("name").or_else(|| text("local")).unwrap_or_else(|| "unnamed".into());
+            let bytes = value.get("bytes_received").and_then(Value::as_u64).unwrap_or(0);
+            SubflowRecord { name, bytes, local: text("local"), remote: text("remote") }
         };
-        Some(Self::Summary(Summary {
-            subflows: subflows.iter().map(subflow).collect(),
-            multipath: text("multipath"),
-        }))
+        Some(Self::Summary(Summary { subflows: subflows.iter().map(subflow).collect(), multipath: text("multipath") }))
     }
 }
 
 /// The longest time between two reads, of those pairs that reach into `from..until`. `reads` are the times at which
 /// something came from the program.
 pub(super) fn longest_gap(reads: &[Duration], from: Duration, until: Duration) -> Option<Duration> {
-    let pairs = reads
-        .windows(2)
-        .filter(|pair| pair[1] > from && pair[0] < until);
+    let pairs = reads.windows(2).filter(|pair| pair[1] > from && pair[0] < until);
     pairs.map(|pair| pair[1] - pair[0]).max()
 }
 
 /// When the path `index` has delivered `bytes` more than at `since`: it carries data again.
-pub(super) fn carried(
-    samples: &[Sample],
-    index: usize,
-    since: Duration,
-    bytes: u64,
-) -> Option<Duration> {
+pub(super) fn carried(samples: &[Sample], index: usize, since: Duration, bytes: u64) -> Option<Duration> {
     let mut later = samples.iter().skip_while(|sample| sample.at < since);
     let start = later.next()?.delivered[index].bytes;
-    later
-        .find(|sample| sample.delivered[index].bytes >= start + bytes)
-        .map(|sample| sample.at)
+    later.find(|sample| sample.delivered[index].bytes >= start + bytes).map(|sample| sample.at)
 }
 
 /// A path's throughput over time in Mbit/s of whole frames: points `step` apart, each over `window` around it.
-pub(super) fn throughput(
-    samples: &[Sample],
-    index: usize,
-    step: Duration,
-    window: Duration,
-) -> Vec<(f64, f64)> {
+pub(super) fn throughput(samples: &[Sample], index: usize, step: Duration, window: Duration) -> Vec<(f64, f64)> {
     let Some(last) = samples.last() else {
         return Vec::new();
     };
     let total_at = |at: Duration| {
         let after = samples.partition_point(|sample| sample.at <= at);
-        after.checked_sub(1).map_or((Duration::ZERO, 0), |i| {
-            (samples[i].at, samples[i].delivered[index].frame_bytes())
-        })
+        after.checked_sub(1).map_or((Duration::ZERO, 0), |i| (samples[i].at, samples[i].delivered[index].frame_bytes()))
     };
     let steps = (last.at.as_nanos() / step.as_nanos().max(1)) as u32;
     let point = |i: u32| {
@@ -160,11 +118,7 @@ pub(super) fn throughput(
         let (start, before) = total_at(at.saturating_sub(window / 2));
         let (end, after) = total_at(at + window / 2);
         let seconds = (end - start).as_secs_f64();
-        let rate = if seconds > 0.0 {
-            (after - before) as f64 * 8.0 / 1e6 / seconds
-        } else {
-            0.0
-        };
+        let rate = if seconds > 0.0 { (after - before) as f64 * 8.0 / 1e6 / seconds } else { 0.0 };
         (at.as_secs_f64(), rate)
     };
     (0..=steps).map(point).collect()
@@ -191,14 +145,7 @@ mod tests {
 
     fn samples(bytes: &[u64]) -> Vec<Sample> {
         let count = |&bytes: &u64| vec![Count { packets: 0, bytes }];
-        bytes
-            .iter()
-            .zip(0..)
-            .map(|(b, i)| Sample {
-                at: ms(10 * i),
-                delivered: count(b),
-            })
-            .collect()
+        bytes.iter().zip(0..).map(|(b, i)| Sample { at: ms(10 * i), delivered: count(b) }).collect()
     }
 
     #[test]
@@ -221,22 +168,16 @@ mod tests {
 
     #[test]
     fn the_runners_lines_are_understood() {
-        let line = r#"{"t_ms":5,"event":"subflow_stalled","connection":1,"subflow":2,"name":"wifi","reason":"silence"}"#;
-        let Some(RunnerLine::Event(event)) = RunnerLine::parse(line, ms(1500)) else {
-            panic!("not an event")
-        };
+        let line =
+            r#"{"t_ms":5,"event":"subflow_stalled","connection":1,"subflow":2,"name":"wifi","reason":"silence"}"#;
+        let Some(RunnerLine::Event(event)) = RunnerLine::parse(line, ms(1500)) else { panic!("not an event") };
         assert_eq!(event.text(), "wifi: subflow stalled (silence)");
         assert_eq!(event.seconds, 1.5);
         let line = r#"{"event":"summary","subflows":[{"name":"lte","local":"10.2.0.2:61000","remote":"10.9.0.1:80",
             "bytes_sent":1,"bytes_received":77}],"multipath":"active"}"#;
-        let Some(RunnerLine::Summary(summary)) = RunnerLine::parse(line, ms(0)) else {
-            panic!("no summary")
-        };
+        let Some(RunnerLine::Summary(summary)) = RunnerLine::parse(line, ms(0)) else { panic!("no summary") };
         assert_eq!(summary.multipath.as_deref(), Some("active"));
-        assert_eq!(
-            (summary.subflows[0].name.as_str(), summary.subflows[0].bytes),
-            ("lte", 77)
-        );
+        assert_eq!((summary.subflows[0].name.as_str(), summary.subflows[0].bytes), ("lte", 77));
         assert!(RunnerLine::parse("not JSON", ms(0)).is_none());
         assert!(RunnerLine::parse("{}", ms(0)).is_none());
     }

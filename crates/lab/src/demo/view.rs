@@ -36,19 +36,13 @@ impl Snapshot<'_> {
     /// A path's throughput in Mbit/s now.
     fn rate(&self, index: usize) -> f64 {
         let window = Duration::from_millis(500);
-        let recent = self
-            .samples
-            .partition_point(|sample| sample.at + window < self.at);
+        let recent = self.samples.partition_point(|sample| sample.at + window < self.at);
         let (Some(first), Some(last)) = (self.samples.get(recent), self.samples.last()) else {
             return 0.0;
         };
         let bytes = last.delivered[index].frame_bytes() - first.delivered[index].frame_bytes();
         let seconds = (last.at - first.at).as_secs_f64();
-        if seconds > 0.0 {
-            bytes as f64 * 8.0 / 1e6 / seconds
-        } else {
-            0.0
-        }
+        if seconds > 0.0 { bytes as f64 * 8.0 / 1e6 / seconds } else { 0.0 }
     }
 }
 
@@ -78,30 +72,13 @@ impl View {
         // A terminal that does not say where its cursor is gets lines.
         let live = live.then(|| {
             let viewport = Viewport::Inline(u16::try_from(height).unwrap_or(u16::MAX));
-            Terminal::with_options(
-                CrosstermBackend::new(io::stdout()),
-                TerminalOptions { viewport },
-            )
-            .ok()
+            Terminal::with_options(CrosstermBackend::new(io::stdout()), TerminalOptions { viewport }).ok()
         });
-        let out: Box<dyn Write> = if options.output == Output::Json {
-            Box::new(io::stderr())
-        } else {
-            Box::new(io::stdout())
-        };
-        let lines = Way::Lines(Lines {
-            out,
-            next: Duration::ZERO,
-            events_shown: 0,
-        });
-        let way = live
-            .flatten()
-            .map_or(lines, |terminal| Way::Live(Box::new(terminal)));
-        Self {
-            paths,
-            bytes: options.bytes,
-            way,
-        }
+        let out: Box<dyn Write> =
+            if options.output == Output::Json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+        let lines = Way::Lines(Lines { out, next: Duration::ZERO, events_shown: 0 });
+        let way = live.flatten().map_or(lines, |terminal| Way::Live(Box::new(terminal)));
+        Self { paths, bytes: options.bytes, way }
     }
 
     /// A sentence about what happens next. What cannot be shown is not worth ending the experiment for.
@@ -153,26 +130,16 @@ impl Lines {
             return;
         }
         self.next = snapshot.at + LINE_EVERY;
-        let rate = |(index, path): (usize, &PathSpec)| {
-            format!("{} {:.1} Mbit/s", path.name, snapshot.rate(index))
-        };
+        let rate = |(index, path): (usize, &PathSpec)| format!("{} {:.1} Mbit/s", path.name, snapshot.rate(index));
         let rates: Vec<_> = paths.iter().enumerate().map(rate).collect();
         let part = 100.0 * snapshot.received as f64 / bytes as f64;
-        self.line(&format!(
-            "{:6.2} s  {part:3.0} %  {}",
-            snapshot.at.as_secs_f64(),
-            rates.join(", ")
-        ));
+        self.line(&format!("{:6.2} s  {part:3.0} %  {}", snapshot.at.as_secs_f64(), rates.join(", ")));
     }
 }
 
 fn draw(frame: &mut Frame<'_>, paths: &[PathSpec], bytes: u64, snapshot: &Snapshot<'_>) {
     let mut heights = vec![Constraint::Length(2); paths.len()];
-    heights.extend([
-        Constraint::Length(1),
-        Constraint::Length(1),
-        Constraint::Length(EVENTS as u16),
-    ]);
+    heights.extend([Constraint::Length(1), Constraint::Length(1), Constraint::Length(EVENTS as u16)]);
     let rows = Layout::vertical(heights).split(frame.area());
     for (index, path) in paths.iter().enumerate() {
         draw_path(frame, rows[index], index, path, snapshot);
@@ -183,55 +150,26 @@ fn draw(frame: &mut Frame<'_>, paths: &[PathSpec], bytes: u64, snapshot: &Snapsh
     frame.set_cursor_position(Position::new(0, frame.area().bottom().saturating_sub(1)));
 }
 
-fn draw_path(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    index: usize,
-    path: &PathSpec,
-    snapshot: &Snapshot<'_>,
-) {
-    let [text, bars] =
-        Layout::horizontal([Constraint::Length(34), Constraint::Min(10)]).areas(area);
+fn draw_path(frame: &mut Frame<'_>, area: Rect, index: usize, path: &PathSpec, snapshot: &Snapshot<'_>) {
+    let [text, bars] = Layout::horizontal([Constraint::Length(34), Constraint::Min(10)]).areas(area);
     let colour = COLOURS[index % COLOURS.len()];
     let now = if snapshot.up[index] {
         Span::raw(format!("{:>6.1} Mbit/s", snapshot.rate(index))).bold()
     } else {
         Span::raw("          cut").fg(Color::Red).bold()
     };
-    let name = Line::from(vec![
-        Span::raw(format!("{:<14}", path.name)).fg(colour).bold(),
-        now,
-    ]);
+    let name = Line::from(vec![Span::raw(format!("{:<14}", path.name)).fg(colour).bold(), now]);
     let rtt = path.up.delay + path.down.delay;
-    let rate = path
-        .down
-        .rate
-        .map_or_else(|| "no limit".into(), |rate| rate.to_string());
-    let loss = if path.down.loss > 0.0 {
-        format!(", {} % loss", path.down.loss * 100.0)
-    } else {
-        String::new()
-    };
+    let rate = path.down.rate.map_or_else(|| "no limit".into(), |rate| rate.to_string());
+    let loss = if path.down.loss > 0.0 { format!(", {} % loss", path.down.loss * 100.0) } else { String::new() };
     let ideal = Line::from(format!("{rate}, {} ms{loss}", rtt.as_millis())).dim();
     frame.render_widget(Paragraph::new(vec![name, ideal]), text);
 
     let points = throughput(snapshot.samples, index, BAR, BAR);
     let from = points.len().saturating_sub(bars.width as usize);
-    let values: Vec<u64> = points[from..]
-        .iter()
-        .map(|(_, rate)| (rate * 10.0) as u64)
-        .collect();
-    let full = path
-        .down
-        .rate
-        .map_or(1000, |rate| rate.as_bits_per_second() / 100_000);
-    frame.render_widget(
-        Sparkline::default()
-            .data(&values)
-            .max(full)
-            .style(Style::new().fg(colour)),
-        bars,
-    );
+    let values: Vec<u64> = points[from..].iter().map(|(_, rate)| (rate * 10.0) as u64).collect();
+    let full = path.down.rate.map_or(1000, |rate| rate.as_bits_per_second() / 100_000);
+    frame.render_widget(Sparkline::default().data(&values).max(full).style(Style::new().fg(colour)), bars);
 }
 
 fn draw_progress(frame: &mut Frame<'_>, area: Rect, bytes: u64, snapshot: &Snapshot<'_>) {
@@ -243,20 +181,13 @@ fn draw_progress(frame: &mut Frame<'_>, area: Rect, bytes: u64, snapshot: &Snaps
         snapshot.at.as_secs_f64()
     );
     let style = Style::new().fg(Color::Cyan).bg(Color::DarkGray);
-    frame.render_widget(
-        Gauge::default().ratio(part).label(label).gauge_style(style),
-        area,
-    );
+    frame.render_widget(Gauge::default().ratio(part).label(label).gauge_style(style), area);
 }
 
 fn draw_events(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot<'_>) {
     let from = snapshot.events.len().saturating_sub(EVENTS);
-    let line =
-        |event: &EventRecord| Line::from(format!("{:6.2} s  {}", event.seconds, event.text()));
-    frame.render_widget(
-        Paragraph::new(snapshot.events[from..].iter().map(line).collect::<Vec<_>>()),
-        area,
-    );
+    let line = |event: &EventRecord| Line::from(format!("{:6.2} s  {}", event.seconds, event.text()));
+    frame.render_widget(Paragraph::new(snapshot.events[from..].iter().map(line).collect::<Vec<_>>()), area);
 }
 
 #[cfg(test)]
@@ -274,50 +205,15 @@ mod tests {
             PathSpec::new("lte", Rate::mbit(20), ms(60), ms(100)),
         ];
         // 25,000 bytes in 10 ms are 20 Mbit/s.
-        let delivered = |i: u64| {
-            vec![
-                Count {
-                    packets: 0,
-                    bytes: 0,
-                },
-                Count {
-                    packets: 0,
-                    bytes: i * 25_000,
-                },
-            ]
-        };
-        let samples: Vec<_> = (0..200)
-            .map(|i| Sample {
-                at: ms(10 * i),
-                delivered: delivered(i),
-            })
-            .collect();
-        let events = [EventRecord {
-            seconds: 1.25,
-            event: "cut".into(),
-            name: Some("wifi".into()),
-            reason: None,
-        }];
-        let snapshot = Snapshot {
-            at: ms(1990),
-            received: 10_000_000,
-            samples: &samples,
-            up: &[false, true],
-            events: &events,
-        };
+        let delivered = |i: u64| vec![Count { packets: 0, bytes: 0 }, Count { packets: 0, bytes: i * 25_000 }];
+        let samples: Vec<_> = (0..200).map(|i| Sample { at: ms(10 * i), delivered: delivered(i) }).collect();
+        let events = [EventRecord { seconds: 1.25, event: "cut".into(), name: Some("wifi".into()), reason: None }];
+        let snapshot =
+            Snapshot { at: ms(1990), received: 10_000_000, samples: &samples, up: &[false, true], events: &events };
         let mut terminal = Terminal::new(TestBackend::new(90, 11)).unwrap();
-        terminal
-            .draw(|frame| draw(frame, &paths, 40_000_000, &snapshot))
-            .unwrap();
+        terminal.draw(|frame| draw(frame, &paths, 40_000_000, &snapshot)).unwrap();
         let shown = terminal.backend().to_string();
-        for part in [
-            "wifi",
-            "cut",
-            "20.0 Mbit/s",
-            "10.0 of 40.0 MB",
-            "1.25 s  wifi: cut",
-            "0.5 % loss",
-        ] {
+        for part in ["wifi", "cut", "20.0 Mbit/s", "10.0 of 40.0 MB", "1.25 s  wifi: cut", "0.5 % loss"] {
             assert!(shown.contains(part), "{part:?} is missing in\n{shown}");
         }
     }

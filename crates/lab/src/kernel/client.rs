@@ -35,19 +35,13 @@ impl KernelClient {
     ///
     /// # Errors
     /// Those of the sockets.
-    pub fn connect_here(
-        transport: Transport,
-        local: Option<SocketAddr>,
-        remote: SocketAddr,
-    ) -> io::Result<Self> {
+    pub fn connect_here(transport: Transport, local: Option<SocketAddr>, remote: SocketAddr) -> io::Result<Self> {
         let socket = transport.socket(Domain::for_address(remote))?;
         if let Some(local) = local {
             socket.bind(&local.into())?;
         }
         socket.connect_timeout(&remote.into(), Duration::from_secs(10))?;
-        Ok(Self {
-            stream: socket.into(),
-        })
+        Ok(Self { stream: socket.into() })
     }
 
     /// The connection's stream.
@@ -70,19 +64,13 @@ impl KernelClient {
     /// Those of the stream, and any answer but 200.
     pub fn get(self, path: &str, mut look: impl FnMut(&[u8])) -> io::Result<Hasher> {
         let mut stream = self.stream;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"
-        )?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")?;
         let mut head = Vec::new();
         let body_at = loop {
             let mut buf = [0; 4096];
             let len = stream.read(&mut buf)?;
             if len == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the server closed without an answer",
-                ));
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed without an answer"));
             }
             head.extend_from_slice(&buf[..len]);
             if let Some(at) = body_start(&head)? {
@@ -97,14 +85,11 @@ impl KernelClient {
 fn body_start(head: &[u8]) -> io::Result<Option<usize>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
-    match response
-        .parse(head)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?
-    {
+    match response.parse(head).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))? {
         httparse::Status::Partial => Ok(None),
-        httparse::Status::Complete(_) if response.code != Some(200) => Err(io::Error::other(
-            format!("the server answered {}", response.code.unwrap_or(0)),
-        )),
+        httparse::Status::Complete(_) if response.code != Some(200) => {
+            Err(io::Error::other(format!("the server answered {}", response.code.unwrap_or(0))))
+        }
         httparse::Status::Complete(len) => Ok(Some(len)),
     }
 }

@@ -16,40 +16,22 @@ impl MptcpCounters {
     /// # Errors
     /// When `/proc` cannot be read.
     pub fn read(namespace: &Namespace) -> io::Result<Self> {
-        Ok(Self::parse(
-            &namespace.read_file("/proc/thread-self/net/netstat")?,
-        ))
+        Ok(Self::parse(&namespace.read_file("/proc/thread-self/net/netstat")?))
     }
 
     /// Two lines of each group: `MPTcpExt: Name …`, then `MPTcpExt: 0 …`.
     fn parse(netstat: &str) -> Self {
-        let mut lines = netstat
-            .lines()
-            .filter_map(|line| line.strip_prefix("MPTcpExt:"));
+        let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("MPTcpExt:"));
         let (names, values) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
-        let values = values
-            .split_whitespace()
-            .map(|value| value.parse().unwrap_or(0));
-        Self(
-            names
-                .split_whitespace()
-                .map(String::from)
-                .zip(values)
-                .collect(),
-        )
+        let values = values.split_whitespace().map(|value| value.parse().unwrap_or(0));
+        Self(names.split_whitespace().map(String::from).zip(values).collect())
     }
 
     /// What moved since `earlier`, without those that did not. A gauge such as `MPCurrEstab` can have fallen.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let moved = |(name, value): (&String, &i64)| (name.clone(), value - earlier.get(name));
-        Self(
-            self.0
-                .iter()
-                .map(moved)
-                .filter(|&(_, change)| change != 0)
-                .collect(),
-        )
+        Self(self.0.iter().map(moved).filter(|&(_, change)| change != 0).collect())
     }
 
     /// A counter by its name; 0 where the kernel has none of that name.
@@ -61,11 +43,7 @@ impl MptcpCounters {
     /// The sum of all whose name `wanted` accepts.
     #[must_use]
     pub fn sum(&self, mut wanted: impl FnMut(&str) -> bool) -> i64 {
-        self.0
-            .iter()
-            .filter(|(name, _)| wanted(name))
-            .map(|(_, value)| value)
-            .sum()
+        self.0.iter().filter(|(name, _)| wanted(name)).map(|(_, value)| value).sum()
     }
 
     /// Connections and joins that fell back to plain TCP.
@@ -84,13 +62,7 @@ impl MptcpCounters {
     /// Data whose mapping contradicted an earlier one, was missing, or failed its checksum (RFC 8684 section 3.3).
     #[must_use]
     pub fn mapping_mismatches(&self) -> i64 {
-        let names = [
-            "DSSNotMatching",
-            "DSSNoMatchTCP",
-            "DSSCorruptionFallback",
-            "DSSCorruptionReset",
-            "DataCsumErr",
-        ];
+        let names = ["DSSNotMatching", "DSSNoMatchTCP", "DSSCorruptionFallback", "DSSCorruptionReset", "DataCsumErr"];
         self.sum(|name| names.contains(&name))
     }
 
@@ -116,10 +88,7 @@ mod tests {
         let before = MptcpCounters::parse(&format!("{names}MPTcpExt: 3 0 1\n"));
         let after = MptcpCounters::parse(&format!("{names}MPTcpExt: 5 0 0\n"));
         let moved = after.since(&before);
-        assert_eq!(
-            moved.iter().collect::<Vec<_>>(),
-            [("MPCurrEstab", -1), ("MPJoinSynRx", 2)]
-        );
+        assert_eq!(moved.iter().collect::<Vec<_>>(), [("MPCurrEstab", -1), ("MPJoinSynRx", 2)]);
         assert_eq!(moved.mapping_mismatches(), 0);
     }
 

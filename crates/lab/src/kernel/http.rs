@@ -17,10 +17,7 @@ const BUFFER: usize = 64 * 1024;
 /// # Errors
 /// Those of the stream, and requests that are not HTTP.
 pub fn serve(stream: &mut (impl Read + Write), seed: u64) -> io::Result<u64> {
-    let mut connection = Connection {
-        stream,
-        unread: Vec::new(),
-    };
+    let mut connection = Connection { stream, unread: Vec::new() };
     let mut sent = 0;
     while let Some(request) = connection.request()? {
         sent += connection.answer(&request, seed)?;
@@ -65,11 +62,7 @@ impl<S: Read + Write> Connection<'_, S> {
                 return Err(invalid("the request's head is too long"));
             }
             if !self.fill()? {
-                return if self.unread.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(invalid("the request ends in its head"))
-                };
+                return if self.unread.is_empty() { Ok(None) } else { Err(invalid("the request ends in its head")) };
             }
         }
     }
@@ -78,10 +71,7 @@ impl<S: Read + Write> Connection<'_, S> {
         let get = request.method == "GET";
         let head = request.method == "HEAD";
         if (get || head)
-            && let Some(len) = request
-                .path
-                .strip_prefix("/bytes/")
-                .and_then(|len| len.parse().ok())
+            && let Some(len) = request.path.strip_prefix("/bytes/").and_then(|len| len.parse().ok())
         {
             self.head("200 OK", "application/octet-stream", len)?;
             let len = if head { 0 } else { len };
@@ -101,10 +91,7 @@ impl<S: Read + Write> Connection<'_, S> {
     }
 
     fn head(&mut self, status: &str, content: &str, len: u64) -> io::Result<()> {
-        write!(
-            self.stream,
-            "HTTP/1.1 {status}\r\nContent-Type: {content}\r\nContent-Length: {len}\r\n\r\n"
-        )
+        write!(self.stream, "HTTP/1.1 {status}\r\nContent-Type: {content}\r\nContent-Length: {len}\r\n\r\n")
     }
 
     fn upload(&mut self, request: &Request) -> io::Result<crate::payload::Sha256Digest> {
@@ -127,8 +114,7 @@ impl<S: Read + Write> Connection<'_, S> {
             if self.unread.is_empty() && !self.fill()? {
                 return Err(invalid("the body ends too early"));
             }
-            let here =
-                usize::try_from(left).map_or(self.unread.len(), |left| left.min(self.unread.len()));
+            let here = usize::try_from(left).map_or(self.unread.len(), |left| left.min(self.unread.len()));
             hasher.update(&self.unread[..here]);
             self.unread.drain(..here);
             left -= here as u64;
@@ -141,8 +127,7 @@ impl<S: Read + Write> Connection<'_, S> {
         loop {
             let line = self.line()?;
             let size = line.split(';').next().unwrap_or("").trim();
-            let size =
-                u64::from_str_radix(size, 16).map_err(|_| invalid("a chunk without a size"))?;
+            let size = u64::from_str_radix(size, 16).map_err(|_| invalid("a chunk without a size"))?;
             if size == 0 {
                 while !self.line()?.is_empty() {}
                 return Ok(());
@@ -182,30 +167,17 @@ impl<S: Read + Write> Connection<'_, S> {
 fn parse(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
-    let httparse::Status::Complete(len) = request
-        .parse(bytes)
-        .map_err(|error| invalid(&error.to_string()))?
-    else {
+    let httparse::Status::Complete(len) = request.parse(bytes).map_err(|error| invalid(&error.to_string()))? else {
         return Ok(None);
     };
     let header = |name: &str| {
-        let found = request
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name));
-        found.map(|header| {
-            String::from_utf8_lossy(header.value)
-                .trim()
-                .to_ascii_lowercase()
-        })
+        let found = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+        found.map(|header| String::from_utf8_lossy(header.value).trim().to_ascii_lowercase())
     };
     let body = match (header("transfer-encoding"), header("content-length")) {
         (Some(coding), _) if coding == "chunked" => Body::Chunked,
         (Some(_), _) => return Err(invalid("unknown transfer coding")),
-        (None, Some(len)) => Body::Length(
-            len.parse()
-                .map_err(|_| invalid("unusable Content-Length"))?,
-        ),
+        (None, Some(len)) => Body::Length(len.parse().map_err(|_| invalid("unusable Content-Length"))?),
         (None, None) => Body::Length(0),
     };
     let request = Request {
@@ -213,8 +185,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
         path: request.path.unwrap_or("").into(),
         body,
         expects_continue: header("expect").is_some_and(|value| value == "100-continue"),
-        close: header("connection").is_some_and(|value| value == "close")
-            || request.version == Some(0),
+        close: header("connection").is_some_and(|value| value == "close") || request.version == Some(0),
     };
     Ok(Some((request, len)))
 }
@@ -252,10 +223,7 @@ mod tests {
     }
 
     fn talk(requests: &str) -> (io::Result<u64>, Vec<u8>) {
-        let mut stream = Slow {
-            from: Cursor::new(requests.into()),
-            to: Vec::new(),
-        };
+        let mut stream = Slow { from: Cursor::new(requests.into()), to: Vec::new() };
         (serve(&mut stream, 5), stream.to)
     }
 
@@ -277,35 +245,22 @@ mod tests {
 
     #[test]
     fn an_upload_is_hashed_with_either_framing() {
-        let plain =
-            talk("PUT /upload HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello");
-        let chunked = talk(
-            "POST /upload HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
-        );
+        let plain = talk("PUT /upload HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello");
+        let chunked =
+            talk("POST /upload HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n");
         for (result, answer) in [plain, chunked] {
             result.unwrap();
             let answer = String::from_utf8(answer).unwrap();
-            assert!(
-                answer.ends_with(&format!("{}\n", digest(b"hello"))),
-                "{answer}"
-            );
+            assert!(answer.ends_with(&format!("{}\n", digest(b"hello"))), "{answer}");
         }
     }
 
     #[test]
     fn what_is_not_http_is_refused() {
         assert!(talk("\u{1}\u{2}\u{3} nonsense\r\n\r\n").0.is_err());
-        assert!(
-            talk("PUT /upload HTTP/1.1\r\nContent-Length: 50\r\n\r\nshort")
-                .0
-                .is_err()
-        );
+        assert!(talk("PUT /upload HTTP/1.1\r\nContent-Length: 50\r\n\r\nshort").0.is_err());
         assert!(talk("GET /bytes/1 HTT").0.is_err());
-        assert!(
-            talk("PUT /upload HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
-                .0
-                .is_err()
-        );
+        assert!(talk("PUT /upload HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").0.is_err());
         let (result, answer) = talk("GET /nothing HTTP/1.1\r\n\r\n");
         assert!(result.is_ok() && answer.starts_with(b"HTTP/1.1 404"));
     }

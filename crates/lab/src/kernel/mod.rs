@@ -33,11 +33,7 @@ impl Transport {
             Self::Tcp => Protocol::TCP,
             Self::Mptcp => Protocol::MPTCP,
         };
-        Socket::new(domain, Type::STREAM, Some(protocol)).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot open a {self:?} socket: {error}"),
-            )
-        })
+        Socket::new(domain, Type::STREAM, Some(protocol))
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot open a {self:?} socket: {error}")))
     }
 }

@@ -77,11 +77,7 @@ impl KernelServer {
         let for_thread = Arc::clone(&shared);
         let accept = move || for_thread.accept(&listener, config);
         let thread = thread::Builder::new().name("server".into()).spawn(accept)?;
-        Ok(Self {
-            port,
-            shared,
-            thread: Some(thread),
-        })
+        Ok(Self { port, shared, thread: Some(thread) })
     }
 
     /// The port it listens on.
@@ -99,20 +95,9 @@ impl KernelServer {
     /// Waits until `count` connections have ended, at most for `timeout`, and returns those that have: the client's
     /// address, and what was transferred or why it failed.
     #[must_use]
-    pub fn finished(
-        &self,
-        count: usize,
-        timeout: Duration,
-    ) -> Vec<(SocketAddr, Result<Transfer, String>)> {
-        let finished = self
-            .shared
-            .finished
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .shared
-            .changed
-            .wait_timeout_while(finished, timeout, |finished| finished.len() < count);
+    pub fn finished(&self, count: usize, timeout: Duration) -> Vec<(SocketAddr, Result<Transfer, String>)> {
+        let finished = self.shared.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.shared.changed.wait_timeout_while(finished, timeout, |finished| finished.len() < count);
         waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 }
@@ -150,27 +135,22 @@ impl Shared {
     }
 
     fn serve(&self, stream: &TcpStream, peer: SocketAddr, config: ServerConfig) {
-        let result = stream
-            .set_nonblocking(false)
-            .and_then(|()| match config.service {
-                Service::Http => {
-                    let mut stream = stream;
-                    let nothing = Hasher::default().finish();
-                    http::serve(&mut stream, config.seed).map(|sent| Transfer {
-                        sent,
-                        received: 0,
-                        received_sha256: nothing,
-                    })
-                }
-                Service::Exchange { send } => exchange(stream, config.seed, send),
-                Service::Sink => sink(stream),
-                Service::Echo => echo(stream),
-            });
+        let result = stream.set_nonblocking(false).and_then(|()| match config.service {
+            Service::Http => {
+                let mut stream = stream;
+                let nothing = Hasher::default().finish();
+                http::serve(&mut stream, config.seed).map(|sent| Transfer {
+                    sent,
+                    received: 0,
+                    received_sha256: nothing,
+                })
+            }
+            Service::Exchange { send } => exchange(stream, config.seed, send),
+            Service::Sink => sink(stream),
+            Service::Echo => echo(stream),
+        });
         let result = result.map_err(|error| error.to_string());
-        self.finished
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((peer, result));
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner).push((peer, result));
         self.changed.notify_all();
     }
 }

@@ -33,14 +33,8 @@ pub fn exchange(stream: &TcpStream, seed: u64, len: u64) -> io::Result<Transfer>
             stream.shutdown(Shutdown::Write)
         });
         let hasher = read_to_end(stream, |_| ())?;
-        sending
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the sending thread panicked")))?;
-        Ok(Transfer {
-            sent: len,
-            received: hasher.len(),
-            received_sha256: hasher.finish(),
-        })
+        sending.join().unwrap_or_else(|_| Err(io::Error::other("the sending thread panicked")))?;
+        Ok(Transfer { sent: len, received: hasher.len(), received_sha256: hasher.finish() })
     })
 }
 
@@ -52,11 +46,7 @@ pub(crate) fn sink(stream: &TcpStream) -> io::Result<Transfer> {
     let mut out = stream;
     out.write_all(&received_sha256.0)?;
     stream.shutdown(Shutdown::Write)?;
-    Ok(Transfer {
-        sent: received_sha256.0.len() as u64,
-        received,
-        received_sha256,
-    })
+    Ok(Transfer { sent: received_sha256.0.len() as u64, received, received_sha256 })
 }
 
 /// Sends everything back as it comes.
@@ -70,18 +60,11 @@ pub(crate) fn echo(stream: &TcpStream) -> io::Result<Transfer> {
     })?;
     result?;
     stream.shutdown(Shutdown::Write)?;
-    Ok(Transfer {
-        sent: hasher.len(),
-        received: hasher.len(),
-        received_sha256: hasher.finish(),
-    })
+    Ok(Transfer { sent: hasher.len(), received: hasher.len(), received_sha256: hasher.finish() })
 }
 
 /// Hashes everything up to the end of the stream, showing each piece to `look`.
-pub(crate) fn read_to_end(
-    mut stream: impl Read,
-    mut look: impl FnMut(&[u8]),
-) -> io::Result<Hasher> {
+pub(crate) fn read_to_end(mut stream: impl Read, mut look: impl FnMut(&[u8])) -> io::Result<Hasher> {
     let mut buf = vec![0; BUFFER];
     let mut hasher = Hasher::default();
     loop {

@@ -282,11 +282,16 @@ fn readiness_and_the_calls_that_do_not_wait() {
             peer.read_exact(&mut hello).unwrap();
             assert_eq!(&hello, b"hello");
 
-            // Until there is no room: then nothing is ready, until the peer reads.
+            // Until there is no room, here and in the kernel, which takes its time: then nothing
+            // is ready until the peer reads.
             let block = vec![0; 1 << 20];
             let mut written = 0;
-            while let Ok(more) = stream.try_write(&block) {
-                written += more;
+            let moment = Duration::from_millis(100);
+            while let Ok(room) = tokio::time::timeout(moment, stream.writable()).await {
+                room.unwrap();
+                while let Ok(more) = stream.try_write(&block) {
+                    written += more;
+                }
             }
             poll_fn(|cx| {
                 assert!(stream.poll_write_ready(cx).is_pending());

@@ -15,6 +15,10 @@ use polypath_wire::{MpFastclose, ResetReason};
 /// (Linux: net.mptcp.close_timeout).
 const ABANDON_AFTER: Duration = Duration::from_secs(60);
 
+/// The same while written data is still to be delivered: a few doublings of the timeout after a long cut
+/// (Linux: tcp_orphan_retries makes about as much).
+const DELIVER_FOR: Duration = Duration::from_secs(150);
+
 impl Connection {
     /// The application has written its last byte.
     pub(crate) fn shutdown(&mut self, now: Instant) {
@@ -79,7 +83,9 @@ impl Connection {
     }
 
     fn touch_abandon(&mut self, now: Instant) {
-        self.timers.set(ConnectionTimer::Abandon, now + ABANDON_AFTER);
+        let undelivered = self.data_una < self.send.end() && self.subflow_count() > 0;
+        let patience = if undelivered { DELIVER_FOR } else { ABANDON_AFTER };
+        self.timers.set(ConnectionTimer::Abandon, now + patience);
     }
 
     /// Takes every step towards the end that has become possible.

@@ -63,6 +63,7 @@ impl Connection {
         self.notice_missing_dss(id, seg, &out);
         if out.delivered > 0 {
             self.arm_data_retransmit(now);
+            self.note_progress(now);
         }
         self.arm_persist(now);
     }

@@ -203,7 +203,6 @@ impl Connection {
         let rto = self.iter().filter(|(_, s)| s.established).map(|(_, s)| s.tcp.rtt.rto()).max();
         let patience = rto.unwrap_or(Duration::from_secs(1)) * 2;
         self.timers.set(ConnectionTimer::DataRetransmit, now + patience.min(MAX_RTO));
-        self.note_progress(now);
     }
 
     /// Data waits, nothing is on its way that could open a window, and the connection's or a subflow's own is

@@ -5,8 +5,8 @@ use crate::time::{Duration, Instant};
 /// RFC 6298 asks for a second (section 2.4, SHOULD); Linux has used 200 ms for two decades, and a handover
 /// cannot wait longer.
 pub(crate) const MIN_RTO: Duration = Duration::from_millis(200);
-/// RFC 6298, section 2.5: at least 60 seconds; Linux's TCP_RTO_MAX.
-pub(crate) const MAX_RTO: Duration = Duration::from_secs(120);
+/// RFC 6298, section 2.5: at least 60 seconds.
+pub(crate) const MAX_RTO: Duration = Duration::from_secs(60);
 /// RFC 6298, section 2.1.
 pub(crate) const INITIAL_RTO: Duration = Duration::from_secs(1);
 /// How long a minimum is believed (Linux: tcp_min_rtt_wlen).

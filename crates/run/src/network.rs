@@ -1,0 +1,88 @@
+//! What the supervisor asks of the network under it.
+
+use std::future::{Future, ready};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// A network that can open streams: the stack, or in tests the kernel's TCP.
+pub trait Network: Send + Sync + 'static {
+    /// An established connection. Dropping it closes it in order: what was written is still
+    /// delivered in the background, followed by a FIN.
+    type Stream: AsyncRead + AsyncWrite + NetStream + Unpin + Send + 'static;
+
+    /// Opens a connection to `remote`. `local` is what the program bound: its address may be
+    /// unspecified and its port may be 0.
+    ///
+    /// # Errors
+    /// The error becomes the program's errno: `raw_os_error` if there is one, else the
+    /// [`io::ErrorKind`] is mapped (refused, timed out, unreachable, …).
+    fn connect(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Whether connections to `remote` belong to this network. Those that do not, and those to
+    /// loopback addresses whatever this says, are made with the kernel's TCP.
+    fn carries(&self, remote: IpAddr) -> bool {
+        let _ = remote;
+        true
+    }
+
+    /// Whether `address` is an address of this network that the kernel does not know: the kernel
+    /// is then not asked when a program binds to it.
+    fn owns(&self, address: IpAddr) -> bool {
+        let _ = address;
+        false
+    }
+
+    /// Completes when everything written to streams that have since been dropped has been
+    /// acknowledged. `run` waits for it, with a cap, after the last program has exited. The
+    /// default suits a network that outlives this process, as the kernel does.
+    fn drained(&self) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
+}
+
+/// What a stream must tell beyond reading and writing.
+pub trait NetStream {
+    /// The local address and port.
+    ///
+    /// # Errors
+    /// Whatever keeps the address from being known; the program then sees an unspecified address.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// The peer's address and port.
+    ///
+    /// # Errors
+    /// Whatever keeps the address from being known; the program then sees what it asked for.
+    fn peer_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Resets the connection when it is dropped, instead of closing it in order: what a program
+    /// asks for with `SO_LINGER` 0, or by closing a socket with unread data.
+    fn abort(&self);
+}
+
+impl NetStream for TcpStream {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpStream::local_addr(self)
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        TcpStream::peer_addr(self)
+    }
+
+    fn abort(&self) {
+        // Fails on a socket that is closed already, where there is nothing left to reset.
+        let _ = self.set_zero_linger();
+    }
+}
+
+/// Connects a kernel TCP socket made by the supervisor: for destinations outside the network.
+pub(crate) async fn connect_kernel(socket: OwnedFd, remote: SocketAddr) -> io::Result<TcpStream> {
+    TcpSocket::from_std_stream(socket.into()).connect(remote).await
+}

@@ -1,0 +1,155 @@
+//! Thin safe wrappers over the system calls that the standard library does not offer.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// An errno, positive, as `libc` names them.
+pub(crate) type Errno = i32;
+
+/// Turns `-1` into the errno that goes with it.
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The errno that a program should see for `error`.
+pub(crate) fn errno_of(error: &io::Error) -> Errno {
+    use io::ErrorKind as Kind;
+    if let Some(raw) = error.raw_os_error() {
+        return raw;
+    }
+    match error.kind() {
+        Kind::ConnectionRefused => libc::ECONNREFUSED,
+        Kind::ConnectionReset => libc::ECONNRESET,
+        Kind::ConnectionAborted => libc::ECONNABORTED,
+        Kind::TimedOut => libc::ETIMEDOUT,
+        Kind::AddrInUse => libc::EADDRINUSE,
+        Kind::AddrNotAvailable => libc::EADDRNOTAVAIL,
+        Kind::HostUnreachable => libc::EHOSTUNREACH,
+        Kind::NetworkUnreachable => libc::ENETUNREACH,
+        Kind::NetworkDown => libc::ENETDOWN,
+        Kind::PermissionDenied => libc::EACCES,
+        Kind::InvalidInput => libc::EINVAL,
+        Kind::Unsupported => libc::EOPNOTSUPP,
+        Kind::OutOfMemory => libc::ENOBUFS,
+        _ => libc::EIO,
+    }
+}
+
+/// `socket(2)`, always close-on-exec on our side.
+pub(crate) fn socket(domain: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; a new descriptor is ours alone.
+    let fd = check(unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) })?;
+    // SAFETY: the kernel just returned it and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `setsockopt(2)` with raw bytes.
+pub(crate) fn set_option(fd: RawFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    // SAFETY: pointer and length describe `value`.
+    let result = unsafe {
+        libc::setsockopt(fd, level, name, value.as_ptr().cast(), value.len() as libc::socklen_t)
+    };
+    check(result).map(drop)
+}
+
+/// `setsockopt(2)` with an int.
+pub(crate) fn set_int_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    set_option(fd, level, name, &value.to_ne_bytes())
+}
+
+/// `getsockopt(2)` into `value`; returns the length the kernel reports.
+pub(crate) fn get_option(fd: RawFd, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
+    let mut len = value.len() as libc::socklen_t;
+    // SAFETY: pointer and length describe `value`, which the kernel fills up to `len`.
+    let result =
+        unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &raw mut len) };
+    check(result)?;
+    Ok(len as usize)
+}
+
+/// `getsockopt(2)` of an int.
+pub(crate) fn get_int_option(fd: RawFd, level: i32, name: i32) -> io::Result<i32> {
+    let mut value = [0; size_of::<i32>()];
+    get_option(fd, level, name, &mut value)?;
+    Ok(i32::from_ne_bytes(value))
+}
+
+/// The socket's cookie: unique since boot, never used again.
+pub(crate) fn cookie(fd: RawFd) -> io::Result<u64> {
+    let mut value = [0; size_of::<u64>()];
+    get_option(fd, libc::SOL_SOCKET, libc::SO_COOKIE, &mut value)?;
+    Ok(u64::from_ne_bytes(value))
+}
+
+/// The inode number: how `/proc` names a socket.
+pub(crate) fn inode(fd: RawFd) -> io::Result<u64> {
+    // SAFETY: an all-zero stat is a valid value for the kernel to overwrite.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live stat.
+    check(unsafe { libc::fstat(fd, &raw mut stat) })?;
+    Ok(stat.st_ino)
+}
+
+/// The file status flags (`F_GETFL`), shared by all who hold the open file.
+pub(crate) fn status_flags(fd: RawFd) -> io::Result<i32> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFL) })
+}
+
+/// Sets or clears `O_NONBLOCK`.
+pub(crate) fn set_nonblocking(fd: RawFd, on: bool) -> io::Result<()> {
+    let flags = status_flags(fd)?;
+    let flags = if on { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) }).map(drop)
+}
+
+/// Sends without blocking and without SIGPIPE.
+pub(crate) fn send(fd: RawFd, data: &[u8], flags: i32) -> io::Result<usize> {
+    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: pointer and length describe `data`.
+    let sent = unsafe { libc::send(fd, data.as_ptr().cast(), data.len(), flags) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Receives without blocking.
+pub(crate) fn recv(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
+    let flags = flags | libc::MSG_DONTWAIT;
+    // SAFETY: pointer and length describe `buffer`.
+    let got = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) };
+    usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
+/// Waits until one of `fds` has something, or for `timeout_ms` (-1: for ever).
+pub(crate) fn poll(fds: &mut [libc::pollfd], timeout_ms: i32) -> io::Result<()> {
+    // SAFETY: pointer and length describe `fds`.
+    match check(unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) }) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Whether both directions of a UNIX stream socket are shut: its peer closed, or shut both ways.
+pub(crate) fn hung_up(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 }];
+    poll(&mut fds, 0).is_ok() && fds[0].revents & libc::POLLHUP != 0
+}
+
+/// Opens a pidfd.
+pub(crate) fn pidfd_open(pid: u32, flags: libc::c_uint) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) };
+    let fd = check(fd as libc::c_int)?;
+    // SAFETY: a new descriptor, ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes a duplicate of another process's descriptor (close-on-exec).
+pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
+    let fd = check(fd as libc::c_int)?;
+    // SAFETY: a new descriptor, ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
