@@ -1,2 +1,40 @@
-//! The `polypath` command.
-fn main() {}
+//! The `polypath` command: one thin file for each subcommand.
+
+mod demo;
+mod events;
+mod host;
+mod run;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Multipath TCP in user space.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an unmodified program over Multipath TCP.
+    Run(run::Args),
+    /// An unmodified curl downloads over emulated Wi-Fi and LTE while Wi-Fi dies and comes back.
+    Demo(demo::Args),
+    /// Serve test data over HTTP on a Multipath TCP listener (the demo's server where the kernel has no MPTCP).
+    Serve(serve::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::main(args),
+        Command::Demo(args) => demo::main(args),
+        Command::Serve(args) => serve::main(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("polypath: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -25,7 +25,7 @@ pub struct Machine {
     /// Effective capabilities, a bit for each.
     capabilities: u64,
     /// Whether `/dev/net/tun` can be opened, and why not.
-    tun: Result<(), String>,
+    tun: Result<(), io::Error>,
     /// Programs looked for that are not in `PATH`.
     absent: Vec<String>,
     mptcp: bool,
@@ -40,7 +40,7 @@ impl Machine {
         let absent = programs.iter().filter(|program| !in_path(program)).map(ToString::to_string);
         Self {
             capabilities: effective_capabilities().unwrap_or(0),
-            tun: tun.map(drop).map_err(|error| error.to_string()),
+            tun: tun.map(drop),
             absent: absent.collect(),
             mptcp: setup::kernel_has_mptcp(),
             kernel: sys::kernel_release(),
@@ -63,16 +63,20 @@ impl Machine {
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        for (name, bit) in [("CAP_NET_ADMIN", CAP_NET_ADMIN), ("CAP_SYS_ADMIN", CAP_SYS_ADMIN)] {
-            if self.capabilities & (1 << bit) == 0 {
-                missing.push(format!("{name} is missing, which network namespaces need: run this with sudo."));
-            }
+        let capabilities = [("CAP_NET_ADMIN", CAP_NET_ADMIN), ("CAP_SYS_ADMIN", CAP_SYS_ADMIN)];
+        let lacking = capabilities.into_iter().filter(|(_, bit)| self.capabilities & (1 << bit) == 0);
+        let lacking: Vec<&str> = lacking.map(|(name, _)| name).collect();
+        if !lacking.is_empty() {
+            let are = if lacking.len() == 1 { "is" } else { "are" };
+            let names = lacking.join(" and ");
+            missing.push(format!("{names} {are} missing, which network namespaces need: run this with sudo."));
         }
         if let Err(error) = &self.tun {
-            missing.push(format!(
-                "/dev/net/tun cannot be opened ({error}): run `sudo modprobe tun`, or give a container --device \
-                 /dev/net/tun."
-            ));
+            let how = match error.kind() {
+                io::ErrorKind::PermissionDenied => "run this with sudo, or allow the device in the container",
+                _ => "run `sudo modprobe tun`, or give a container --device /dev/net/tun",
+            };
+            missing.push(format!("/dev/net/tun cannot be opened ({error}): {how}."));
         }
         for program in &self.absent {
             let package = PACKAGES.iter().find(|(name, _)| name == program);
@@ -123,19 +127,24 @@ mod tests {
 
     #[test]
     fn everything_missing_is_one_sentence_each() {
-        let machine = Machine {
+        let mut machine = Machine {
             capabilities: 1 << CAP_SYS_ADMIN,
-            tun: Err("No such file or directory".into()),
+            tun: Err(io::ErrorKind::NotFound.into()),
             absent: vec!["ip".into(), "frob".into()],
             mptcp: false,
             kernel: "5.4.0".into(),
         };
         let missing = machine.missing();
         assert_eq!(missing.len(), 4);
-        assert!(missing[0].contains("CAP_NET_ADMIN") && missing[0].contains("sudo"), "{}", missing[0]);
+        assert!(missing[0].starts_with("CAP_NET_ADMIN is missing") && missing[0].contains("sudo"), "{}", missing[0]);
         assert!(missing[1].contains("modprobe tun"), "{}", missing[1]);
         assert!(missing[2].contains("apt-get install iproute2"), "{}", missing[2]);
         assert!(missing[3].contains("frob"), "{}", missing[3]);
+        machine.capabilities = 0;
+        machine.tun = Err(io::ErrorKind::PermissionDenied.into());
+        let missing = machine.missing();
+        assert!(missing[0].starts_with("CAP_NET_ADMIN and CAP_SYS_ADMIN are missing"), "{}", missing[0]);
+        assert!(missing[1].contains("sudo"), "{}", missing[1]);
         assert!(machine.without_mptcp().contains("5.4.0"));
         let error = machine.require().unwrap_err().to_string();
         assert_eq!(error.lines().count(), 4);

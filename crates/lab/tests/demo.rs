@@ -16,10 +16,11 @@ fn main() {
         return fetch(&arguments[at + 1..]);
     }
     // Enough of the harness' language for `cargo test NAME` and `--list`.
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 5] = [
         ("the_file_arrives_whole_through_a_cut", the_file_arrives_whole_through_a_cut),
         ("a_program_that_fails_is_reported", a_program_that_fails_is_reported),
         ("what_the_runner_says_is_believed", what_the_runner_says_is_believed),
+        ("plain_tcp_dies_with_its_path_and_is_given_up", plain_tcp_dies_with_its_path_and_is_given_up),
         ("what_is_missing_is_named", what_is_missing_is_named),
     ];
     let list = arguments.iter().any(|argument| argument == "--list");
@@ -134,6 +135,15 @@ fn what_the_runner_says_is_believed() {
     assert_eq!((report.subflows[0].name.as_str(), report.subflows[0].bytes), ("lte", 5));
     assert!(report.sha256_ok && !report.ok, "one subflow is not multipath");
     assert!(report.events.iter().any(|event| event.event == "subflow_established"));
+}
+
+fn plain_tcp_dies_with_its_path_and_is_given_up() {
+    let mut options = options(&[]);
+    // curl by itself opens an ordinary socket, which stays on the path that is cut.
+    options.program = ["curl", "-sS", "-o", "-"].map(OsString::from).into();
+    options.patience = Duration::from_secs(2);
+    let error = demo::run(&options).unwrap_err().to_string();
+    assert!(error.contains("nothing arrived for 2s") && error.contains("of 6000000 bytes"), "{error}");
 }
 
 fn what_is_missing_is_named() {

@@ -72,7 +72,7 @@ fn mptcp_downloads_over_two_paths_and_all_accounts_agree() {
     let server = serve(&scenario, Transport::Mptcp, Service::Exchange { send: MB16 });
     let before = MptcpCounters::read(scenario.server()).unwrap();
     let client = KernelClient::connect(scenario.client(), Transport::Mptcp, None, server.at(SERVER_V4)).unwrap();
-    let received = client.exchange(0, 0).unwrap();
+    let received = client.receive().unwrap();
     assert_eq!((received.received, received.received_sha256), (MB16, Payload::sha256(SEED, MB16)));
     drop(client);
     let moved = MptcpCounters::read(scenario.server()).unwrap().since(&before);
@@ -156,7 +156,7 @@ fn a_schedule_cuts_and_brings_back() {
     let server = serve(&scenario, Transport::Tcp, Service::Exchange { send: 1000 });
     // The first SYN is lost in the cut; one that follows gets through.
     let client = KernelClient::connect(scenario.client(), Transport::Tcp, None, server.at(SERVER_V4)).unwrap();
-    assert_eq!(client.exchange(0, 0).unwrap().received_sha256, Payload::sha256(SEED, 1000));
+    assert_eq!(client.receive().unwrap().received_sha256, Payload::sha256(SEED, 1000));
     assert!(scenario.counters(0, Direction::Up).dropped_by_cut.packets > 0);
 }
 
@@ -199,7 +199,7 @@ fn loss_and_queues_are_counted_and_repaired() {
         .unwrap();
     let server = serve(&scenario, Transport::Tcp, Service::Exchange { send: 8_000_000 });
     let client = KernelClient::connect(scenario.client(), Transport::Tcp, None, server.at(SERVER_V4)).unwrap();
-    assert_eq!(client.exchange(0, 0).unwrap().received_sha256, Payload::sha256(SEED, 8_000_000));
+    assert_eq!(client.receive().unwrap().received_sha256, Payload::sha256(SEED, 8_000_000));
     let counters = scenario.counters(0, Direction::Down);
     // About 5,700 packets: 57 lost expected.
     assert!((20..120).contains(&counters.lost.packets), "{counters:?}");

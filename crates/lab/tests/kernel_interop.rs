@@ -1,7 +1,10 @@
 //! The stack against the real kernel, over two emulated paths: both roles, both directions at once, IPv4 and
 //! IPv6; and against a kernel without MPTCP. Data and the kernel's own counters are checked, not speed.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use polypath_lab::kernel::{KernelClient, KernelServer, MptcpCounters, ServerConfig, Service, Transfer, Transport};
@@ -10,8 +13,11 @@ use polypath_lab::payload::{Hasher, Payload, Sha256Digest};
 use polypath_lab::scenario::{SERVER_V4, SERVER_V6, client_address};
 use polypath_lab::{Direction, Owner, PathSpec, Scenario};
 use polypath_net::{Host, MptcpListener, MptcpStream};
-use polypath_proto::{ConnectionInfo, MultipathState};
+use polypath_proto::{ConnectionInfo, FallbackReason, MultipathState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Bytes received, their hash, and the connection half-way.
+type Exchanged = (u64, Sha256Digest, ConnectionInfo);
 
 const BYTES: u64 = 64 << 20;
 const CLIENT_SEED: u64 = 11;
@@ -47,7 +53,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Sends one payload and hashes the other, at the same time.
-async fn exchange(stream: MptcpStream, seed: u64) -> (u64, Sha256Digest, ConnectionInfo) {
+async fn exchange(stream: MptcpStream, seed: u64) -> Exchanged {
     let (mut rx, mut tx) = stream.into_split();
     let sending = async {
         let mut payload = Payload::new(seed);
@@ -145,25 +151,27 @@ fn polypath_client(server_address: IpAddr) {
     check_both_paths(&scenario, Direction::Down);
 }
 
+/// A polypath server for one connection.
+fn serve_once(scenario: &Scenario, address: IpAddr, ready: Sender<()>) -> JoinHandle<io::Result<Exchanged>> {
+    let work = move || {
+        runtime().block_on(async {
+            let host = Host::builder().tun("pp0").address(address, Some("server"), false).start().expect("a host");
+            let listener = MptcpListener::bind(&host, (address, PORT)).await.expect("bind");
+            ready.send(()).expect("the test waits");
+            let (stream, _) = listener.accept().await.expect("accept");
+            let done = exchange(stream, SERVER_SEED).await;
+            host.shutdown(Duration::from_secs(10)).await.expect("an orderly end");
+            done
+        })
+    };
+    scenario.server().spawn("polypath", work).expect("a server")
+}
+
 fn kernel_client(server_address: IpAddr) {
     let scenario = two_paths(Owner::Kernel, Owner::Stack).build().expect("a scenario");
     let before = MptcpCounters::read(scenario.client()).expect("counters");
     let (ready, is_ready) = std::sync::mpsc::channel();
-    let serving = scenario
-        .server()
-        .spawn("polypath", move || {
-            runtime().block_on(async {
-                let host =
-                    Host::builder().tun("pp0").address(server_address, Some("server"), false).start().expect("a host");
-                let listener = MptcpListener::bind(&host, (server_address, PORT)).await.expect("bind");
-                ready.send(()).expect("the test waits");
-                let (stream, _) = listener.accept().await.expect("accept");
-                let done = exchange(stream, SERVER_SEED).await;
-                host.shutdown(Duration::from_secs(10)).await.expect("an orderly end");
-                done
-            })
-        })
-        .expect("a server");
+    let serving = serve_once(&scenario, server_address, ready);
     is_ready.recv().expect("the server listens");
     let local = SocketAddr::new(client_address(0, server_address), 0);
     let remote = SocketAddr::new(server_address, PORT);
@@ -180,6 +188,67 @@ fn kernel_client(server_address: IpAddr) {
     check_trouble(&counters);
     check_both_paths(&scenario, Direction::Up);
     check_both_paths(&scenario, Direction::Down);
+}
+
+/// A peer whose kernel has Multipath TCP switched off: plain TCP, and the data right.
+fn fallback(server_mptcp: bool) {
+    let scenario = two_paths(Owner::Stack, Owner::Kernel).server_mptcp(server_mptcp).build().expect("a scenario");
+    let config = ServerConfig {
+        transport: Transport::Tcp,
+        port: PORT,
+        service: Service::Exchange { send: BYTES },
+        seed: SERVER_SEED,
+    };
+    let server = KernelServer::start(scenario.server(), config).expect("a server");
+    let remote = SocketAddr::new(SERVER_V4.into(), PORT);
+    let (len, hash, info) = scenario
+        .client()
+        .run(|| {
+            runtime().block_on(async {
+                let host = Host::builder()
+                    .tun("pp0")
+                    .address(client_address(0, remote.ip()), Some("wifi"), false)
+                    .address(client_address(1, remote.ip()), Some("lte"), false)
+                    .start()
+                    .expect("a host");
+                let stream = MptcpStream::connect(&host, remote).await.expect("connect");
+                let done = exchange(stream, CLIENT_SEED).await;
+                host.shutdown(Duration::from_secs(10)).await.expect("an orderly end");
+                done
+            })
+        })
+        .expect("inside the client");
+    let finished = server.finished(1, Duration::from_secs(20));
+    assert_eq!((len, hash), (BYTES, Payload::sha256(SERVER_SEED, BYTES)));
+    check_transfer(finished[0].1.as_ref().expect("the server's transfer"));
+    assert_eq!(info.multipath, MultipathState::Fallback(FallbackReason::NotOffered));
+    assert_eq!(info.subflows.len(), 1);
+}
+
+#[test]
+fn a_plain_tcp_server_gets_plain_tcp() {
+    fallback(true);
+}
+
+#[test]
+fn a_server_whose_kernel_has_no_mptcp_gets_plain_tcp() {
+    fallback(false);
+}
+
+#[test]
+fn a_plain_tcp_client_is_served() {
+    let scenario = two_paths(Owner::Kernel, Owner::Stack).build().expect("a scenario");
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let serving = serve_once(&scenario, SERVER_V4.into(), ready);
+    is_ready.recv().expect("the server listens");
+    let remote = SocketAddr::new(SERVER_V4.into(), PORT);
+    let client = KernelClient::connect(scenario.client(), Transport::Tcp, None, remote).expect("connect");
+    let transfer = client.exchange(CLIENT_SEED, BYTES).expect("exchange");
+    drop(client);
+    let (len, hash, info) = serving.join().expect("the server").expect("inside the server");
+    assert_eq!((len, hash), (BYTES, Payload::sha256(CLIENT_SEED, BYTES)));
+    assert_eq!((transfer.received, transfer.received_sha256), (BYTES, Payload::sha256(SERVER_SEED, BYTES)));
+    assert_eq!(info.multipath, MultipathState::Fallback(FallbackReason::NotOffered));
 }
 
 #[test]

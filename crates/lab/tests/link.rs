@@ -143,7 +143,7 @@ fn every_frame_is_accounted_for() {
     let mut now = 0;
     for i in 0..50_000_u32 {
         // Bursts and pauses, cuts and returns, all sizes; any fixed pattern does.
-        now += u64::from(i.wrapping_mul(2_654_435_761) >> 12);
+        now += u64::from(i.wrapping_mul(2_654_435_761) >> 15);
         delivered += drain(&mut link, now).len() as u64;
         link.arrive(now, 40 + (i as usize * 131) % 1461, i);
         if i % 5000 == 4000 {

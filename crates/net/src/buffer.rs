@@ -32,11 +32,7 @@ impl BufferPool {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = free.pop();
         drop(free);
-        Buffer {
-            bytes: bytes.unwrap_or_else(|| vec![0; BUFFER_LEN].into_boxed_slice()),
-            len: 0,
-            pool: self.clone(),
-        }
+        Buffer { bytes: bytes.unwrap_or_else(|| vec![0; BUFFER_LEN].into_boxed_slice()), len: 0, pool: self.clone() }
     }
 
     /// Copies up to `max` bytes from the front of `pieces` into buffers of [`COPY_LEN`] bytes.

@@ -10,9 +10,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self {
-            epoch: std::time::Instant::now(),
-        }
+        Self { epoch: std::time::Instant::now() }
     }
 
     pub(crate) fn now(&self) -> Instant {

@@ -48,32 +48,21 @@ enum Batch {
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, tun: Arc<Tun>, link: LinkId) -> Self {
-        Self {
-            shared,
-            tun,
-            link,
-            spare: None,
-            batch: Vec::with_capacity(BATCH_PACKETS),
-            ignored: 0,
-        }
+        Self { shared, tun, link, spare: None, batch: Vec::with_capacity(BATCH_PACKETS), ignored: 0 }
     }
 
     /// Runs until the host is stopped or the device fails. Whatever ends this thread, a panic
     /// included, ends the host.
     pub(crate) fn run(mut self) {
         let stop = StopOnDrop(Arc::clone(&self.shared));
-        let mut ready = Ready {
-            readable: true,
-            writable: false,
-        };
+        let mut ready = Ready { readable: true, writable: false };
         loop {
             match self.round(ready) {
                 Ok(Some(next)) => ready = next,
                 Ok(None) => return,
                 Err(error) => {
                     tracing::error!(%error, device = self.tun.name(), "TUN device failed");
-                    stop.0
-                        .stop(&format!("TUN device {} failed: {error}", self.tun.name()));
+                    stop.0.stop(&format!("TUN device {} failed: {error}", self.tun.name()));
                     return;
                 }
             }
@@ -82,19 +71,9 @@ impl Driver {
 
     /// One round. `None`: the host has been stopped.
     fn round(&mut self, ready: Ready) -> io::Result<Option<Ready>> {
-        let more = if ready.readable {
-            self.read_batch()?
-        } else {
-            Batch::Drained
-        };
+        let more = if ready.readable { self.read_batch()? } else { Batch::Drained };
         let going_to_sleep = matches!(more, Batch::Drained);
-        let Self {
-            shared,
-            link,
-            batch,
-            ignored,
-            ..
-        } = self;
+        let Self { shared, link, batch, ignored, .. } = self;
         let Ok(timeout) = shared.drive(going_to_sleep, |core, now| {
             core.stats.ignored += std::mem::take(ignored);
             for packet in batch.drain(..) {
@@ -107,10 +86,7 @@ impl Driver {
             return Ok(None);
         };
         if !going_to_sleep {
-            return Ok(Some(Ready {
-                readable: true,
-                writable: false,
-            }));
+            return Ok(Some(Ready { readable: true, writable: false }));
         }
         let ready = self.shared.poller.wait(timeout);
         self.shared.driver_is_awake();
@@ -153,33 +129,15 @@ impl Packet {
         if header_len > bytes.len() {
             return None;
         }
-        let checksum = if virtio.checksum_is_good() {
-            RxChecksum::Verified
-        } else {
-            RxChecksum::Unverified
-        };
-        Some(Self {
-            bytes,
-            header_len,
-            checksum,
-            super_packet: virtio.is_super_packet(),
-        })
+        let checksum = if virtio.checksum_is_good() { RxChecksum::Verified } else { RxChecksum::Unverified };
+        Some(Self { bytes, header_len, checksum, super_packet: virtio.is_super_packet() })
     }
 
     fn hand_over(self, core: &mut Core, now: Instant, link: LinkId) {
-        let Self {
-            bytes,
-            header_len,
-            checksum,
-            super_packet,
-        } = self;
+        let Self { bytes, header_len, checksum, super_packet } = self;
         core.stats.count_read(bytes.len(), super_packet);
         let payload = bytes.slice(header_len..);
-        let received = Received {
-            headers: &bytes[..header_len],
-            payload,
-            checksum,
-        };
+        let received = Received { headers: &bytes[..header_len], payload, checksum };
         core.stack.handle_packet(now, link, received);
     }
 }
@@ -189,11 +147,7 @@ struct StopOnDrop(Arc<Shared>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        let reason = if std::thread::panicking() {
-            "the stack panicked"
-        } else {
-            "it has been shut down"
-        };
+        let reason = if std::thread::panicking() { "the stack panicked" } else { "it has been shut down" };
         self.0.stop(reason);
     }
 }

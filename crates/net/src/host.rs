@@ -8,8 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use polypath_proto::{
-    ChecksumMode, Config, ConnectionInfo, Event, LinkConfig, LinkId, LocalAddress, Stack,
-    StackCounters,
+    ChecksumMode, Config, ConnectionInfo, Event, LinkConfig, LinkId, LocalAddress, Stack, StackCounters,
 };
 use tokio::sync::broadcast;
 
@@ -52,6 +51,7 @@ pub struct HostBuilder {
     tun: String,
     mtu: u32,
     send_buffer: Option<u32>,
+    offload: Offload,
     addresses: Vec<Address>,
     config: Config,
 }
@@ -69,6 +69,7 @@ impl HostBuilder {
             tun: "pp%d".to_owned(),
             mtu: 1500,
             send_buffer: None,
+            offload: Offload::Segmentation,
             addresses: Vec::new(),
             config: Config::default(),
         }
@@ -97,15 +98,18 @@ impl HostBuilder {
         self
     }
 
+    /// Whether checksums and segmentation are left to the kernel and the network card, where these can do it. On
+    /// unless set; off, which costs most of the speed, is for measuring and for strange devices.
+    pub fn offload(mut self, on: bool) -> Self {
+        self.offload = if on { Offload::Segmentation } else { Offload::None };
+        self
+    }
+
     /// Adds an address that the stack owns. `name` is for humans and shows up in events and infos
     /// ("wifi"); subflows of a `backup` address carry data only where no other does (RFC 8684
     /// section 3.3.8).
     pub fn address(mut self, addr: IpAddr, name: Option<&str>, backup: bool) -> Self {
-        self.addresses.push(Address {
-            addr,
-            name: name.map(Arc::from),
-            backup,
-        });
+        self.addresses.push(Address { addr, name: name.map(Arc::from), backup });
         self
     }
 
@@ -124,7 +128,7 @@ impl HostBuilder {
     /// what the kernel had against the device or a route. The message says which.
     pub fn start(self) -> io::Result<Host> {
         let mtu = self.checked_mtu()?;
-        let tun = Arc::new(Tun::open(&self.tun, self.send_buffer)?);
+        let tun = Arc::new(Tun::open(&self.tun, self.send_buffer, self.offload)?);
         let mut interface = Interface::find(tun.name())?;
         interface.bring_up(mtu)?;
 
@@ -142,9 +146,7 @@ impl HostBuilder {
         let shared = Arc::new(Shared::new(stack, clock, &tun)?);
         let tun_name = tun.name().to_owned();
         let driver = Driver::new(Arc::clone(&shared), tun, link);
-        let thread = std::thread::Builder::new()
-            .name(format!("polypath {tun_name}"))
-            .spawn(move || driver.run())?;
+        let thread = std::thread::Builder::new().name(format!("polypath {tun_name}")).spawn(move || driver.run())?;
         Ok(Host {
             inner: Arc::new(Inner {
                 shared,
@@ -171,12 +173,7 @@ impl HostBuilder {
 
 impl Address {
     fn on(self, link: LinkId) -> LocalAddress {
-        LocalAddress {
-            addr: self.addr,
-            link,
-            backup: self.backup,
-            name: self.name,
-        }
+        LocalAddress { addr: self.addr, link, backup: self.backup, name: self.name }
     }
 }
 
@@ -185,11 +182,7 @@ fn link_config(offload: Offload, mtu: u32) -> LinkConfig {
         Offload::Segmentation => (MAX_PACKET as u32, ChecksumMode::Partial),
         Offload::None => (mtu, ChecksumMode::Full),
     };
-    LinkConfig {
-        mtu,
-        max_segment,
-        checksum,
-    }
+    LinkConfig { mtu, max_segment, checksum }
 }
 
 impl Host {
@@ -210,11 +203,7 @@ impl Host {
     /// # Errors
     /// The kernel refuses the route, or the host has stopped.
     pub fn add_address(&self, addr: IpAddr, name: Option<&str>, backup: bool) -> io::Result<()> {
-        let address = Address {
-            addr,
-            name: name.map(Arc::from),
-            backup,
-        };
+        let address = Address { addr, name: name.map(Arc::from), backup };
         self.interface().add_route(addr)?;
         self.shared().call(|core, now| {
             core.stack.add_address(now, address.on(self.inner.link));
@@ -227,9 +216,14 @@ impl Host {
     /// # Errors
     /// There is no route to take away, so the address was not there; or the host has stopped.
     pub fn remove_address(&self, addr: IpAddr) -> io::Result<()> {
-        self.shared()
-            .call(|core, now| core.stack.remove_address(now, addr))?;
+        self.shared().call(|core, now| core.stack.remove_address(now, addr))?;
         self.interface().remove_route(addr)
+    }
+
+    /// Whether `addr` is one of the host's.
+    #[must_use]
+    pub fn has_address(&self, addr: IpAddr) -> bool {
+        self.shared().observe(|core| core.stack.addresses().iter().any(|a| a.addr == addr))
     }
 
     /// Follows what happens to connections and subflows: [`Event::Connected`], [`Event::Closed`]
@@ -243,8 +237,7 @@ impl Host {
     /// delivering; in no order. After the host has stopped, as they were then.
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionInfo> {
-        self.shared()
-            .observe(|core| core.stack.connections().map(|(_, info)| info).collect())
+        self.shared().observe(|core| core.stack.connections().map(|(_, info)| info).collect())
     }
 
     /// What the stack itself has counted.
@@ -288,18 +281,13 @@ impl Host {
     }
 
     fn interface(&self) -> std::sync::MutexGuard<'_, Interface> {
-        self.inner
-            .interface
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.interface.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host")
-            .field("tun", &self.inner.tun_name)
-            .finish_non_exhaustive()
+        f.debug_struct("Host").field("tun", &self.inner.tun_name).finish_non_exhaustive()
     }
 }
 
@@ -307,11 +295,7 @@ impl Inner {
     /// Stops the driver thread and waits for its end, so that the device is gone afterwards.
     fn stop(&self) {
         self.shared.stop("it has been shut down");
-        let driver = self
-            .driver
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(driver) = driver
             // The driver may drop the last handle itself, by waking a task that owns it.
             && driver.thread().id() != std::thread::current().id()

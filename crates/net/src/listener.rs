@@ -35,10 +35,7 @@ impl MptcpListener {
     /// where the host does not own the address, [`NetworkDown`](io::ErrorKind::NetworkDown) once it
     /// has stopped. Where `addr` resolves to several addresses, the last one's error.
     pub async fn bind<A: ToSocketAddrs>(host: &Host, addr: A) -> io::Result<Self> {
-        let mut result = Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the name resolves to no address",
-        ));
+        let mut result = Err(io::Error::new(io::ErrorKind::InvalidInput, "the name resolves to no address"));
         for local in lookup_host(addr).await? {
             result = Self::bind_with_backlog(host, local, BACKLOG);
             if result.is_ok() {
@@ -55,16 +52,9 @@ impl MptcpListener {
     /// As [`bind`](Self::bind).
     pub fn bind_with_backlog(host: &Host, local: SocketAddr, backlog: usize) -> io::Result<Self> {
         host.shared().call(|core, _| {
-            let id = core
-                .stack
-                .listen(local, backlog)
-                .map_err(error::listen)?;
+            let id = core.stack.listen(local, backlog).map_err(error::listen)?;
             core.waiting.add_listener(id);
-            Ok(Self {
-                host: host.clone(),
-                id,
-                local: core.stack.listener_addr(id).unwrap_or(local),
-            })
+            Ok(Self { host: host.clone(), id, local: core.stack.listener_addr(id).unwrap_or(local) })
         })?
     }
 
@@ -104,15 +94,9 @@ impl MptcpListener {
     ///
     /// # Errors
     /// As [`accept`](Self::accept).
-    pub fn poll_accept(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(MptcpStream, SocketAddr)>> {
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(MptcpStream, SocketAddr)>> {
         // Enlisted before looking, as in `accept`.
-        let _: Poll<()> = self
-            .host
-            .shared()
-            .look(|core, _| core.waiting.register_accept(self.id, cx))?;
+        let _: Poll<()> = self.host.shared().look(|core, _| core.waiting.register_accept(self.id, cx))?;
         match self.try_accept()? {
             Some(accepted) => Poll::Ready(Ok(accepted)),
             None => Poll::Pending,

@@ -31,19 +31,9 @@ impl Poller {
     pub(crate) fn new(device: &impl AsFd) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(
-            &epoll,
-            device,
-            epoll::EventData::new_u64(DEVICE),
-            epoll::EventFlags::IN,
-        )?;
+        epoll::add(&epoll, device, epoll::EventData::new_u64(DEVICE), epoll::EventFlags::IN)?;
         // Edge-triggered: the counter need never be read back to zero.
-        epoll::add(
-            &epoll,
-            &eventfd,
-            epoll::EventData::new_u64(KICK),
-            epoll::EventFlags::IN | epoll::EventFlags::ET,
-        )?;
+        epoll::add(&epoll, &eventfd, epoll::EventData::new_u64(KICK), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
         Ok(Self { epoll, eventfd })
     }
 
@@ -57,12 +47,7 @@ impl Poller {
     pub(crate) fn want_write(&self, device: &impl AsFd, on: bool) -> io::Result<()> {
         let mut flags = epoll::EventFlags::IN;
         flags.set(epoll::EventFlags::OUT, on);
-        Ok(epoll::modify(
-            &self.epoll,
-            device,
-            epoll::EventData::new_u64(DEVICE),
-            flags,
-        )?)
+        Ok(epoll::modify(&self.epoll, device, epoll::EventData::new_u64(DEVICE), flags)?)
     }
 
     /// Sleeps for at most `timeout` (for ever if `None`), with the resolution of the kernel's
@@ -81,8 +66,7 @@ impl Poller {
         let mut ready = Ready::default();
         for event in events.iter().filter(|event| event.data.u64() == DEVICE) {
             let flags = event.flags;
-            ready.readable |= flags
-                .intersects(epoll::EventFlags::IN | epoll::EventFlags::ERR | epoll::EventFlags::HUP);
+            ready.readable |= flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::ERR | epoll::EventFlags::HUP);
             ready.writable |= flags.contains(epoll::EventFlags::OUT);
         }
         Ok(ready)

@@ -199,10 +199,7 @@ impl Shared {
     }
 
     fn lock(&self) -> io::Result<MutexGuard<'_, Core>> {
-        let core = self
-            .core
-            .lock()
-            .map_err(|_| stopped("the stack panicked"))?;
+        let core = self.core.lock().map_err(|_| stopped("the stack panicked"))?;
         match &core.run {
             Run::Running(_) => Ok(core),
             Run::Stopped(reason) => Err(stopped(reason)),
@@ -219,10 +216,7 @@ impl Shared {
         let mut wakeups = Wakeups::default();
         while let Some(event) = core.stack.poll_event() {
             core.waiting.on_event(&event, &mut wakeups);
-            if matches!(
-                event,
-                Event::Connected(_) | Event::Closed { .. } | Event::Subflow { .. }
-            ) {
+            if matches!(event, Event::Connected(_) | Event::Closed { .. } | Event::Subflow { .. }) {
                 // Nobody listening is no error.
                 let _ = self.events.send(event);
             }
@@ -246,10 +240,7 @@ impl Core {
         now: Instant,
         id: ConnectionId,
     ) -> Option<(Connection<'_>, &mut ConnectionWait)> {
-        Some((
-            self.stack.connection(now, id)?,
-            self.waiting.connection(id)?,
-        ))
+        Some((self.stack.connection(now, id)?, self.waiting.connection(id)?))
     }
 
     /// The application has dropped the connection. What it wrote is still delivered, unless
@@ -302,8 +293,5 @@ impl Drop for KickOnPanic<'_> {
 }
 
 fn stopped(reason: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::NetworkDown,
-        format!("the polypath host is down: {reason}"),
-    )
+    io::Error::new(io::ErrorKind::NetworkDown, format!("the polypath host is down: {reason}"))
 }

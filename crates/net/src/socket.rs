@@ -58,10 +58,7 @@ impl Socket {
         id: ConnectionId,
         phase: Phase,
     ) -> io::Result<Self> {
-        let info = core
-            .connection(now, id)
-            .map(|connection| connection.info())
-            .ok_or_else(error::not_connected)?;
+        let info = core.connection(now, id).map(|connection| connection.info()).ok_or_else(error::not_connected)?;
         let wait = core.waiting.add_connection(id, phase);
         Ok(Self {
             host: host.clone(),
@@ -99,17 +96,11 @@ impl Socket {
 
     pub(crate) fn info(&self) -> io::Result<ConnectionInfo> {
         self.host.shared().look(|core, now| {
-            core.connection(now, self.id)
-                .map(|connection| connection.info())
-                .ok_or_else(error::not_connected)
+            core.connection(now, self.id).map(|connection| connection.info()).ok_or_else(error::not_connected)
         })?
     }
 
-    pub(crate) fn poll_read(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let coop = ready!(tokio::task::coop::poll_proceed(cx));
         let space = buf.initialize_unfilled_to(buf.remaining().min(READ_MAX));
         let read = ready!(self.read_into(space, Otherwise::Register(cx)))?;
@@ -122,11 +113,7 @@ impl Socket {
         or_would_block(self.read_into(buf, Otherwise::GiveUp))
     }
 
-    pub(crate) fn poll_peek(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let coop = ready!(tokio::task::coop::poll_proceed(cx));
         let otherwise = Otherwise::Register(cx);
         let peeked = ready!(self.attempt(Way::Read, otherwise, |connection, peeked| {
@@ -151,31 +138,19 @@ impl Socket {
         Poll::Ready(Ok(peeked))
     }
 
-    pub(crate) fn poll_read_bytes(
-        &self,
-        cx: &mut Context<'_>,
-        max: usize,
-    ) -> Poll<io::Result<Bytes>> {
+    pub(crate) fn poll_read_bytes(&self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
         let coop = ready!(tokio::task::coop::poll_proceed(cx));
-        let bytes = ready!(self.attempt(
-            Way::Read,
-            Otherwise::Register(cx),
-            |connection, peeked| {
-                if peeked.is_empty() {
-                    return connection.read(max);
-                }
-                Ok(Some(peeked.split_to(peeked.len().min(max))))
+        let bytes = ready!(self.attempt(Way::Read, Otherwise::Register(cx), |connection, peeked| {
+            if peeked.is_empty() {
+                return connection.read(max);
             }
-        ))?;
+            Ok(Some(peeked.split_to(peeked.len().min(max))))
+        }))?;
         coop.made_progress();
         Poll::Ready(Ok(bytes))
     }
 
-    pub(crate) fn poll_write(
-        &self,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let coop = ready!(tokio::task::coop::poll_proceed(cx));
         let written = ready!(self.write(pieces, Otherwise::Register(cx)))?;
         coop.made_progress();
@@ -186,21 +161,13 @@ impl Socket {
         or_would_block(self.write(pieces, Otherwise::GiveUp))
     }
 
-    pub(crate) fn poll_write_bytes(
-        &self,
-        cx: &mut Context<'_>,
-        data: &mut Bytes,
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write_bytes(&self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
         let coop = ready!(tokio::task::coop::poll_proceed(cx));
-        let written = ready!(self.attempt(
-            Way::Write,
-            Otherwise::Register(cx),
-            |connection, _| {
-                let empty = data.is_empty();
-                let written = connection.write_bytes(data)?;
-                Ok((written > 0 || empty).then_some(written))
-            }
-        ))?;
+        let written = ready!(self.attempt(Way::Write, Otherwise::Register(cx), |connection, _| {
+            let empty = data.is_empty();
+            let written = connection.write_bytes(data)?;
+            Ok((written > 0 || empty).then_some(written))
+        }))?;
         coop.made_progress();
         Poll::Ready(Ok(written))
     }
@@ -225,12 +192,10 @@ impl Socket {
 
     /// The error that ended the connection, if one did.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.host
-            .shared()
-            .look(|core, _| match core.waiting.connection(self.id)?.phase {
-                Phase::Closed(Some(reason)) => Some(error::connection(reason)),
-                _ => None,
-            })
+        self.host.shared().look(|core, _| match core.waiting.connection(self.id)?.phase {
+            Phase::Closed(Some(reason)) => Some(error::connection(reason)),
+            _ => None,
+        })
     }
 
     /// Waits until a call in one of the directions of `interest` may succeed.
@@ -255,18 +220,16 @@ impl Socket {
 
     /// [`ready`](Self::ready) for one direction and one task.
     pub(crate) fn poll_ready(&self, cx: &mut Context<'_>, way: Way) -> Poll<io::Result<()>> {
-        self.host
-            .shared()
-            .look(|core, _| match core.waiting.connection(self.id) {
-                Some(wait) => {
-                    let direction = wait.direction(way);
-                    if direction.is_ready() {
-                        return Poll::Ready(Ok(()));
-                    }
-                    direction.register(cx)
+        self.host.shared().look(|core, _| match core.waiting.connection(self.id) {
+            Some(wait) => {
+                let direction = wait.direction(way);
+                if direction.is_ready() {
+                    return Poll::Ready(Ok(()));
                 }
-                None => Poll::Ready(Err(error::not_connected())),
-            })?
+                direction.register(cx)
+            }
+            None => Poll::Ready(Err(error::not_connected())),
+        })?
     }
 
     pub(crate) fn nodelay(&self) -> bool {
@@ -315,11 +278,7 @@ impl Socket {
         })
     }
 
-    fn write(
-        &self,
-        pieces: &[IoSlice<'_>],
-        otherwise: Otherwise<'_, '_>,
-    ) -> Poll<io::Result<usize>> {
+    fn write(&self, pieces: &[IoSlice<'_>], otherwise: Otherwise<'_, '_>) -> Poll<io::Result<usize>> {
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
         if total >= COPY_OUTSIDE {
             let copies = self.copy_what_fits(pieces)?;
@@ -342,18 +301,14 @@ impl Socket {
 
     /// Copies what the stack has room for into buffers of ours, without holding its lock.
     fn copy_what_fits(&self, pieces: &[IoSlice<'_>]) -> io::Result<Vec<Bytes>> {
-        let room = self.host.shared().look(|core, now| {
-            core.connection(now, self.id)
-                .map_or(0, |connection| connection.write_room())
-        })?;
+        let room = self
+            .host
+            .shared()
+            .look(|core, now| core.connection(now, self.id).map_or(0, |connection| connection.write_room()))?;
         Ok(self.host.shared().pool.copy(pieces, room.min(WRITE_MAX)))
     }
 
-    fn write_copies(
-        &self,
-        copies: Vec<Bytes>,
-        otherwise: Otherwise<'_, '_>,
-    ) -> Poll<io::Result<usize>> {
+    fn write_copies(&self, copies: Vec<Bytes>, otherwise: Otherwise<'_, '_>) -> Poll<io::Result<usize>> {
         self.attempt(Way::Write, otherwise, |connection, _| {
             let mut written = 0;
             for mut copy in copies {

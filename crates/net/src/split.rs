@@ -83,10 +83,7 @@ impl OwnedReadHalf {
 
 impl OwnedWriteHalf {
     pub(crate) fn new(stream: Arc<MptcpStream>) -> Self {
-        Self {
-            stream,
-            shutdown_on_drop: true,
-        }
+        Self { stream, shutdown_on_drop: true }
     }
 
     /// Puts the stream together again.

@@ -52,10 +52,7 @@ impl MptcpStream {
     /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable), and so on; of several addresses, the
     /// last one's error. [`NetworkDown`](io::ErrorKind::NetworkDown) once the host has stopped.
     pub async fn connect<A: ToSocketAddrs>(host: &Host, addr: A) -> io::Result<Self> {
-        let mut result = Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the name resolves to no address",
-        ));
+        let mut result = Err(io::Error::new(io::ErrorKind::InvalidInput, "the name resolves to no address"));
         for remote in lookup_host(addr).await? {
             result = Self::connect_with(host, remote, ConnectOptions::default()).await;
             if result.is_ok() {
@@ -73,28 +70,18 @@ impl MptcpStream {
     /// # Errors
     /// As [`connect`](Self::connect); [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) where
     /// `local` is none of the host's addresses.
-    pub async fn connect_from(
-        host: &Host,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> io::Result<Self> {
-        let options = ConnectOptions {
-            local: Some(local),
-            ..ConnectOptions::default()
-        };
+    pub async fn connect_from(host: &Host, local: SocketAddr, remote: SocketAddr) -> io::Result<Self> {
+        let options = ConnectOptions { local: Some(local), ..ConnectOptions::default() };
         Self::connect_with(host, remote, options).await
     }
 
-    async fn connect_with(
-        host: &Host,
-        remote: SocketAddr,
-        options: ConnectOptions,
-    ) -> io::Result<Self> {
+    /// Connects with other options than the default ones. Beyond tokio.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect) and [`connect_from`](Self::connect_from).
+    pub async fn connect_with(host: &Host, remote: SocketAddr, options: ConnectOptions) -> io::Result<Self> {
         let socket = host.shared().call(|core, now| {
-            let id = core
-                .stack
-                .connect(now, remote, options)
-                .map_err(error::connect)?;
+            let id = core.stack.connect(now, remote, options).map_err(error::connect)?;
             Socket::adopt(host, core, now, id, Phase::Connecting)
         })??;
         poll_fn(|cx| socket.poll_connected(cx)).await?;
@@ -298,11 +285,7 @@ impl MptcpStream {
     ///
     /// # Errors
     /// As a read.
-    pub fn poll_peek(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<usize>> {
+    pub fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
         let space = buf.initialize_unfilled();
         let peeked = std::task::ready!(self.socket.poll_peek(cx, space))?;
         buf.advance(peeked);
@@ -343,11 +326,7 @@ impl MptcpStream {
     ///
     /// # Errors
     /// As a write.
-    pub fn poll_write_bytes(
-        &self,
-        cx: &mut Context<'_>,
-        data: &mut Bytes,
-    ) -> Poll<io::Result<usize>> {
+    pub fn poll_write_bytes(&self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
         self.socket.poll_write_bytes(cx, data)
     }
 
@@ -361,27 +340,16 @@ impl MptcpStream {
     #[must_use]
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let stream = Arc::new(self);
-        (
-            OwnedReadHalf::new(Arc::clone(&stream)),
-            OwnedWriteHalf::new(stream),
-        )
+        (OwnedReadHalf::new(Arc::clone(&stream)), OwnedWriteHalf::new(stream))
     }
 
     // What the trait implementations here and of the halves come down to.
 
-    pub(crate) fn poll_read_priv(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read_priv(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_read(cx, buf)
     }
 
-    pub(crate) fn poll_write_priv(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write_priv(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.socket.poll_write(cx, bufs)
     }
 
@@ -391,21 +359,13 @@ impl MptcpStream {
 }
 
 impl AsyncRead for MptcpStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.poll_read_priv(cx, buf)
     }
 }
 
 impl AsyncWrite for MptcpStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_priv(cx, &[IoSlice::new(buf)])
     }
 

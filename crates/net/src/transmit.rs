@@ -24,31 +24,15 @@ pub(crate) struct Transmitter {
 
 impl Transmitter {
     pub(crate) fn new(tun: Arc<Tun>) -> Self {
-        Self {
-            tun,
-            buf: TransmitBuf::default(),
-            held: None,
-            blocked: false,
-            reported: false,
-        }
+        Self { tun, buf: TransmitBuf::default(), held: None, blocked: false, reported: false }
     }
 
     /// Writes what the stack wants to send now, until it has nothing more or the device is full.
-    pub(crate) fn flush(
-        &mut self,
-        stack: &mut Stack,
-        now: Instant,
-        poller: &Poller,
-        stats: &mut DeviceStats,
-    ) {
+    pub(crate) fn flush(&mut self, stack: &mut Stack, now: Instant, poller: &Poller, stats: &mut DeviceStats) {
         if self.blocked {
             return;
         }
-        while let Some(transmit) = self
-            .held
-            .take()
-            .or_else(|| stack.poll_transmit(now, &mut self.buf))
-        {
+        while let Some(transmit) = self.held.take().or_else(|| stack.poll_transmit(now, &mut self.buf)) {
             match self.write(&transmit) {
                 Ok(()) => stats.count_written(transmit.len, transmit.segment_size.is_some()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -74,10 +58,7 @@ impl Transmitter {
 
     fn write(&self, transmit: &Transmit) -> io::Result<()> {
         loop {
-            match self
-                .tun
-                .write(&self.buf.headers, &self.buf.payload, transmit.segment_size)
-            {
+            match self.tun.write(&self.buf.headers, &self.buf.payload, transmit.segment_size) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }

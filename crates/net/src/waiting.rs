@@ -142,12 +142,7 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     pub(crate) fn add_connection(&mut self, id: ConnectionId, phase: Phase) -> &ConnectionWait {
-        let wait = ConnectionWait {
-            phase,
-            read: Direction::new(),
-            write: Direction::new(),
-            peeked: Bytes::new(),
-        };
+        let wait = ConnectionWait { phase, read: Direction::new(), write: Direction::new(), peeked: Bytes::new() };
         self.connections.entry(id).insert_entry(wait).into_mut()
     }
 

@@ -98,6 +98,15 @@ pub(crate) fn destination(address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// The unspecified address and port of a family.
+pub(crate) fn unspecified(domain: i32) -> SocketAddr {
+    if domain == libc::AF_INET6 {
+        (Ipv6Addr::UNSPECIFIED, 0).into()
+    } else {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    }
+}
+
 /// The name of a kernel socket.
 pub(crate) fn kernel_name(fd: RawFd) -> io::Result<SocketAddr> {
     let mut bytes = [0u8; STORAGE_LEN];

@@ -37,6 +37,9 @@ pub(crate) const INTERFACE_IOCTLS: std::ops::Range<u32> = 0x890b..0x8972;
 /// `SIOCATMARK`: no urgent data ever arrives, but the question is legal on TCP.
 pub(crate) const SIOCATMARK: u32 = 0x8905;
 
+/// The level of options of Multipath TCP (linux/socket.h), which `libc` does not name.
+const SOL_MPTCP: i32 = 284;
+
 /// Calls that stop whatever their arguments.
 const ALWAYS: [i64; 6] = [
     libc::SYS_connect,
@@ -95,7 +98,7 @@ fn option_rule() -> Vec<sock_filter> {
     let mut out = vec![load(argument(1))];
     // SOL_SOCKET goes on to the names (past the three levels, the allow and the notify).
     out.push(jump(JUMP_EQ, libc::SOL_SOCKET as u32, 6, 0));
-    let levels = [libc::IPPROTO_TCP, libc::IPPROTO_IP, libc::IPPROTO_IPV6, libc::SOL_MPTCP];
+    let levels = [libc::IPPROTO_TCP, libc::IPPROTO_IP, libc::IPPROTO_IPV6, SOL_MPTCP];
     for (i, level) in levels.iter().enumerate() {
         out.push(jump(JUMP_EQ, *level as u32, (levels.len() - i) as u8, 0));
     }
@@ -262,7 +265,7 @@ mod tests {
         assert!(stops(libc::IPPROTO_TCP, libc::TCP_NODELAY));
         assert!(stops(libc::IPPROTO_IP, libc::IP_TOS));
         assert!(stops(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY));
-        assert!(stops(libc::SOL_MPTCP, 1));
+        assert!(stops(SOL_MPTCP, 1));
         for name in NATIVE_OPTIONS {
             assert!(!stops(libc::SOL_SOCKET, name), "SOL_SOCKET {name} stops");
         }

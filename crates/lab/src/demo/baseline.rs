@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::options::DemoOptions;
+use super::report::rounded;
 use crate::kernel::{KernelClient, KernelServer, ServerConfig, Service, Transport};
 use crate::scenario::{Owner, SERVER_V4, Scenario, client_v4};
 
@@ -39,7 +40,7 @@ pub(super) fn measure(options: &DemoOptions) -> anyhow::Result<Vec<Baseline>> {
         joined.map(|result| result.unwrap_or_else(|_| Err(io::Error::other("a measurement panicked")))).collect()
     });
     let named = options.paths.iter().zip(results);
-    named.map(|(path, mbit)| Ok(Baseline { name: path.name.clone(), mbit: mbit? })).collect()
+    named.map(|(path, mbit)| Ok(Baseline { name: path.name.clone(), mbit: rounded(mbit?) })).collect()
 }
 
 /// Downloads over one path for `time`; the goodput in Mbit/s.

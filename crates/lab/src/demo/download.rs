@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::options::{DemoOptions, SERVER_PORT};
+use super::report::rounded;
 use super::trace::{EventRecord, RunnerLine, Sample, Summary};
 use super::view::{Snapshot, View};
 use crate::emulator::Direction;
@@ -163,7 +164,7 @@ fn mark(shared: &Shared, name: &str, event: &str, at: Duration) {
     let slot = if event == "cut" { &mut log.cut_at } else { &mut log.return_at };
     *slot = Some(at);
     log.events.push(EventRecord {
-        seconds: at.as_secs_f64(),
+        seconds: rounded(at.as_secs_f64()),
         event: event.into(),
         name: Some(name.into()),
         reason: None,

@@ -55,10 +55,11 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<Report> {
     let _server = Server::start(&scenario, options, kind)?;
     let before = MptcpCounters::read(scenario.server())?;
     let download = download::run(&scenario, options, &mut view)?;
-    let counters = MptcpCounters::read(scenario.server())?.since(&before);
+    let moved = MptcpCounters::read(scenario.server())?.since(&before);
+    let counters = (kind == ServerKind::Linux).then_some(moved);
     view.finish();
 
-    let report = Report::new(options, &machine, &scenario, peer, baseline, &download, &counters)?;
+    let report = Report::new(options, &machine, &scenario, peer, baseline, &download, counters.as_ref())?;
     if let Some(path) = &options.svg {
         let picture = picture(options, &report, &download);
         chart::write(path, &picture).with_context(|| format!("writing {}", path.display()))?;

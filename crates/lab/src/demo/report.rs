@@ -170,7 +170,7 @@ pub struct Report {
     pub longest_gap_ms: Option<f64>,
     /// Who served.
     pub peer: String,
-    /// The server's MPTcpExt counters that moved.
+    /// The server's MPTcpExt counters that moved; empty where it is not the kernel's.
     pub kernel_counters: BTreeMap<String, i64>,
     /// What was measured.
     pub figures: Vec<Figure>,
@@ -202,7 +202,7 @@ impl Report {
         peer: String,
         plain_tcp: Vec<Baseline>,
         download: &Download,
-        counters: &MptcpCounters,
+        counters: Option<&MptcpCounters>,
     ) -> anyhow::Result<Self> {
         let sha256_ok =
             download.received == options.bytes && download.sha256 == Payload::sha256(options.seed, options.bytes);
@@ -224,7 +224,11 @@ impl Report {
             multipath: download.summary.as_ref().and_then(|summary| summary.multipath.clone()),
             longest_gap_ms: longest_gap(&download.reads, Duration::ZERO, Duration::MAX).map(milliseconds),
             peer,
-            kernel_counters: counters.iter().map(|(name, value)| (name.into(), value)).collect(),
+            kernel_counters: counters
+                .into_iter()
+                .flat_map(MptcpCounters::iter)
+                .map(|(name, value)| (name.into(), value))
+                .collect(),
             figures,
             plain_tcp,
             paths,
@@ -271,7 +275,7 @@ fn seconds(download: &Download) -> f64 {
 fn figures(
     download: &Download,
     plain_tcp: &[Baseline],
-    counters: &MptcpCounters,
+    counters: Option<&MptcpCounters>,
     options: &DemoOptions,
 ) -> Vec<Figure> {
     let reads = &download.reads;
@@ -291,6 +295,7 @@ fn figures(
     figures.push(Figure::new("longest gap at the cut", at_cut.map(milliseconds), "ms").at_most(GAP_BAR));
     let name = format!("{first} carries data again after");
     figures.push(Figure::new(name, back.map(milliseconds), "ms").at_most(RETURN_BAR));
+    let Some(counters) = counters else { return figures };
     for (name, count) in [
         ("fallbacks to plain TCP", counters.fallbacks()),
         ("HMAC failures", counters.hmac_failures()),
@@ -351,7 +356,7 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 /// Three digits after the point are all that is meant.
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 

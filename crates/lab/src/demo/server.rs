@@ -25,13 +25,22 @@ pub(super) enum ServerKind {
 }
 
 impl ServerKind {
-    /// Decides.
+    /// Who it will be.
     pub(super) fn choose(options: &DemoOptions, machine: &Machine) -> anyhow::Result<Self> {
-        match (options.peer, machine.has_mptcp(), options.polypath_server.is_empty()) {
-            (Peer::Auto | Peer::Linux, true, _) => Ok(Self::Linux),
-            (Peer::Auto | Peer::Polypath, _, false) => Ok(Self::Polypath),
-            (Peer::Polypath, _, true) => bail!("no polypath server was given to serve the file"),
-            (Peer::Auto | Peer::Linux, false, _) => bail!("{}", machine.without_mptcp()),
+        let kind = Self::decide(options.peer, machine.has_mptcp(), !options.polypath_server.is_empty());
+        match kind {
+            Some(kind) => Ok(kind),
+            None if options.peer == Peer::Polypath => bail!("no polypath server was given to serve the file"),
+            None => bail!("{}", machine.without_mptcp()),
+        }
+    }
+
+    /// `mptcp`: the kernel has it; `server`: a polypath server was given.
+    const fn decide(peer: Peer, mptcp: bool, server: bool) -> Option<Self> {
+        match peer {
+            Peer::Auto | Peer::Linux if mptcp => Some(Self::Linux),
+            Peer::Auto | Peer::Polypath if server => Some(Self::Polypath),
+            _ => None,
         }
     }
 
@@ -105,5 +114,22 @@ impl Drop for Server {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polypath_takes_the_kernels_place_only_where_it_must_or_is_told_to() {
+        use ServerKind::{Linux, Polypath};
+        assert_eq!(ServerKind::decide(Peer::Auto, true, true), Some(Linux));
+        assert_eq!(ServerKind::decide(Peer::Auto, false, true), Some(Polypath));
+        assert_eq!(ServerKind::decide(Peer::Auto, false, false), None);
+        assert_eq!(ServerKind::decide(Peer::Linux, true, false), Some(Linux));
+        assert_eq!(ServerKind::decide(Peer::Linux, false, true), None);
+        assert_eq!(ServerKind::decide(Peer::Polypath, true, true), Some(Polypath));
+        assert_eq!(ServerKind::decide(Peer::Polypath, true, false), None);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::report::rounded;
 use crate::link::Count;
 
 /// What the paths have delivered to the client up to a time.
@@ -76,7 +77,12 @@ impl RunnerLine {
         let event = text("event")?;
         if event != "summary" {
             let name = text("name").or_else(|| text("local"));
-            return Some(Self::Event(EventRecord { seconds: at.as_secs_f64(), event, name, reason: text("reason") }));
+            return Some(Self::Event(EventRecord {
+                seconds: rounded(at.as_secs_f64()),
+                event,
+                name,
+                reason: text("reason"),
+            }));
         }
         let subflows = value.get("subflows").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let subflow = |value: &Value| {

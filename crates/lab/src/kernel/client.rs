@@ -50,12 +50,23 @@ impl KernelClient {
         &self.stream
     }
 
-    /// Sends `len` bytes of the payload of `seed` and reads what comes until the peer ends; see [`exchange`].
+    /// Sends `len` bytes of the payload of `seed` and reads what comes until the peer ends; see [`exchange`]. With
+    /// nothing to send prefer [`KernelClient::receive`]: Linux joins no more paths to a connection whose sending side
+    /// is closed.
     ///
     /// # Errors
     /// Those of the stream.
     pub fn exchange(&self, seed: u64, len: u64) -> io::Result<Transfer> {
         exchange(&self.stream, seed, len)
+    }
+
+    /// Reads to the end of what the peer sends, and keeps the sending side open meanwhile.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn receive(&self) -> io::Result<Transfer> {
+        let hasher = read_to_end(&self.stream, |_| ())?;
+        Ok(Transfer { sent: 0, received: hasher.len(), received_sha256: hasher.finish() })
     }
 
     /// Fetches `path` by HTTP and shows each piece of the body to `look`. Returns the body's length and hash.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use polypath_wire::{
-    ChecksumMode, Ecn, HeaderBuf, IpHeader, Segment, SeqNum, TcpFlags, TcpHeader, TcpOptions,
-    Timestamps, emit_headers, parse_headers, verify_checksum,
+    ChecksumMode, Ecn, HeaderBuf, IpHeader, Segment, SeqNum, TcpFlags, TcpHeader, TcpOptions, Timestamps, emit_headers,
+    parse_headers, verify_checksum,
 };
 
 use super::*;
 use crate::poller::Poller;
-use crate::testing::{in_namespace, ip, run};
+use crate::testing::{in_namespace, ip, run, wait_until_gone};
 
 /// Payload of a full packet with timestamps at MTU 1,500.
 const fn mss(v6: bool) -> usize {
@@ -28,9 +28,14 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(v6: bool, send_buffer: Option<u32>) -> Self {
-        let from = Tun::open("a%d", send_buffer).unwrap();
-        let to = Tun::open("b%d", None).unwrap();
+    fn new(v6: bool) -> Self {
+        Self::with(v6, None, Offload::Segmentation)
+    }
+
+    /// With a bound on what is under way, and with what the receiving end leaves to the kernel.
+    fn with(v6: bool, send_buffer: Option<u32>, receiving: Offload) -> Self {
+        let from = Tun::open("a%d", send_buffer, Offload::Segmentation).unwrap();
+        let to = Tun::open("b%d", None, receiving).unwrap();
         for (tun, number) in [(&from, 1), (&to, 2)] {
             let mut interface = Interface::find(tun.name()).unwrap();
             interface.bring_up(1500).unwrap();
@@ -39,11 +44,7 @@ impl Pair {
         run("sysctl", "-qw net.ipv4.ip_forward=1");
         run("sysctl", "-qw net.ipv6.conf.all.forwarding=1");
         let to_poller = Poller::new(&to).unwrap();
-        Self {
-            from,
-            to,
-            to_poller,
-        }
+        Self { from, to, to_poller }
     }
 
     /// The next packet that arrives, with its virtio header.
@@ -82,22 +83,12 @@ fn wait_for_room(tun: &Tun, poller: &Poller) {
 }
 
 fn address(v6: bool, number: u8) -> std::net::IpAddr {
-    if v6 {
-        [0x2001, 0xdb8, 1, 0, 0, 0, 0, number.into()].into()
-    } else {
-        [10, 1, 0, number].into()
-    }
+    if v6 { [0x2001, 0xdb8, 1, 0, 0, 0, 0, number.into()].into() } else { [10, 1, 0, number].into() }
 }
 
 fn segment(v6: bool, seq: u32) -> Segment {
     Segment {
-        ip: IpHeader {
-            src: address(v6, 1),
-            dst: address(v6, 2),
-            hop_limit: 64,
-            ecn: Ecn::Ect0,
-            dscp: 0,
-        },
+        ip: IpHeader { src: address(v6, 1), dst: address(v6, 2), hop_limit: 64, ecn: Ecn::Ect0, dscp: 0 },
         tcp: TcpHeader {
             src_port: 1000,
             dst_port: 2000,
@@ -107,10 +98,7 @@ fn segment(v6: bool, seq: u32) -> Segment {
             window: 500,
             urgent: 0,
         },
-        options: TcpOptions {
-            timestamps: Some(Timestamps { val: 1, ecr: 2 }),
-            ..TcpOptions::default()
-        },
+        options: TcpOptions { timestamps: Some(Timestamps { val: 1, ecr: 2 }), ..TcpOptions::default() },
     }
 }
 
@@ -131,14 +119,12 @@ fn headers(segment: &Segment, payload: &[Bytes]) -> HeaderBuf {
 fn a_super_packet_crosses_the_kernel_whole() {
     for v6 in [false, true] {
         in_namespace(move || {
-            let (pair, mss) = (Pair::new(v6, None), mss(v6));
+            let (pair, mss) = (Pair::new(v6), mss(v6));
             // The longest there is: 65,535 with the headers in IPv4, without the IP header in IPv6.
             let headers_len = headers(&segment(v6, 1), &[]).len();
             let payload = payload(MAX_PACKET - headers_len);
             let headers = headers(&segment(v6, 1), &payload);
-            pair.from
-                .write(&headers, &payload, Some(mss as u16))
-                .unwrap();
+            pair.from.write(&headers, &payload, Some(mss as u16)).unwrap();
             let (virtio, packet) = pair.read();
             assert!(virtio.is_super_packet() && virtio.checksum_is_good());
             assert_eq!(usize::from(virtio.gso_size), mss);
@@ -152,13 +138,10 @@ fn a_super_packet_crosses_the_kernel_whole() {
 fn the_kernel_cuts_a_super_packet_into_the_segments_meant() {
     for v6 in [false, true] {
         in_namespace(move || {
-            let (pair, mss) = (Pair::new(v6, None), mss(v6));
-            pair.to.refuse_offloads();
+            let (pair, mss) = (Pair::with(v6, None, Offload::None), mss(v6));
             let payload = payload(10 * mss + 17);
             let headers = headers(&segment(v6, 5_000), &payload);
-            pair.from
-                .write(&headers, &payload, Some(mss as u16))
-                .unwrap();
+            pair.from.write(&headers, &payload, Some(mss as u16)).unwrap();
             let mut arrived = Vec::new();
             while arrived.len() < 10 * mss + 17 {
                 let (virtio, packet) = pair.read();
@@ -184,14 +167,12 @@ fn the_kernel_cuts_a_super_packet_into_the_segments_meant() {
 fn a_single_segment_and_a_pure_ack_cross_the_kernel() {
     for v6 in [false, true] {
         in_namespace(move || {
-            let (pair, mss) = (Pair::new(v6, None), mss(v6));
+            let (pair, mss) = (Pair::new(v6), mss(v6));
             for len in [0, 1, mss] {
                 let payload = payload(len.max(1)).concat()[..len].to_vec();
                 let payload = [Bytes::from(payload)];
                 let headers = headers(&segment(v6, 1), &payload);
-                pair.from
-                    .write(&headers, &payload, Some(mss as u16))
-                    .unwrap();
+                pair.from.write(&headers, &payload, Some(mss as u16)).unwrap();
                 let (virtio, packet) = pair.read();
                 assert!(!virtio.is_super_packet() && virtio.checksum_is_good());
                 assert_eq!(packet[headers.len()..], payload[0]);
@@ -203,13 +184,11 @@ fn a_single_segment_and_a_pure_ack_cross_the_kernel() {
 #[test]
 fn more_pieces_than_one_system_call_takes_are_one_packet() {
     in_namespace(|| {
-        let (pair, mss) = (Pair::new(false, None), mss(false));
+        let (pair, mss) = (Pair::new(false), mss(false));
         let whole = payload(5_000).concat();
         let pieces: Vec<Bytes> = whole.chunks(2).map(Bytes::copy_from_slice).collect();
         let headers = headers(&segment(false, 1), &pieces);
-        pair.from
-            .write(&headers, &pieces, Some(mss as u16))
-            .unwrap();
+        pair.from.write(&headers, &pieces, Some(mss as u16)).unwrap();
         let (_, packet) = pair.read();
         assert_eq!(packet[headers.len()..], whole);
     });
@@ -218,7 +197,7 @@ fn more_pieces_than_one_system_call_takes_are_one_packet() {
 #[test]
 fn a_full_device_says_so_and_says_when_there_is_room() {
     in_namespace(|| {
-        let (pair, mss) = (Pair::new(false, Some(100_000)), mss(false));
+        let (pair, mss) = (Pair::with(false, Some(100_000), Offload::Segmentation), mss(false));
         // Redirection, unlike forwarding, leaves the packets charged to our device while they
         // queue for a slow link.
         let (a, b) = (pair.from.name(), pair.to.name());
@@ -254,7 +233,7 @@ fn a_full_device_says_so_and_says_when_there_is_room() {
 #[test]
 fn the_interface_is_set_up_and_goes_with_the_device() {
     in_namespace(|| {
-        let tun = Tun::open("pp7", None).unwrap();
+        let tun = Tun::open("pp7", None, Offload::Segmentation).unwrap();
         assert_eq!((tun.name(), tun.offload()), ("pp7", Offload::Segmentation));
         let mut interface = Interface::find("pp7").unwrap();
         interface.bring_up(1400).unwrap();
@@ -274,7 +253,7 @@ fn the_interface_is_set_up_and_goes_with_the_device() {
         assert!(!ip("route").contains("10.1.0.2"));
         interface.remove_route(address(false, 2)).unwrap_err();
         drop(tun);
-        assert!(!ip("link").contains("pp7"));
+        wait_until_gone("pp7");
         assert!(!ip("-6 route").contains("2001:db8:1::2"));
     });
 }
@@ -282,12 +261,12 @@ fn the_interface_is_set_up_and_goes_with_the_device() {
 #[test]
 fn a_name_that_is_taken_or_none_is_an_error_that_says_so() {
     in_namespace(|| {
-        let _first = Tun::open("pp7", None).unwrap();
-        let busy = Tun::open("pp7", None).unwrap_err();
+        let _first = Tun::open("pp7", None, Offload::Segmentation).unwrap();
+        let busy = Tun::open("pp7", None, Offload::Segmentation).unwrap_err();
         assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
         assert!(busy.to_string().contains("pp7"), "{busy}");
         for name in ["", "sixteen-bytes-xx", "a\0b"] {
-            let error = Tun::open(name, None).unwrap_err();
+            let error = Tun::open(name, None, Offload::Segmentation).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name:?}");
         }
     });

@@ -30,8 +30,7 @@ const TUNSETVNETHDRSZ: ioctl::Opcode = ioctl::opcode::write::<c_int>(b'T', 216);
 
 /// Every flag needs the checksum one. Without the ECN flag the kernel would cut a CE-marked
 /// super-packet into segments.
-const OFFLOADS: c_uint =
-    libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+const OFFLOADS: c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
 
 /// Most pieces one `writev` takes (`UIO_MAXIOV`); the virtio header and ours are two of them.
 const MAX_PIECES: usize = 1024 - 2;
@@ -59,8 +58,8 @@ impl Tun {
     /// Creates (or attaches to a persistent) device `name` in the calling thread's network
     /// namespace. `%d` in the name stands for the first free number. `send_buffer` bounds the
     /// bytes written but not yet consumed further down; beyond it writes say
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock).
-    pub(crate) fn open(name: &str, send_buffer: Option<u32>) -> io::Result<Self> {
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock). An offload that the kernel does not know is done without.
+    pub(crate) fn open(name: &str, send_buffer: Option<u32>, wanted: Offload) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -69,24 +68,21 @@ impl Tun {
             .map_err(|error| during(&error, format_args!("cannot open {DEVICE}")))?;
         let name = create_interface(&file, name)
             .map_err(|error| during(&error, format_args!("cannot create TUN device {name}")))?;
-        set_header_len(&file)
-            .map_err(|error| during(&error, format_args!("TUNSETVNETHDRSZ on {name}")))?;
+        set_header_len(&file).map_err(|error| during(&error, format_args!("TUNSETVNETHDRSZ on {name}")))?;
         if let Some(bytes) = send_buffer {
-            set_send_buffer(&file, bytes)
-                .map_err(|error| during(&error, format_args!("TUNSETSNDBUF on {name}")))?;
+            set_send_buffer(&file, bytes).map_err(|error| during(&error, format_args!("TUNSETSNDBUF on {name}")))?;
         }
-        let offload = match set_offload(&file, OFFLOADS) {
-            Ok(()) => Offload::Segmentation,
-            Err(error) => {
-                tracing::warn!(%error, name, "no segmentation offload: expect a tenth of the speed");
-                Offload::None
-            }
+        let offload = match wanted {
+            Offload::None => Offload::None,
+            Offload::Segmentation => match set_offload(&file, OFFLOADS) {
+                Ok(()) => Offload::Segmentation,
+                Err(error) => {
+                    tracing::warn!(%error, name, "no segmentation offload: expect a tenth of the speed");
+                    Offload::None
+                }
+            },
         };
-        Ok(Self {
-            file,
-            name,
-            offload,
-        })
+        Ok(Self { file, name, offload })
     }
 
     /// The interface's name, with `%d` replaced.
@@ -98,12 +94,6 @@ impl Tun {
         self.offload
     }
 
-    /// From now on, packets are read as on a wire: checksums computed, super-packets cut up.
-    #[cfg(test)]
-    pub(crate) fn refuse_offloads(&self) {
-        set_offload(&self.file, 0).unwrap();
-    }
-
     /// Reads one packet, virtio header first, into `buf` of at least [`READ_LEN`] bytes.
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         (&self.file).read(buf)
@@ -111,12 +101,7 @@ impl Tun {
 
     /// Writes one TCP packet without copying its payload. With [`Offload::Segmentation`] the
     /// checksum field must hold the pseudo-header sum.
-    pub(crate) fn write(
-        &self,
-        headers: &HeaderBuf,
-        payload: &[Bytes],
-        segment_size: Option<u16>,
-    ) -> io::Result<()> {
+    pub(crate) fn write(&self, headers: &HeaderBuf, payload: &[Bytes], segment_size: Option<u16>) -> io::Result<()> {
         let payload_len: usize = payload.iter().map(Bytes::len).sum();
         let virtio = match self.offload {
             Offload::Segmentation => VirtioNetHdr::for_tcp(headers, payload_len, segment_size),
@@ -168,24 +153,15 @@ fn create_interface(file: &File, name: &str) -> io::Result<String> {
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     // One byte stays zero: the kernel wants a terminated name.
     if name.is_empty() || name.len() >= request.ifr_name.len() || name.contains('\0') {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "an interface name has 1 to 15 bytes",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an interface name has 1 to 15 bytes"));
     }
     for (slot, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *slot = byte as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags =
-        (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
     // SAFETY: TUNSETIFF reads and writes one `ifreq` in place and keeps no pointer to it.
     unsafe { ioctl::ioctl(file, ioctl::Updater::<TUNSETIFF, _>::new(&mut request))? };
-    let bytes: Vec<u8> = request
-        .ifr_name
-        .iter()
-        .map(|byte| *byte as u8)
-        .take_while(|byte| *byte != 0)
-        .collect();
+    let bytes: Vec<u8> = request.ifr_name.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0).collect();
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 

@@ -47,17 +47,9 @@ impl VirtioNetHdr {
     /// `payload_len` bytes follow `headers`; with `segment_size` the packet is to be cut into
     /// segments of that many payload bytes. A packet that fits one segment is not marked for
     /// segmentation: the kernel drops such silently where it is longer than the MTU.
-    pub(crate) fn for_tcp(
-        headers: &HeaderBuf,
-        payload_len: usize,
-        segment_size: Option<u16>,
-    ) -> Self {
+    pub(crate) fn for_tcp(headers: &HeaderBuf, payload_len: usize, segment_size: Option<u16>) -> Self {
         let v6 = headers.first().is_some_and(|byte| byte >> 4 == 6);
-        let ip_len = if v6 {
-            40
-        } else {
-            usize::from(headers.first().map_or(0, |byte| byte & 0x0f)) * 4
-        };
+        let ip_len = if v6 { 40 } else { usize::from(headers.first().map_or(0, |byte| byte & 0x0f)) * 4 };
         let mut header = Self {
             flags: NEEDS_CSUM,
             gso_type: GSO_NONE,
@@ -69,10 +61,7 @@ impl VirtioNetHdr {
         if let Some(size) = segment_size.filter(|size| payload_len > usize::from(*size)) {
             header.gso_size = size;
             header.gso_type = if v6 { GSO_TCPV6 } else { GSO_TCPV4 };
-            let flags = headers
-                .get(ip_len + TCP_FLAGS_OFFSET)
-                .copied()
-                .unwrap_or(0);
+            let flags = headers.get(ip_len + TCP_FLAGS_OFFSET).copied().unwrap_or(0);
             if flags & TCP_CWR != 0 {
                 header.gso_type |= GSO_ECN;
             }
@@ -92,21 +81,11 @@ impl VirtioNetHdr {
     }
 
     pub(crate) fn encode(&self) -> [u8; VIRTIO_NET_HDR_LEN] {
-        let Self {
-            flags,
-            gso_type,
-            hdr_len,
-            gso_size,
-            csum_start,
-            csum_offset,
-        } = *self;
+        let Self { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset } = *self;
         let mut out = [0; VIRTIO_NET_HDR_LEN];
         out[0] = flags;
         out[1] = gso_type;
-        for (slot, value) in out[2..]
-            .chunks_exact_mut(2)
-            .zip([hdr_len, gso_size, csum_start, csum_offset])
-        {
+        for (slot, value) in out[2..].chunks_exact_mut(2).zip([hdr_len, gso_size, csum_start, csum_offset]) {
             slot.copy_from_slice(&value.to_ne_bytes());
         }
         out
@@ -155,8 +134,7 @@ mod tests {
 
     #[test]
     fn fields_lie_where_the_kernel_reads_them() {
-        let bytes =
-            VirtioNetHdr::for_tcp(&headers(4, 20, 32, 0x10), 64_000, Some(1448)).encode();
+        let bytes = VirtioNetHdr::for_tcp(&headers(4, 20, 32, 0x10), 64_000, Some(1448)).encode();
         assert_eq!(bytes[..2], [NEEDS_CSUM, GSO_TCPV4]);
         assert_eq!(bytes[2..4], 52_u16.to_ne_bytes());
         assert_eq!(bytes[4..6], 1448_u16.to_ne_bytes());
@@ -167,10 +145,7 @@ mod tests {
     #[test]
     fn a_super_packet_says_its_family_and_congestion_window_reduced() {
         let v6 = VirtioNetHdr::for_tcp(&headers(6, 40, 20, 0x10), 10_000, Some(1428));
-        assert_eq!(
-            (v6.gso_type, v6.csum_start, v6.hdr_len),
-            (GSO_TCPV6, 40, 60)
-        );
+        assert_eq!((v6.gso_type, v6.csum_start, v6.hdr_len), (GSO_TCPV6, 40, 60));
         let cwr = VirtioNetHdr::for_tcp(&headers(4, 20, 20, 0x90), 10_000, Some(1460));
         assert_eq!(cwr.gso_type, GSO_TCPV4 | GSO_ECN);
         assert!(cwr.is_super_packet());
@@ -179,8 +154,7 @@ mod tests {
     #[test]
     fn a_packet_of_one_segment_is_not_marked_for_segmentation() {
         for segment_size in [None, Some(1460)] {
-            let header =
-                VirtioNetHdr::for_tcp(&headers(4, 20, 20, 0x90), 1460, segment_size);
+            let header = VirtioNetHdr::for_tcp(&headers(4, 20, 20, 0x90), 1460, segment_size);
             assert_eq!((header.gso_type, header.gso_size), (GSO_NONE, 0));
             assert!(!header.is_super_packet());
             assert_eq!(header.flags, NEEDS_CSUM);
@@ -190,10 +164,7 @@ mod tests {
     #[test]
     fn only_marked_packets_are_trusted() {
         for (flags, good) in [(0, false), (1, true), (2, true), (3, true), (4, false)] {
-            let header = VirtioNetHdr {
-                flags,
-                ..Default::default()
-            };
+            let header = VirtioNetHdr { flags, ..Default::default() };
             assert_eq!(header.checksum_is_good(), good, "flags {flags}");
         }
     }

@@ -10,10 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::broadcast::Receiver;
 
 use crate::namespace::{in_namespace, ip, run};
-use crate::peer::{
-    Checker, beside, block_on, kernel_listener, kernel_stream, pattern, receive_pattern,
-    send_pattern,
-};
+use crate::peer::{Checker, beside, block_on, kernel_listener, kernel_stream, pattern, receive_pattern, send_pattern};
 
 const WIFI: &str = "10.1.0.2";
 const LTE: &str = "10.2.0.2";
@@ -30,11 +27,7 @@ fn host_with_two_paths() -> Host {
 /// Waits for something to happen to the subflow of a named path.
 async fn wait_for(events: &mut Receiver<Event>, path: &str, wanted: fn(&SubflowEvent) -> bool) {
     loop {
-        if let Event::Subflow {
-            name: Some(name),
-            what,
-            ..
-        } = events.recv().await.unwrap()
+        if let Event::Subflow { name: Some(name), what, .. } = events.recv().await.unwrap()
             && *name == *path
             && wanted(&what)
         {
@@ -63,18 +56,9 @@ fn mib() -> Vec<(String, u64)> {
 fn assert_kernel_content(joined: &str) {
     let mib = mib();
     let bad = mib.iter().filter(|(name, _)| {
-        [
-            "Fallback",
-            "Failure",
-            "NotMatching",
-            "NoMatch",
-            "Corruption",
-            "CsumErr",
-            "MPRst",
-            "MPFail",
-        ]
-        .iter()
-        .any(|part| name.contains(part))
+        ["Fallback", "Failure", "NotMatching", "NoMatch", "Corruption", "CsumErr", "MPRst", "MPFail"]
+            .iter()
+            .any(|part| name.contains(part))
     });
     assert_eq!(bad.count(), 0, "the kernel complains: {mib:?}");
     let joins = mib.iter().find(|(name, _)| name == joined);
@@ -168,10 +152,7 @@ fn a_transfer_outlives_the_address_it_began_on() {
             stream.read_exact(&mut buf).await.unwrap();
             checker.check(&buf);
             host.remove_address(wifi).unwrap();
-            wait_for(&mut events, "wifi", |what| {
-                matches!(what, SubflowEvent::Closed(_))
-            })
-            .await;
+            wait_for(&mut events, "wifi", |what| matches!(what, SubflowEvent::Closed(_))).await;
             go_on.send(()).unwrap();
             loop {
                 match stream.read(&mut buf).await.unwrap() {

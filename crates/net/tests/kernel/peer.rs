@@ -30,13 +30,8 @@ pub(crate) fn host() -> Host {
 
 /// Runs a future on this thread, which is in the right namespace.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime
-        .block_on(async { tokio::time::timeout(LIMIT, future).await })
-        .expect("the test hangs")
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(LIMIT, future).await }).expect("the test hangs")
 }
 
 /// The kernel's address of the family of `addr`, port unset.
@@ -47,11 +42,7 @@ pub(crate) fn kernel_addr(v6: bool) -> SocketAddr {
 
 /// A kernel socket that listens, for Multipath TCP or for plain TCP only.
 pub(crate) fn kernel_listener(v6: bool, multipath: bool) -> TcpListener {
-    let protocol = if multipath {
-        Protocol::MPTCP
-    } else {
-        Protocol::TCP
-    };
+    let protocol = if multipath { Protocol::MPTCP } else { Protocol::TCP };
     let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
     let socket = Socket::new(domain, Type::STREAM, Some(protocol)).unwrap();
     socket.bind(&kernel_addr(v6).into()).unwrap();
@@ -61,11 +52,7 @@ pub(crate) fn kernel_listener(v6: bool, multipath: bool) -> TcpListener {
 
 /// A kernel socket connected to `remote`.
 pub(crate) fn kernel_stream(remote: SocketAddr, multipath: bool) -> io::Result<std::net::TcpStream> {
-    let protocol = if multipath {
-        Protocol::MPTCP
-    } else {
-        Protocol::TCP
-    };
+    let protocol = if multipath { Protocol::MPTCP } else { Protocol::TCP };
     let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(protocol))?;
     socket.set_read_timeout(Some(LIMIT))?;
     socket.connect(&remote.into())?;
@@ -73,9 +60,7 @@ pub(crate) fn kernel_stream(remote: SocketAddr, multipath: bool) -> io::Result<s
 }
 
 /// Runs blocking socket calls beside the test, in its namespace.
-pub(crate) fn beside<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
+pub(crate) fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::spawn(work)
 }
 

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 use polypath_net::{MptcpListener, MptcpStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::namespace::{in_namespace, ip};
-use crate::peer::{
-    HOST_V4, beside, block_on, host, kernel_listener, kernel_stream, pattern, receive_pattern,
-};
+use crate::namespace::{in_namespace, wait_until_gone};
+use crate::peer::{HOST_V4, beside, block_on, host, kernel_listener, kernel_stream, pattern, receive_pattern};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -48,7 +46,7 @@ fn what_was_written_is_delivered_first() {
                 drop(stream);
                 if multipath {
                     host.shutdown(LONG).await.unwrap();
-                    assert!(!ip("link").contains(&name), "the device is still there");
+                    wait_until_gone(&name);
                 }
             });
             assert_eq!(server.join().unwrap(), len);
@@ -68,16 +66,12 @@ fn connections_still_held_fail_and_listeners_refuse() {
             let accepting = listener.accept();
             let mut byte = [0; 1];
             let reading = stream.read(&mut byte);
-            let (accepted, read, ended) =
-                tokio::join!(accepting, reading, host.shutdown(LONG));
+            let (accepted, read, ended) = tokio::join!(accepting, reading, host.shutdown(LONG));
             // Held ones are not waited for.
             ended.unwrap();
             assert_eq!(accepted.unwrap_err().kind(), ErrorKind::NetworkDown);
             assert_eq!(read.unwrap_err().kind(), ErrorKind::NetworkDown);
-            assert_eq!(
-                stream.write(b"x").await.unwrap_err().kind(),
-                ErrorKind::NetworkDown
-            );
+            assert_eq!(stream.write(b"x").await.unwrap_err().kind(), ErrorKind::NetworkDown);
             // Again is no error.
             host.shutdown(LONG).await.unwrap();
         });
@@ -90,9 +84,7 @@ fn a_peer_that_takes_nothing_holds_it_up_for_no_longer_than_allowed() {
         let host = host();
         block_on(async {
             let listener = kernel_listener(false, false);
-            let stream = MptcpStream::connect(&host, listener.local_addr().unwrap())
-                .await
-                .unwrap();
+            let stream = MptcpStream::connect(&host, listener.local_addr().unwrap()).await.unwrap();
             let (mut peer, _) = listener.accept().unwrap();
             let data = vec![0; 1 << 20];
             while stream.try_write(&data).is_ok() {}

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use polypath_net::{Host, MptcpListener, MptcpStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 
-use crate::namespace::{in_namespace, ip};
+use crate::namespace::{in_namespace, ip, wait_until_gone};
 use crate::peer::{HOST_V4, HOST_V6, beside, block_on, host, kernel_addr, kernel_listener, kernel_stream};
 
 fn host_addr(port: u16) -> SocketAddr {
@@ -21,9 +21,7 @@ fn host_addr(port: u16) -> SocketAddr {
 /// A connection from our host to a kernel socket.
 async fn connected(host: &Host) -> (MptcpStream, std::net::TcpStream) {
     let listener = kernel_listener(false, false);
-    let stream = MptcpStream::connect(host, listener.local_addr().unwrap())
-        .await
-        .unwrap();
+    let stream = MptcpStream::connect(host, listener.local_addr().unwrap()).await.unwrap();
     let (peer, _) = listener.accept().unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     (stream, peer)
@@ -44,9 +42,7 @@ fn addresses_are_those_the_peer_sees() {
 
             let listener = kernel_listener(false, false);
             let remote = listener.local_addr().unwrap();
-            let from = MptcpStream::connect_from(&host, host_addr(5555), remote)
-                .await
-                .unwrap();
+            let from = MptcpStream::connect_from(&host, host_addr(5555), remote).await.unwrap();
             assert_eq!(from.local_addr().unwrap(), host_addr(5555));
         });
     });
@@ -55,10 +51,7 @@ fn addresses_are_those_the_peer_sees() {
 #[test]
 fn connecting_fails_as_a_kernel_socket_does() {
     in_namespace(|| {
-        let host = Host::builder()
-            .address(HOST_V4.parse().unwrap(), None, false)
-            .start()
-            .unwrap();
+        let host = Host::builder().address(HOST_V4.parse().unwrap(), None, false).start().unwrap();
         block_on(async {
             let mut nobody = kernel_addr(false);
             nobody.set_port(9);
@@ -67,9 +60,7 @@ fn connecting_fails_as_a_kernel_socket_does() {
             assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
 
             let not_ours = "10.9.9.9:0".parse().unwrap();
-            let foreign = MptcpStream::connect_from(&host, not_ours, nobody)
-                .await
-                .unwrap_err();
+            let foreign = MptcpStream::connect_from(&host, not_ours, nobody).await.unwrap_err();
             assert_eq!(foreign.kind(), ErrorKind::AddrNotAvailable);
 
             let mut v6 = kernel_addr(true);
@@ -113,20 +104,12 @@ fn several_tasks_accept_from_one_listener() {
         let host = host();
         block_on(async {
             let listener = MptcpListener::bind(&host, "0.0.0.0:80").await.unwrap();
-            let clients = beside(|| {
-                (0..3)
-                    .map(|_| kernel_stream(host_addr(80), false).unwrap())
-                    .collect::<Vec<_>>()
-            });
+            let clients = beside(|| (0..3).map(|_| kernel_stream(host_addr(80), false).unwrap()).collect::<Vec<_>>());
             let polled = poll_fn(|cx| listener.poll_accept(cx));
             let (one, two, three) = tokio::join!(listener.accept(), listener.accept(), polled);
             let mut accepted = [one, two, three].map(|result| result.unwrap().1);
-            let mut clients: Vec<_> = clients
-                .join()
-                .unwrap()
-                .iter()
-                .map(|client| client.local_addr().unwrap())
-                .collect();
+            let mut clients: Vec<_> =
+                clients.join().unwrap().iter().map(|client| client.local_addr().unwrap()).collect();
             accepted.sort();
             clients.sort();
             assert_eq!(accepted[..], clients);
@@ -164,9 +147,7 @@ fn a_reset_by_the_peer_ends_reads_and_writes() {
         let host = host();
         block_on(async {
             let (mut stream, peer) = connected(&host).await;
-            socket2::SockRef::from(&peer)
-                .set_linger(Some(Duration::ZERO))
-                .unwrap();
+            socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
             drop(peer);
             let read = stream.read(&mut [0; 8]).await.unwrap_err();
             assert_eq!(read.raw_os_error(), Some(libc::ECONNRESET));
@@ -333,10 +314,7 @@ fn halves_work_apart_and_come_together() {
             let other = other_read.reunite(error.1).unwrap();
             // None of this has closed anything.
             for stream in [&stream, &other] {
-                assert_eq!(
-                    stream.try_read(&mut [0; 1]).unwrap_err().kind(),
-                    ErrorKind::WouldBlock
-                );
+                assert_eq!(stream.try_read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
             }
 
             // Dropping the write half does close its direction.
@@ -383,7 +361,7 @@ fn the_host_ends_with_its_last_user_and_takes_the_device_along() {
             peer.write_all(b"x").unwrap();
             stream.read_exact(&mut [0; 1]).await.unwrap();
         });
-        assert!(!ip("link").contains(&name));
+        wait_until_gone(&name);
     });
 }
 

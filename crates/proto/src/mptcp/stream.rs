@@ -142,9 +142,11 @@ impl Connection {
             };
             let piece = data.split_to((mapped as usize).min(data.len()));
             ssn += piece.len() as u64;
-            // Beyond the window, or beyond the end: the peer breaks the protocol, and must not cost memory.
+            // Far beyond the window, or beyond the end: the peer breaks the protocol, and must not cost memory.
+            // A little beyond happens: Linux pairs a new DATA_ACK with the window of the segment before.
             let end = dsn + piece.len() as u64;
-            if self.is_active() && (end > self.window.edge() || self.data_fin_at.is_some_and(|fin| end > fin)) {
+            let limit = self.window.edge() + self.window.capacity() as u64;
+            if self.is_active() && (end > limit || self.data_fin_at.is_some_and(|fin| end > fin)) {
                 return false;
             }
             self.assembler.insert(dsn.0, piece);

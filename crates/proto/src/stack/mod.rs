@@ -202,6 +202,11 @@ impl Stack {
         self.for_each_connection(now, |c, env| c.on_address_added(now, env));
     }
 
+    /// The addresses there are.
+    pub fn addresses(&self) -> &[LocalAddress] {
+        &self.addresses
+    }
+
     /// An address is gone: its subflows end, and peers are told.
     pub fn remove_address(&mut self, now: Instant, addr: IpAddr) {
         self.addresses.retain(|a| a.addr != addr);

@@ -1,0 +1,58 @@
+//! `polypath run`: an unmodified program over Multipath TCP.
+
+use crate::events::EventLog;
+use crate::host::HostArgs;
+use anyhow::Context as _;
+use polypath_run::Runner;
+use polypath_run::StackNetwork;
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, ExitStatus};
+use std::time::Duration;
+
+/// How long connections may take to deliver what the program wrote, once it has exited.
+const LINGER: Duration = Duration::from_secs(60);
+
+/// Run an unmodified program over Multipath TCP.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    host: HostArgs,
+    /// Write what happens to connections and subflows to this file, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// The program and its arguments.
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    program: Vec<OsString>,
+}
+
+pub(crate) fn main(args: Args) -> anyhow::Result<ExitCode> {
+    polypath_run::preflight()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let status = runtime.block_on(run(args))?;
+    Ok(exit_code(status))
+}
+
+async fn run(args: Args) -> anyhow::Result<ExitStatus> {
+    let host = args.host.start()?;
+    let events = args.events.as_deref().map(|path| EventLog::start(&host, path)).transpose()?;
+    let (program, arguments) = args.program.split_first().context("no program was given")?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let status = Runner::new(command, StackNetwork::new(host.clone())).run().await;
+    let delivered = host.shutdown(LINGER).await;
+    if let Some(events) = events {
+        events.finish().await?;
+    }
+    if let Err(error) = delivered {
+        eprintln!("polypath: not everything was delivered: {error}");
+    }
+    Ok(status?)
+}
+
+/// As a shell reports it: 128 and the signal for a program that a signal ended.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1))
+}

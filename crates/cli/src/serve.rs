@@ -1,0 +1,65 @@
+//! `polypath serve`: test data over HTTP, on a Multipath TCP listener.
+
+use crate::host::HostArgs;
+use anyhow::Context as _;
+use polypath_net::{MptcpListener, MptcpStream};
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Handle;
+
+/// Serve test data over HTTP: `GET /bytes/N` answers with N bytes that the seed decides.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    host: HostArgs,
+    /// The port.
+    #[arg(long, default_value_t = 80)]
+    port: u16,
+    /// Decides the content.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Blocking reads and writes on a stream, for a thread of its own.
+struct Blocking {
+    stream: MptcpStream,
+    runtime: Handle,
+}
+
+impl Read for Blocking {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.runtime.block_on(self.stream.read(buf))
+    }
+}
+
+impl Write for Blocking {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.runtime.block_on(self.stream.write(buf))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.runtime.block_on(self.stream.flush())
+    }
+}
+
+pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    runtime.block_on(async {
+        let host = args.host.start()?;
+        let listener = MptcpListener::bind(&host, ("0.0.0.0", args.port)).await.context("listening")?;
+        println!("listening on port {}", args.port);
+        loop {
+            let (stream, peer) = listener.accept().await.context("accepting a connection")?;
+            let seed = args.seed;
+            let runtime = Handle::current();
+            tokio::task::spawn_blocking(move || {
+                let mut stream = Blocking { stream, runtime };
+                if let Err(error) = polypath_lab::kernel::serve_http(&mut stream, seed) {
+                    eprintln!("polypath serve: {peer}: {error}");
+                }
+                let _ = stream.runtime.block_on(stream.stream.shutdown());
+            });
+        }
+    })
+}

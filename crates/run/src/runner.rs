@@ -1,0 +1,220 @@
+//! The face of the crate: start a program over a network and wait for it.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::sync::oneshot;
+
+use crate::network::Network;
+use crate::preflight::{Missing, explain_filter};
+use crate::signals::Forwarder;
+use crate::spawn::{self, SpawnError};
+use crate::supervisor::Shared;
+use crate::sys;
+
+/// Settings of a [`Runner`], all with defaults.
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) linger: Duration,
+    pub(crate) pipe_buffer: i32,
+    pub(crate) forward_signals: bool,
+    notice: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            linger: Duration::from_secs(30),
+            // Enough for a UNIX socket to run at its best; the kernel doubles it.
+            pipe_buffer: 512 * 1024,
+            forward_signals: true,
+            notice: Arc::new(|text| eprintln!("polypath run: {text}")),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { linger, pipe_buffer, forward_signals, notice: _ } = self;
+        f.debug_struct("Options")
+            .field("linger", linger)
+            .field("pipe_buffer", pipe_buffer)
+            .field("forward_signals", forward_signals)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// How long [`Runner::run`] stays after the last program has exited while data that programs
+    /// wrote is not delivered yet. 30 seconds unless set; 0 leaves at once. A Ctrl-C ends it.
+    #[must_use]
+    pub fn linger(mut self, most: Duration) -> Options {
+        self.linger = most;
+        self
+    }
+
+    /// How many bytes wait, in each direction, between a program and the network. 512 KiB unless
+    /// set; a program's own `SO_SNDBUF` goes first. From 4 KiB to 1 GiB; values outside are
+    /// brought to the nearest of the two.
+    #[must_use]
+    pub fn pipe_buffer(mut self, bytes: usize) -> Options {
+        self.pipe_buffer = bytes.clamp(4 << 10, 1 << 30) as i32;
+        self
+    }
+
+    /// Whether signals sent to this process (SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, and SIGINT and
+    /// SIGQUIT unless the terminal sends them to the program itself) are passed on to the program.
+    /// Yes unless set.
+    #[must_use]
+    pub fn forward_signals(mut self, yes: bool) -> Options {
+        self.forward_signals = yes;
+        self
+    }
+
+    /// Where sentences for the user go: standard error unless set.
+    #[must_use]
+    pub fn on_notice(mut self, notice: impl Fn(&str) + Send + Sync + 'static) -> Options {
+        self.notice = Arc::new(notice);
+        self
+    }
+
+    pub(crate) fn notice(&self, text: &str) {
+        (self.notice)(text);
+    }
+}
+
+/// Why a program could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The system lacks something: one sentence, and the command that gives it.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// The program did not start: no such file, not executable, …
+    #[error("cannot start {program}: {source}")]
+    Program {
+        /// The program as it was given.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The supervisor itself failed.
+    #[error("the supervisor failed: {0}")]
+    Supervisor(#[source] io::Error),
+}
+
+/// Runs one program, and all that it starts, over a network.
+#[derive(Debug)]
+pub struct Runner<N> {
+    command: Command,
+    network: Arc<N>,
+    options: Options,
+}
+
+impl<N: Network> Runner<N> {
+    /// Will run `command`, with the environment, directory and standard streams it says.
+    #[must_use]
+    pub fn new(command: Command, network: N) -> Runner<N> {
+        Runner { command, network: Arc::new(network), options: Options::default() }
+    }
+
+    /// Sets the options.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Runner<N> {
+        self.options = options;
+        self
+    }
+
+    /// Starts the program and waits until it and all that it started have exited, and until what
+    /// they wrote is delivered (capped by [`Options::linger`]). Returns the program's own exit
+    /// status. Connections run as tasks of the current tokio runtime, which needs its time and
+    /// network drivers.
+    ///
+    /// # Errors
+    /// [`RunError`]: something is missing, or the program could not be started. Once it runs, only
+    /// a failure of the supervisor itself is an error.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn run(self) -> Result<ExitStatus, RunError> {
+        let Runner { command, network, options } = self;
+        let program = command.get_program().to_string_lossy().into_owned();
+        let files = raise_file_limit().map_err(RunError::Supervisor)?;
+        let (child, listener) = spawn::spawn(command, files).map_err(|error| match error {
+            SpawnError::Filter(error) => RunError::Missing(explain_filter(&error)),
+            SpawnError::Program(source) => RunError::Program { program, source },
+        })?;
+        let shared = Shared::new(listener, network, options).map_err(RunError::Supervisor)?;
+        let shared = Arc::new(shared);
+        let mut signals = Forwarder::new(&shared.options).map_err(RunError::Supervisor)?;
+        let supervised = start_supervisor(&shared).map_err(RunError::Supervisor)?;
+        let status = wait(child, &mut signals).await.map_err(RunError::Supervisor)?;
+        let ended = signals.ignoring(supervised).await;
+        ended.unwrap_or_else(|_| Err(io::Error::other("its thread ended early")))
+            .map_err(RunError::Supervisor)?;
+        deliver(&shared, &mut signals).await;
+        Ok(status)
+    }
+}
+
+/// Runs the loop in a thread of its own: a stopped program waits for nothing but this.
+fn start_supervisor<N: Network>(
+    shared: &Arc<Shared<N>>,
+) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+    let (done, supervised) = oneshot::channel();
+    let shared = Arc::clone(shared);
+    thread::Builder::new().name("polypath-run".into()).spawn(move || {
+        // The receiver is gone only if nobody waits any more.
+        let _ = done.send(shared.supervise());
+    })?;
+    Ok(supervised)
+}
+
+/// Waits for the program itself, passing signals on meanwhile.
+async fn wait(mut child: Child, signals: &mut Forwarder) -> io::Result<ExitStatus> {
+    let pidfd = sys::pidfd_open(child.id(), 0)?;
+    let pidfd = sys::watch(pidfd, Interest::READABLE)?;
+    loop {
+        tokio::select! {
+            exited = pidfd.readable() => {
+                let _guard = exited?;
+                return child.wait();
+            }
+            signal = signals.next() => signals.forward(pidfd.as_fd(), signal),
+        }
+    }
+}
+
+/// Stays until what the programs wrote is delivered.
+async fn deliver<N: Network>(shared: &Shared<N>, signals: &mut Forwarder) {
+    let delivered = async {
+        shared.activity.wait_idle().await;
+        shared.network.drained().await;
+    };
+    tokio::select! {
+        () = delivered => {}
+        () = tokio::time::sleep(shared.options.linger) => shared.options.notice(&format!(
+            "gave up after {:?}: the data of {} connections is not delivered.",
+            shared.options.linger,
+            shared.activity.count(),
+        )),
+        () = signals.interrupted() => {}
+    }
+}
+
+/// Raises our own limit of open files: a connection takes a few of ours for one of the program's.
+/// Returns the limit before, for the program.
+fn raise_file_limit() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live rlimit.
+    sys::check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: as above. Up to the hard limit it is always allowed.
+    sys::check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) })?;
+    Ok(limit)
+}

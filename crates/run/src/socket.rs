@@ -1,0 +1,183 @@
+//! One virtual socket: what the program believes to be TCP and is a UNIX socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::MutexGuard;
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::address;
+use crate::identity::Holder;
+use crate::identity::parking::Mutex;
+use crate::sys::{self, Errno};
+
+/// Where a virtual socket stands.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Neither connected nor trying to.
+    Idle,
+    /// A connect is under way. If it is a blocking one the program's end is not linked yet.
+    Connecting,
+    /// Established. `confirmed` once a connect has returned 0: like Linux, the first connect after
+    /// a non-blocking one succeeded returns 0, the next `EISCONN`.
+    Connected { local: Option<SocketAddr>, peer: SocketAddr, confirmed: bool },
+    /// A connect that the program did not wait for has failed, and `SO_ERROR` has not been asked
+    /// yet (then `None`). The program's file is dead.
+    Failed(Option<Errno>),
+    /// Free to connect again, but the program's file is dead and has to be replaced.
+    Spent,
+    /// Reset, or closed in both directions. The error is what `SO_ERROR` has still to tell.
+    Over { local: Option<SocketAddr>, error: Option<Errno> },
+}
+
+/// Which directions the program has shut.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Shut {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+/// What changes about a socket.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) state: State,
+    /// A kernel TCP socket that never speaks, unless the program listens or connects outside the
+    /// network: it checks and keeps options and bound addresses exactly as the kernel does.
+    pub(crate) shadow: OwnedFd,
+    /// The options set on it, in order: to make another like it.
+    options: Vec<(i32, i32, Vec<u8>)>,
+    /// What the program bound: told by the kernel, unless the network owns the address.
+    pub(crate) bound: Option<SocketAddr>,
+    pub(crate) shut: Shut,
+    /// Where the program's end was last seen. Only a hint: closes are invisible.
+    pub(crate) holder: Option<(Holder, RawFd)>,
+    /// The task that connects or carries this socket.
+    pub(crate) task: Option<AbortHandle>,
+}
+
+/// A virtual socket, shared by the supervisor and the task that carries its data.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// The UNIX socket's cookie: its identity.
+    pub(crate) cookie: u64,
+    /// The UNIX socket's inode, by which `/proc` tells whether it still exists.
+    pub(crate) inode: u64,
+    /// `AF_INET` or `AF_INET6`.
+    pub(crate) domain: i32,
+    /// The protocol that the program asked for.
+    pub(crate) protocol: i32,
+    inner: Mutex<Inner>,
+    /// Told whenever a connect ends.
+    pub(crate) changed: Notify,
+}
+
+impl Socket {
+    /// A record for the UNIX socket `end`.
+    pub(crate) fn new(end: RawFd, domain: i32, protocol: i32) -> io::Result<Socket> {
+        let shadow = new_shadow(domain, protocol)?;
+        Ok(Socket {
+            cookie: sys::cookie(end)?,
+            inode: sys::inode(end)?,
+            domain,
+            protocol,
+            inner: Mutex::new(Inner {
+                state: State::Idle,
+                shadow,
+                options: Vec::new(),
+                bound: None,
+                shut: Shut::default(),
+                holder: None,
+                task: None,
+            }),
+            changed: Notify::new(),
+        })
+    }
+
+    /// A record for a fresh UNIX socket in the place of this one, with the same options.
+    pub(crate) fn successor(&self, end: RawFd) -> io::Result<Socket> {
+        let fresh = Socket::new(end, self.domain, self.protocol)?;
+        let options = self.lock().options.clone();
+        for (level, name, value) in options {
+            fresh.set_option(level, name, value)?;
+        }
+        Ok(fresh)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// Sets an option: the kernel checks it, and it is kept for a successor of the shadow.
+    pub(crate) fn set_option(&self, level: i32, name: i32, value: Vec<u8>) -> io::Result<()> {
+        let mut inner = self.lock();
+        sys::set_option(inner.shadow.as_raw_fd(), level, name, &value)?;
+        inner.options.retain(|(l, n, _)| (*l, *n) != (level, name));
+        inner.options.push((level, name, value));
+        Ok(())
+    }
+
+    /// Frees the address that the shadow holds, for the network to use, by giving it a successor
+    /// with the same options.
+    pub(crate) fn release_address(&self) -> io::Result<()> {
+        let fresh = new_shadow(self.domain, self.protocol)?;
+        let mut inner = self.lock();
+        for (level, name, value) in &inner.options {
+            sys::set_option(fresh.as_raw_fd(), *level, *name, value)?;
+        }
+        inner.shadow = fresh;
+        Ok(())
+    }
+
+    /// Whether the program asked, by `SO_LINGER` with a time of 0, for a reset at close.
+    pub(crate) fn resets_on_close(&self) -> bool {
+        let shadow = self.lock().shadow.as_raw_fd();
+        let mut value = [0; size_of::<libc::linger>()];
+        // onoff != 0 and linger == 0.
+        sys::get_option(shadow, libc::SOL_SOCKET, libc::SO_LINGER, &mut value).is_ok()
+            && value[..4] != [0; 4]
+            && value[4..] == [0; 4]
+    }
+
+    /// The send buffer that the program asked for, if it did.
+    pub(crate) fn wanted_send_buffer(&self) -> Option<i32> {
+        let inner = self.lock();
+        let (.., value) = inner
+            .options
+            .iter()
+            .find(|(level, name, _)| (*level, *name) == (libc::SOL_SOCKET, libc::SO_SNDBUF))?;
+        Some(i32::from_ne_bytes(value.get(..4)?.try_into().ok()?))
+    }
+
+    /// Replaces the state and tells who waits for it.
+    pub(crate) fn set_state(&self, state: State) {
+        self.lock().state = state;
+        self.changed.notify_waiters();
+    }
+
+    /// The name that `getsockname` tells.
+    pub(crate) fn name(&self) -> SocketAddr {
+        let inner = self.lock();
+        let known = match &inner.state {
+            State::Connected { local, .. } | State::Over { local, .. } => *local,
+            _ => None,
+        };
+        known
+            .or(inner.bound)
+            .or_else(|| address::kernel_name(inner.shadow.as_raw_fd()).ok())
+            .unwrap_or_else(|| address::unspecified(self.domain))
+    }
+}
+
+/// A kernel socket of the kind that the program asked for; plain TCP where the kernel was built
+/// without MPTCP.
+fn new_shadow(domain: i32, protocol: i32) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
+    match sys::socket(domain, kind, protocol) {
+        Err(_) if protocol == libc::IPPROTO_MPTCP => {
+            sys::socket(domain, kind, libc::IPPROTO_TCP)
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,100 @@
+//! `bind` and `listen`.
+//!
+//! A bind is done on the shadow, so that the kernel finds what is wrong with it. At listen the
+//! shadow itself takes the place of the UNIX socket: from then on it is the kernel's server, and
+//! nothing of it is intercepted. It is done no sooner, because a program that binds may still
+//! connect. An epoll registration made before listen is lost.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::address::{self, Given};
+use crate::memory;
+use crate::network::Network;
+use crate::notify::{Answer, Call};
+use crate::socket::{Socket, State};
+use crate::supervisor::Shared;
+use crate::sys::{self, Errno};
+use crate::syscalls::connect::put_in_place;
+
+pub(super) fn bind<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
+    let Some((socket, _end)) = shared.identify(call, call.int(0))? else {
+        return Ok(Answer::Continue);
+    };
+    let len = usize::try_from(call.int(2)).map_err(|_| libc::EINVAL)?;
+    if len > address::STORAGE_LEN {
+        return Err(libc::EINVAL);
+    }
+    let bytes = memory::read(call.tid, call.args[1], len)?;
+    shared.still_waits(call)?;
+    if !matches!(socket.lock().state, State::Idle) || socket.lock().bound.is_some() {
+        return Err(libc::EINVAL);
+    }
+    if let Ok(Given::Internet(asked)) = address::parse(&bytes, socket.domain) {
+        if shared.network.owns(asked.ip().to_canonical()) {
+            socket.lock().bound = Some(asked);
+            return Ok(Answer::Value(0));
+        }
+    }
+    let shadow = socket.lock().shadow.as_raw_fd();
+    bind_shadow(shared, shadow, &bytes).map_err(|error| sys::errno_of(&error))?;
+    socket.lock().bound = address::kernel_name(shadow).ok();
+    shared.has_bound.store(true, Ordering::Relaxed);
+    Ok(Answer::Value(0))
+}
+
+/// Binds, and once more if the address was only held by a socket that its program has closed.
+fn bind_shadow<N: Network>(shared: &Shared<N>, shadow: i32, bytes: &[u8]) -> io::Result<()> {
+    let attempt = || {
+        // SAFETY: pointer and length describe `bytes`.
+        let result =
+            unsafe { libc::bind(shadow, bytes.as_ptr().cast(), bytes.len() as libc::socklen_t) };
+        sys::check(result).map(drop)
+    };
+    match attempt() {
+        Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
+            shared.table.collect();
+            attempt()
+        }
+        other => other,
+    }
+}
+
+pub(super) fn listen<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
+    let Some((socket, end)) = shared.identify(call, call.int(0))? else {
+        return Ok(Answer::Continue);
+    };
+    if !matches!(socket.lock().state, State::Idle) {
+        return Err(libc::EINVAL);
+    }
+    let bound = socket.lock().bound;
+    if let Some(bound) = bound.filter(|bound| shared.network.owns(bound.ip().to_canonical())) {
+        shared.options.notice(&format!(
+            "listening on {bound} is not possible: the address belongs to polypath, which does \
+             not carry servers yet. Bind to 0.0.0.0 or to an address of the kernel.",
+        ));
+        return Err(libc::EADDRNOTAVAIL);
+    }
+    become_kernel_server(&socket, &end, call.int(1)).map_err(|error| sys::errno_of(&error))?;
+    let kernel_socket = socket.lock().shadow.try_clone().map_err(|e| sys::errno_of(&e))?;
+    put_in_place(shared, call, socket.inode, &kernel_socket)?;
+    shared.table.remove(socket.cookie);
+    Ok(Answer::Value(0))
+}
+
+/// Makes the shadow listen, with all that was native to the UNIX socket.
+fn become_kernel_server(socket: &Socket, end: &OwnedFd, backlog: i32) -> io::Result<()> {
+    let shadow = socket.lock().shadow.as_raw_fd();
+    // SAFETY: no pointers.
+    sys::check(unsafe { libc::listen(shadow, backlog) })?;
+    let flags = sys::status_flags(end.as_raw_fd())?;
+    sys::set_nonblocking(shadow, flags & libc::O_NONBLOCK != 0)?;
+    for name in [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_RCVLOWAT] {
+        let mut value = [0; size_of::<libc::timeval>()];
+        let len = sys::get_option(end.as_raw_fd(), libc::SOL_SOCKET, name, &mut value)?;
+        sys::set_option(shadow, libc::SOL_SOCKET, name, &value[..len])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! `connect`, blocking and not, into the network or with the kernel's TCP.
+//!
+//! Loopback destinations are connected with the kernel's TCP, but bridged like all others instead
+//! of putting a kernel socket in the place of the descriptor: programs register a socket with
+//! epoll, or duplicate it, before they connect, and a replaced file would lose both. The kernel
+//! socket used is the shadow, with the program's options and bound address.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use crate::address::{self, Given};
+use crate::attempt::{self, Attempt, Connecting, Waiting};
+use crate::identity;
+use crate::memory;
+use crate::network::{self, NetStream, Network};
+use crate::notify::{Answer, Call};
+use crate::socket::{Socket, State};
+use crate::supervisor::Shared;
+use crate::sys::{self, Errno};
+
+pub(super) fn connect<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
+    let Some((socket, end)) = shared.identify(call, call.int(0))? else {
+        return Ok(Answer::Continue);
+    };
+    let given = read_address(shared, call, socket.domain)?;
+    let Given::Internet(asked) = given else {
+        return disconnect(shared, call, &socket, &end);
+    };
+    let nonblocking = sys::status_flags(end.as_raw_fd()).is_ok_and(|f| f & libc::O_NONBLOCK != 0);
+    let stands = match &socket.lock().state {
+        State::Idle => Stands::Free,
+        State::Spent | State::Over { .. } => Stands::Spent,
+        State::Connecting => Stands::Connecting,
+        State::Connected { .. } | State::Failed(_) => Stands::Settled,
+    };
+    match stands {
+        Stands::Free => begin(shared, call, &socket, end, asked, nonblocking),
+        Stands::Spent => {
+            let (socket, end) = replace(shared, call, &socket, &end)?;
+            begin(shared, call, &socket, end, asked, nonblocking)
+        }
+        Stands::Connecting if nonblocking => Err(libc::EALREADY),
+        Stands::Connecting => {
+            let (shared, call) = (Arc::clone(shared), *call);
+            shared.runtime.clone().spawn(attempt::join(shared, socket, call));
+            Ok(Answer::Later)
+        }
+        Stands::Settled => attempt::settled(&socket).ok_or(libc::EALREADY),
+    }
+}
+
+/// What a connect finds.
+enum Stands {
+    Free,
+    Spent,
+    Connecting,
+    Settled,
+}
+
+/// Reads the `sockaddr` in arguments 1 and 2.
+pub(super) fn read_address<N: Network>(
+    shared: &Shared<N>,
+    call: &Call,
+    domain: i32,
+) -> Result<Given, Errno> {
+    let len = usize::try_from(call.int(2)).map_err(|_| libc::EINVAL)?;
+    if len > address::STORAGE_LEN {
+        return Err(libc::EINVAL);
+    }
+    let bytes = memory::read(call.tid, call.args[1], len)?;
+    shared.still_waits(call)?;
+    address::parse(&bytes, domain)
+}
+
+/// Chooses the route.
+fn begin<N: Network>(
+    shared: &Arc<Shared<N>>,
+    call: &Call,
+    socket: &Arc<Socket>,
+    end: OwnedFd,
+    asked: SocketAddr,
+    nonblocking: bool,
+) -> Result<Answer, Errno> {
+    let remote = address::destination(asked);
+    let _in_runtime = shared.runtime.enter();
+    if remote.ip().is_loopback() || !shared.network.carries(remote.ip()) {
+        let shadow = socket.lock().shadow.try_clone().map_err(|e| sys::errno_of(&e))?;
+        let target = in_family(remote, socket.domain);
+        let connecting = Box::pin(network::connect_kernel(shadow, target));
+        return start(shared, call, socket, end, remote, connecting, nonblocking);
+    }
+    if remote.is_ipv4() && socket.domain == libc::AF_INET6 && is_v6_only(socket) {
+        return Err(libc::ENETUNREACH);
+    }
+    let local = bound_for(socket, remote)?;
+    let network = Arc::clone(&shared.network);
+    let connecting = Box::pin(async move { network.connect(remote, local).await });
+    start(shared, call, socket, end, remote, connecting, nonblocking)
+}
+
+/// Starts the attempt: parked if the program waits, linked if it does not.
+fn start<N: Network, S>(
+    shared: &Arc<Shared<N>>,
+    call: &Call,
+    socket: &Arc<Socket>,
+    end: OwnedFd,
+    remote: SocketAddr,
+    mut connecting: Connecting<S>,
+    nonblocking: bool,
+) -> Result<Answer, Errno>
+where
+    S: AsyncRead + AsyncWrite + NetStream + Unpin + Send + 'static,
+{
+    if let Some(stream) = attempt::fails_at_once(&mut connecting)? {
+        connecting = Box::pin(std::future::ready(Ok(stream)));
+    }
+    let (waiting, answer) = if nonblocking {
+        let (ours, stuffed) =
+            attempt::link_stuffed(shared, &end).map_err(|error| sys::errno_of(&error))?;
+        (Waiting::Linked { end: ours, stuffed }, Answer::Error(libc::EINPROGRESS))
+    } else {
+        let deadline = send_timeout(&end).map(|timeout| Instant::now() + timeout);
+        (Waiting::Parked { call: *call, deadline }, Answer::Later)
+    };
+    // Kept any longer, our duplicate would hide the program's close.
+    drop(end);
+    socket.lock().state = State::Connecting;
+    let attempt = Attempt { shared: Arc::clone(shared), socket: Arc::clone(socket), remote };
+    let active = shared.activity.begin();
+    let task = shared.runtime.spawn(async move {
+        attempt.run(connecting, waiting).await;
+        drop(active);
+    });
+    socket.lock().task = Some(task.abort_handle());
+    Ok(answer)
+}
+
+/// The local address to connect from, freed from the kernel for the network to use.
+fn bound_for(socket: &Socket, remote: SocketAddr) -> Result<Option<SocketAddr>, Errno> {
+    let Some(bound) = socket.lock().bound.take() else { return Ok(None) };
+    socket.release_address().map_err(|error| sys::errno_of(&error))?;
+    let mut bound = address::canonical(bound);
+    if bound.ip().is_unspecified() {
+        bound.set_ip(match remote.ip() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        });
+    }
+    if bound.is_ipv4() != remote.is_ipv4() {
+        return Err(libc::EINVAL);
+    }
+    Ok(Some(bound))
+}
+
+/// `connect` with `AF_UNSPEC`: back to the beginning.
+fn disconnect<N: Network>(
+    shared: &Arc<Shared<N>>,
+    call: &Call,
+    socket: &Arc<Socket>,
+    end: &OwnedFd,
+) -> Result<Answer, Errno> {
+    if !matches!(socket.lock().state, State::Idle) {
+        replace(shared, call, socket, end)?;
+    }
+    Ok(Answer::Value(0))
+}
+
+/// Gives the program a fresh UNIX socket under all its numbers for a dead one: it loses its epoll
+/// registrations, which is why this is the last resort.
+fn replace<N: Network>(
+    shared: &Arc<Shared<N>>,
+    call: &Call,
+    old: &Arc<Socket>,
+    old_end: &OwnedFd,
+) -> Result<(Arc<Socket>, OwnedFd), Errno> {
+    let task = old.lock().task.take();
+    if let Some(task) = task {
+        task.abort();
+    }
+    let end = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0).map_err(|e| sys::errno_of(&e))?;
+    let nonblocking = sys::status_flags(old_end.as_raw_fd()).is_ok_and(|f| f & libc::O_NONBLOCK != 0);
+    let fresh = old
+        .successor(end.as_raw_fd())
+        .and_then(|fresh| sys::set_nonblocking(end.as_raw_fd(), nonblocking).map(|()| fresh))
+        .map_err(|error| sys::errno_of(&error))?;
+    put_in_place(shared, call, old.inode, &end)?;
+    let fresh = Arc::new(fresh);
+    shared.table.remove(old.cookie);
+    shared.table.insert(Arc::clone(&fresh));
+    fresh.lock().holder = old.lock().holder.clone();
+    Ok((fresh, end))
+}
+
+/// Puts `file` under every number by which the caller knows the socket with `inode`.
+pub(super) fn put_in_place<N: Network>(
+    shared: &Shared<N>,
+    call: &Call,
+    inode: u64,
+    file: &OwnedFd,
+) -> Result<(), Errno> {
+    for number in identity::descriptors_of(call.tid, inode) {
+        let cloexec = identity::is_cloexec(call.tid, number);
+        shared
+            .listener
+            .replace_fd(call.id, file.as_fd(), number, cloexec)
+            .map_err(|error| sys::errno_of(&error))?;
+    }
+    Ok(())
+}
+
+/// The destination as a socket of `domain` has to be told.
+fn in_family(remote: SocketAddr, domain: i32) -> SocketAddr {
+    match remote {
+        SocketAddr::V4(v4) if domain == libc::AF_INET6 => {
+            (v4.ip().to_ipv6_mapped(), v4.port()).into()
+        }
+        other => other,
+    }
+}
+
+fn is_v6_only(socket: &Socket) -> bool {
+    let shadow = socket.lock().shadow.as_raw_fd();
+    sys::get_int_option(shadow, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY).is_ok_and(|on| on != 0)
+}
+
+/// `SO_SNDTIMEO`, which bounds a blocking connect. It is native: the UNIX socket has it.
+fn send_timeout(end: &OwnedFd) -> Option<Duration> {
+    timeout_of(end, libc::SO_SNDTIMEO)
+}
+
+/// A native timeout of the program's end; `None` is for ever.
+pub(super) fn timeout_of(end: &OwnedFd, name: i32) -> Option<Duration> {
+    let mut value = [0; size_of::<libc::timeval>()];
+    sys::get_option(end.as_raw_fd(), libc::SOL_SOCKET, name, &mut value).ok()?;
+    let seconds = i64::from_ne_bytes(value[..8].try_into().ok()?);
+    let micros = i64::from_ne_bytes(value[8..16].try_into().ok()?);
+    let timeout = Duration::from_secs(u64::try_from(seconds).ok()?)
+        + Duration::from_micros(u64::try_from(micros).ok()?);
+    (!timeout.is_zero()).then_some(timeout)
+}

@@ -1,0 +1,79 @@
+//! `ioctl`: questions about interfaces, which a UNIX socket does not answer.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use crate::bpf;
+use crate::memory;
+use crate::network::Network;
+use crate::notify::{Answer, Call};
+use crate::socket::Socket;
+use crate::supervisor::Shared;
+use crate::sys::{self, Errno};
+
+/// `struct ifreq` on 64-bit systems.
+const IFREQ_LEN: usize = 40;
+/// More interfaces than this are not told.
+const IFCONF_MAX: usize = 1024 * IFREQ_LEN;
+
+/// Questions about one interface whose `ifreq` holds no pointer.
+const QUESTIONS: [u32; 11] = [
+    libc::SIOCGIFNAME as u32,
+    libc::SIOCGIFFLAGS as u32,
+    libc::SIOCGIFADDR as u32,
+    libc::SIOCGIFDSTADDR as u32,
+    libc::SIOCGIFBRDADDR as u32,
+    libc::SIOCGIFNETMASK as u32,
+    libc::SIOCGIFMETRIC as u32,
+    libc::SIOCGIFMTU as u32,
+    libc::SIOCGIFHWADDR as u32,
+    libc::SIOCGIFINDEX as u32,
+    // SIOCGIFTXQLEN
+    0x8942,
+];
+
+pub(super) fn ioctl<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
+    let Some((socket, _)) = shared.identify(call, call.int(0))? else {
+        return Ok(Answer::Continue);
+    };
+    let (command, argument) = (call.args[1] as u32, call.args[2]);
+    match command {
+        // Urgent data is not carried: the mark is never reached.
+        bpf::SIOCATMARK => memory::write(call.tid, argument, &0i32.to_ne_bytes())?,
+        command if command == libc::SIOCGIFCONF as u32 => list_interfaces(&socket, call, argument)?,
+        command if QUESTIONS.contains(&command) => {
+            let mut request = memory::read(call.tid, argument, IFREQ_LEN)?;
+            ask(&socket, command, request.as_mut_ptr().cast())?;
+            memory::write(call.tid, argument, &request)?;
+        }
+        _ => return Err(libc::ENOTTY),
+    }
+    Ok(Answer::Value(0))
+}
+
+/// `SIOCGIFCONF`: `struct ifconf { int len; char *buffer; }`; with a null buffer it asks how much
+/// room is needed.
+fn list_interfaces(socket: &Socket, call: &Call, at: u64) -> Result<(), Errno> {
+    let theirs = memory::read(call.tid, at, 16)?;
+    let word = |n: usize| theirs[n..n + 8].try_into().map(u64::from_ne_bytes);
+    let (len, buffer) = (word(0).unwrap_or(0) as u32 as usize, word(8).unwrap_or(0));
+    let mut list = vec![0u8; len.min(IFCONF_MAX)];
+    let ours = if buffer == 0 { std::ptr::null_mut() } else { list.as_mut_ptr() };
+    let mut request = libc::ifconf {
+        ifc_len: list.len() as i32,
+        ifc_ifcu: libc::__c_anonymous_ifc_ifcu { ifcu_buf: ours.cast() },
+    };
+    ask(socket, libc::SIOCGIFCONF as u32, (&raw mut request).cast())?;
+    if buffer != 0 {
+        let told = (request.ifc_len as usize).min(list.len());
+        memory::write(call.tid, buffer, &list[..told])?;
+    }
+    memory::write(call.tid, at, &request.ifc_len.to_ne_bytes())
+}
+
+fn ask(socket: &Socket, command: u32, argument: *mut libc::c_void) -> Result<(), Errno> {
+    let shadow = socket.lock().shadow.as_raw_fd();
+    // SAFETY: `argument` is to a live structure of the kind that `command` takes.
+    let result = unsafe { libc::ioctl(shadow, libc::Ioctl::from(command), argument) };
+    sys::check(result).map(drop).map_err(|error| sys::errno_of(&error))
+}

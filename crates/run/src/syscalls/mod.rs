@@ -1,0 +1,36 @@
+//! What is done for each intercepted call, one file for each group.
+
+mod bind;
+mod connect;
+mod create;
+mod ioctl;
+mod names;
+mod options;
+mod shutdown;
+mod transfer;
+
+use std::sync::Arc;
+
+use crate::network::Network;
+use crate::notify::{Answer, Call};
+use crate::supervisor::Shared;
+use crate::sys::Errno;
+
+/// Handles one call. An error is the errno with which it fails.
+pub(crate) fn dispatch<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
+    match call.nr {
+        libc::SYS_socket => create::socket(shared, call),
+        libc::SYS_connect => connect::connect(shared, call),
+        libc::SYS_bind => bind::bind(shared, call),
+        libc::SYS_listen => bind::listen(shared, call),
+        libc::SYS_shutdown => shutdown::shutdown(shared, call),
+        libc::SYS_getsockname => names::getsockname(shared, call),
+        libc::SYS_getpeername => names::getpeername(shared, call),
+        libc::SYS_setsockopt => options::setsockopt(shared, call),
+        libc::SYS_getsockopt => options::getsockopt(shared, call),
+        libc::SYS_sendto => transfer::sendto(shared, call),
+        libc::SYS_recvfrom => transfer::recvfrom(shared, call),
+        libc::SYS_ioctl => ioctl::ioctl(shared, call),
+        _ => Ok(Answer::Continue),
+    }
+}

@@ -1,0 +1,36 @@
+//! `shutdown`: done by the kernel on the UNIX socket; we only have to know of it before.
+
+use std::sync::Arc;
+
+use crate::network::Network;
+use crate::notify::{Answer, Call};
+use crate::socket::State;
+use crate::supervisor::Shared;
+use crate::sys::Errno;
+
+pub(super) fn shutdown<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
+    let Some((socket, _)) = shared.identify(call, call.int(0))? else {
+        return Ok(Answer::Continue);
+    };
+    let how = call.int(1);
+    if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {
+        return Err(libc::EINVAL);
+    }
+    let mut inner = socket.lock();
+    match inner.state {
+        State::Connected { .. } => {
+            inner.shut.read |= how != libc::SHUT_WR;
+            inner.shut.write |= how != libc::SHUT_RD;
+            Ok(Answer::Continue)
+        }
+        State::Connecting => {
+            // Linux takes it as a disconnect; dropping the attempt closes our end.
+            if let Some(task) = inner.task.take() {
+                task.abort();
+            }
+            inner.state = State::Spent;
+            Ok(Answer::Value(0))
+        }
+        _ => Err(libc::ENOTCONN),
+    }
+}
