@@ -56,14 +56,23 @@ enum Outcome<S> {
     Gone,
 }
 
-/// Looks whether an attempt fails at once, as the kernel does when there is no route: then also a
-/// non-blocking connect says so itself.
-pub(crate) fn fails_at_once<S>(connecting: &mut Connecting<S>) -> Result<Option<S>, Errno> {
+/// Begins an attempt, and fails if that needs no answer from anybody, as when there is no route:
+/// then also a non-blocking connect says so itself.
+pub(crate) fn begin<S>(mut connecting: Connecting<S>) -> Result<Connecting<S>, Errno>
+where
+    S: Send + 'static,
+{
     match connecting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Err(error)) => Err(sys::errno_of(&error)),
-        Poll::Ready(Ok(stream)) => Ok(Some(stream)),
-        Poll::Pending => Ok(None),
+        Poll::Pending => Ok(connecting),
+        Poll::Ready(Err(error)) if is_local(sys::errno_of(&error)) => Err(sys::errno_of(&error)),
+        Poll::Ready(result) => Ok(Box::pin(std::future::ready(result))),
     }
+}
+
+/// Errors that no peer causes.
+fn is_local(errno: Errno) -> bool {
+    use libc::{EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, EMFILE, ENETUNREACH};
+    [EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, EMFILE, ENETUNREACH].contains(&errno)
 }
 
 impl<N: Network> Attempt<N> {

@@ -291,14 +291,16 @@ impl Connection {
         self.on_subflow_established(now, id);
     }
 
-    fn on_subflow_established(&mut self, _now: Instant, id: SubflowId) {
+    fn on_subflow_established(&mut self, now: Instant, id: SubflowId) {
         let active = self.is_active();
         let Some(s) = self.get_mut(id) else { return };
         let joined = s.handshake != Handshake::Capable;
         s.handshake = Handshake::Done;
         s.established = true;
         let mss = s.tcp.mss_with(if active { super::output::DSS_BYTES } else { 0 });
+        let local = s.tcp.local.ip();
         self.ever_joined |= joined;
+        self.judge_alarm(now, local);
         self.congestion.on_subflow_added(id, mss);
         self.timers.stop(super::timers::ConnectionTimer::Abandon);
         self.subflow_news(id, SubflowChange::Established);

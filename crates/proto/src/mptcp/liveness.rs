@@ -9,13 +9,18 @@ use super::timers::ConnectionTimer;
 use super::{CloseReason, Connection, Env};
 use crate::SubflowId;
 use crate::time::{Duration, Instant};
+use std::net::IpAddr;
 
-/// Silence that makes a path worth a question, while data is missing.
-const SUSPICIOUS: Duration = Duration::from_millis(50);
+/// Silence that makes a path worth a question, while data is missing. Doubled by each false alarm.
+const SUSPICIOUS: Duration = Duration::from_millis(20);
 /// How often to look, while data is missing.
-const TICK: Duration = Duration::from_millis(10);
-/// An answer is waited for twice the round trip, within these bounds.
-const PATIENCE: core::ops::RangeInclusive<Duration> = Duration::from_millis(60)..=Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(5);
+/// An answer is waited for one and a half round trips, within these bounds. Doubled by each false alarm.
+const PATIENCE: core::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_millis(500);
+/// A path that can be joined again so soon after it was given up had only paused.
+const FALSE_ALARM: Duration = Duration::from_millis(500);
+/// After so many false alarms the thresholds grow no more.
+const MAX_FALSE_ALARMS: u32 = 4;
 
 impl Connection {
     /// Called when data arrived: is there a hole to watch?
@@ -32,20 +37,27 @@ impl Connection {
     /// The time has come to look.
     pub(super) fn check_liveness(&mut self, now: Instant, env: &Env<'_>) {
         let heard = |s: &super::Subflow| now - s.tcp.last_received;
+        let caution = 1 << self.false_alarms;
         // Somebody must be alive to tell it to; else there is nothing to say.
-        let live = self.iter().any(|(_, s)| s.is_usable() && heard(s) < SUSPICIOUS);
+        let live = self.iter().any(|(_, s)| s.is_usable() && heard(s) < SUSPICIOUS * caution);
         let mut dead = None;
         for id in self.ids() {
             let Some(s) = self.get_mut(id).filter(|s| s.is_usable() && s.last_data.is_some()) else { continue };
-            if heard(s) < SUSPICIOUS {
+            if heard(s) < SUSPICIOUS * caution {
                 continue;
             }
+            let patience = patience(s) * caution;
             match s.probed_at {
                 None => {
-                    s.probed_at = Some(now);
+                    s.probed_at = Some((now, 1));
                     s.send_probe = true;
                 }
-                Some(asked) if live && now - asked >= patience(s) => dead = Some(id),
+                Some((asked, _)) if now - asked >= patience => dead = dead.or(live.then_some(id)),
+                // The question may have been lost: ask twice.
+                Some((asked, 1)) if now - asked >= patience / 2 => {
+                    s.probed_at = Some((asked, 2));
+                    s.send_probe = true;
+                }
                 Some(_) => {}
             }
         }
@@ -56,17 +68,30 @@ impl Connection {
     }
 
     fn give_up_silent(&mut self, now: Instant, env: &Env<'_>, id: SubflowId) {
-        let Some(address_id) = self.get(id).map(|s| s.local_id) else { return };
+        let Some((address_id, local)) = self.get(id).map(|s| (s.local_id, s.tcp.local.ip())) else { return };
         // REMOVE_ADDR ends every subflow of the address: a server with one address must leave it to the sender.
         if self.iter().any(|(other, s)| other != id && s.local_id == address_id) {
             return;
         }
+        self.given_up = Some((local, now));
         self.withdraw(address_id);
         self.close_subflow(now, env, id, CloseReason::Silent);
     }
 }
 
+impl Connection {
+    /// A join is through: had its path been given up just before, that was hasty.
+    pub(super) fn judge_alarm(&mut self, now: Instant, local: IpAddr) {
+        if let Some((address, at)) = self.given_up.take_if(|(address, _)| *address == local)
+            && now - at < FALSE_ALARM
+        {
+            debug_assert_eq!(address, local);
+            self.false_alarms = (self.false_alarms + 1).min(MAX_FALSE_ALARMS);
+        }
+    }
+}
+
 fn patience(s: &super::Subflow) -> Duration {
     let rtt = s.tcp.rcv_rtt.max(s.tcp.rtt.srtt()).unwrap_or_default();
-    (rtt * 2).clamp(*PATIENCE.start(), *PATIENCE.end())
+    (rtt * 3 / 2).clamp(*PATIENCE.start(), *PATIENCE.end())
 }

@@ -146,6 +146,9 @@ pub(crate) struct Connection {
     pub(crate) requests: Vec<Request>,
     bytes_reinjected: u64,
     ever_joined: bool,
+    /// The path last given up as silent, and how often that was hasty.
+    given_up: Option<(IpAddr, Instant)>,
+    false_alarms: u32,
     /// A zero-window probe timer may be running.
     persisting: bool,
     /// MP_FASTCLOSE goes with the resets.
@@ -193,6 +196,8 @@ impl Connection {
             requests: Vec::new(),
             bytes_reinjected: 0,
             ever_joined: false,
+            given_up: None,
+            false_alarms: 0,
             persisting: false,
             fastclose: false,
         }

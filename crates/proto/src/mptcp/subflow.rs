@@ -61,8 +61,8 @@ pub(crate) struct Subflow {
     pub(crate) rx: RxMappings,
     /// The retransmission timer expired, and nothing was acknowledged since.
     pub(crate) stalled: Option<Instant>,
-    /// A question to a silent peer is on its way since then.
-    pub(crate) probed_at: Option<Instant>,
+    /// Since when a question to a silent peer is on its way, and how often it was asked.
+    pub(crate) probed_at: Option<(Instant, u32)>,
     pub(crate) send_probe: bool,
     /// The tail loss probe is due.
     pub(crate) tail_probe_due: bool,

@@ -110,15 +110,13 @@ fn start<N: Network, S>(
     socket: &Arc<Socket>,
     end: OwnedFd,
     remote: SocketAddr,
-    mut connecting: Connecting<S>,
+    connecting: Connecting<S>,
     nonblocking: bool,
 ) -> Result<Answer, Errno>
 where
     S: AsyncRead + AsyncWrite + NetStream + Unpin + Send + 'static,
 {
-    if let Some(stream) = attempt::fails_at_once(&mut connecting)? {
-        connecting = Box::pin(std::future::ready(Ok(stream)));
-    }
+    let connecting = attempt::begin(connecting)?;
     let (waiting, answer) = if nonblocking {
         let (ours, stuffed) =
             attempt::link_stuffed(shared, &end).map_err(|error| sys::errno_of(&error))?;

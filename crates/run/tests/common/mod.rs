@@ -2,6 +2,8 @@
 
 #![expect(dead_code, reason = "each test file uses its part of this")]
 
+pub(crate) mod peers;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -76,12 +78,21 @@ pub(crate) fn run(command: Command) -> Output {
     run_counting(command).0
 }
 
+/// The same, giving the program `held` as its standard input: a pipe that closes when it exits.
+pub(crate) fn run_holding(command: Command, held: Stdio) -> Output {
+    start(command, held).0
+}
+
 /// The same, with the number of connections that went into the network.
-pub(crate) fn run_counting(mut command: Command) -> (Output, usize) {
+pub(crate) fn run_counting(command: Command) -> (Output, usize) {
+    start(command, Stdio::null())
+}
+
+fn start(mut command: Command, input: Stdio) -> (Output, usize) {
     let network = KernelTcp::default();
     let (mut out, their_out) = io::pipe().unwrap();
     let (mut err, their_err) = io::pipe().unwrap();
-    command.stdin(Stdio::null()).stdout(their_out).stderr(their_err);
+    command.stdin(input).stdout(their_out).stderr(their_err);
     let out = thread::spawn(move || {
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut out, &mut bytes).unwrap();
