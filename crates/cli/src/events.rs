@@ -34,13 +34,8 @@ impl EventLog {
         let mut events = host.events();
         let host = host.clone();
         let (finish, mut finished) = oneshot::channel();
-        let mut writer = Writer {
-            file,
-            start: Instant::now(),
-            connections: HashMap::new(),
-            subflows: Vec::new(),
-            multipath: None,
-        };
+        let mut writer =
+            Writer { file, start: Instant::now(), connections: HashMap::new(), subflows: Vec::new(), multipath: None };
         let task = tokio::spawn(async move {
             loop {
                 tokio::select! {

@@ -65,7 +65,7 @@ impl Default for Config {
 }
 
 /// How one connection is opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectOptions {
     /// The local end of the first subflow: an address of the stack (or unspecified), and a port (or 0).
     pub local: Option<SocketAddr>,

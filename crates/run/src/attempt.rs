@@ -140,8 +140,12 @@ impl<N: Network> Attempt<N> {
         match result {
             Ok(stream) => {
                 self.set_connected(&stream, false);
-                let end = link::drain(end.as_fd(), stuffed).and_then(|()| UnixStream::from_std(end));
-                self.widen(&self.retake());
+                // Draining makes the program's end writable, and so does widening: done one right
+                // after the other they are one event to nearly everyone.
+                let program_end = self.retake();
+                let drained = link::drain(end.as_fd(), stuffed);
+                self.widen(program_end);
+                let end = drained.and_then(|()| UnixStream::from_std(end));
                 match end {
                     Ok(end) => self.carry(end, stream).await,
                     Err(error) => self.broken(&error),
@@ -171,7 +175,7 @@ impl<N: Network> Attempt<N> {
             .linker
             .link(program_end.as_fd())
             .and_then(|end| UnixStream::from_std(end));
-        self.widen(&Some(program_end));
+        self.widen(Some(program_end));
         match linked {
             Ok(end) => {
                 self.set_connected(&stream, true);
@@ -218,7 +222,7 @@ impl<N: Network> Attempt<N> {
     }
 
     /// Lets the program write as much ahead as it asked for, or as is good for throughput.
-    fn widen(&self, program_end: &Option<OwnedFd>) {
+    fn widen(&self, program_end: Option<OwnedFd>) {
         let bytes = self.socket.wanted_send_buffer().unwrap_or(self.shared.options.pipe_buffer);
         if let Some(program_end) = program_end {
             link::set_send_buffer(program_end.as_fd(), bytes);

@@ -71,7 +71,7 @@ async fn converse(
     let mut up = pin!(send_up(socket, end, writer));
     let mut down = pin!(send_down(socket, end, reader));
     let mut closing = pin!(closed(end));
-    let (mut up_done, mut down_done) = (false, false);
+    let (mut up_done, mut down_done, mut watching) = (false, false, true);
     loop {
         tokio::select! {
             reason = &mut up, if !up_done => match reason {
@@ -90,10 +90,13 @@ async fn converse(
                 Down::Closed => return (Ended::Closed, false),
                 Down::Failed(error) => return (Ended::Failed(reset_errno(&error)), false),
             },
-            // Before `up` is done it sees the close itself, after the last byte. If the program has
-            // shut both directions, a close cannot be told apart from that.
-            () = &mut closing, if up_done && !socket.lock().shut.read => {
-                return (Ended::Closed, socket.resets_on_close());
+            // Before `up` is done it sees the close itself, after the last byte.
+            () = &mut closing, if up_done && watching => {
+                // If the program has shut both directions, a close cannot be told apart from that.
+                watching = false;
+                if !socket.lock().shut.read {
+                    return (Ended::Closed, socket.resets_on_close());
+                }
             }
         }
         if up_done && down_done {

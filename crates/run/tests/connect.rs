@@ -3,8 +3,18 @@
 
 mod common;
 
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use common::peers::{closed_port, echo, serve};
-use common::{HOST, SILENT, isolated, python, same_as_kernel};
+use common::{HOST, SILENT, compile_static, isolated, python, runtime, same_as_kernel};
+use polypath_run::{Network, Options, Runner};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 /// Helpers for all programs here.
 const PRELUDE: &str = r#"
@@ -65,7 +75,8 @@ def by_epoll(flags, first):
         while not seen & select.EPOLLOUT:
             for _, e in ep.poll(): seen |= e
         print('epoll', flags & select.EPOLLET != 0, first, seen & ~select.EPOLLHUP)
-        if flags & select.EPOLLET: print('then', ep.poll(0))
+        # More edges may follow, as with TCP when its buffer grows, but none with news.
+        if flags & select.EPOLLET: print('then', [e for _, e in ep.poll(0) if e != select.EPOLLOUT])
     return f
 both = select.EPOLLIN | select.EPOLLOUT
 for wait in [by_poll, by_select, by_epoll(both, False), by_epoll(both, True),
@@ -188,5 +199,75 @@ print(attempt(s.connect, ('::ffff:' + peer[0], peer[1])))
 print(attempt(socket.socket(socket.AF_INET6).connect, ('fd77::1', 1)))
 ";
         differential(code, HOST, &port);
+    });
+}
+
+/// The kernel's TCP, behind a gate.
+struct Gated(Semaphore);
+
+impl Network for Gated {
+    type Stream = TcpStream;
+
+    async fn connect(&self, remote: SocketAddr, _: Option<SocketAddr>) -> io::Result<TcpStream> {
+        let _open = self.0.acquire().await.map_err(io::Error::other)?;
+        TcpStream::connect(remote).await
+    }
+}
+
+#[test]
+fn a_restarted_connect_ends_once_and_well() {
+    let program = compile_static("restarted", include_str!("programs/restarted.c"));
+    isolated(|| {
+        let port = serve(echo);
+        let (out, their_out) = io::pipe().unwrap();
+        let mut command = Command::new(&program);
+        command.args([HOST, &port]).stdin(Stdio::null()).stdout(their_out);
+        let gate = Arc::new(Gated(Semaphore::new(0)));
+        let opener = Arc::clone(&gate);
+        let reader = thread::spawn(move || {
+            let mut lines = BufReader::new(out).lines().map(Result::unwrap);
+            let ticks: Vec<String> = lines.by_ref().take(4).collect();
+            assert_eq!(ticks, ["tick"; 4]);
+            opener.0.add_permits(1);
+            lines.last()
+        });
+        let runner = Runner::new(command, Shared(gate))
+            .options(Options::default().forward_signals(false));
+        let status = runtime().block_on(runner.run()).unwrap();
+        assert!(status.success(), "{status}");
+        assert_eq!(reader.join().unwrap().as_deref(), Some("connected"));
+    });
+}
+
+/// A network that the test keeps a hand on.
+struct Shared(Arc<Gated>);
+
+impl Network for Shared {
+    type Stream = TcpStream;
+
+    async fn connect(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> io::Result<TcpStream> {
+        self.0.connect(remote, local).await
+    }
+}
+
+#[test]
+fn closing_while_connecting_gives_the_attempt_up() {
+    isolated(|| {
+        // The gate never opens: `run` would wait for it if the attempt outlived its socket.
+        let code = "import socket, sys\ns = socket.socket(); s.setblocking(False)\nprint(s.connect_ex((sys.argv[1], 80)))\ns.close()";
+        let mut command = python(code, &[HOST]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let gave_up = Arc::new(AtomicBool::new(false));
+        let heard = Arc::clone(&gave_up);
+        let options = Options::default()
+            .forward_signals(false)
+            .on_notice(move |_| heard.store(true, Ordering::SeqCst));
+        let runner = Runner::new(command, Gated(Semaphore::new(0))).options(options);
+        assert!(runtime().block_on(runner.run()).unwrap().success());
+        assert!(!gave_up.load(Ordering::SeqCst), "it waited until the cap");
     });
 }

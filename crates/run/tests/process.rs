@@ -9,15 +9,8 @@ use std::sync::Mutex;
 use std::thread;
 
 use common::peers::{echo, serve};
-use common::{HOST, KernelTcp, compile_static, isolated, python, run, runtime, stdout};
+use common::{HOST, KernelTcp, alone, compile_static, isolated, python, run, runtime, stdout};
 use polypath_run::{Options, RunError, Runner};
-
-/// Descriptors are counted, and signals are sent, to this whole process.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 fn shell(code: &str) -> Command {
     let mut command = Command::new("sh");
@@ -27,7 +20,6 @@ fn shell(code: &str) -> Command {
 
 #[test]
 fn exit_status_and_fatal_signals_pass_through() {
-    let _alone = alone();
     isolated(|| {
         assert_eq!(run(shell("exit 7")).status.code(), Some(7));
         assert_eq!(run(shell("kill -SEGV $$")).status.signal(), Some(libc::SIGSEGV));
@@ -36,7 +28,6 @@ fn exit_status_and_fatal_signals_pass_through() {
 
 #[test]
 fn it_waits_for_the_last_descendant() {
-    let _alone = alone();
     isolated(|| {
         let port = serve(echo);
         let code = r"
@@ -58,7 +49,6 @@ print(s.recv(6, socket.MSG_WAITALL).decode())
 
 #[test]
 fn signals_to_run_reach_the_program() {
-    let _alone = alone();
     isolated(|| {
         let (out, their_out) = std::io::pipe().unwrap();
         let mut command = python(
@@ -80,7 +70,6 @@ fn signals_to_run_reach_the_program() {
 
 #[test]
 fn two_hundred_connections_leak_no_descriptor() {
-    let _alone = alone();
     isolated(|| {
         let port = serve(echo);
         let code = r"
@@ -108,7 +97,6 @@ print('no leak')
 
 #[test]
 fn the_programs_own_limits_hold() {
-    let _alone = alone();
     isolated(|| {
         let code = r"
 import errno, resource, socket
@@ -163,7 +151,6 @@ fn inner_run() {
 
 #[test]
 fn ways_around_the_filter_are_shut() {
-    let _alone = alone();
     let program = compile_static("ways_around", include_str!("programs/ways_around.c"));
     isolated(|| {
         let mut command = Command::new(&program);

@@ -65,6 +65,51 @@ fn curl_downloads_every_byte() {
 }
 
 #[test]
+fn curl_makes_many_transfers_at_once() {
+    isolated(|| {
+        let port = serve_http(pattern(300_000));
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-Z", "--parallel-immediate", "--parallel-max", "40"]);
+        curl.arg(format!("http://{HOST}:{port}/[1-40]")).args(["-w", "%{size_download} ", "-o", "/dev/null"]);
+        let (output, connects) = run_counting(curl);
+        assert_eq!(stdout(&output), "300000 ".repeat(40));
+        assert_eq!(connects, 40);
+    });
+}
+
+#[test]
+fn curl_uploads_every_byte() {
+    isolated(|| {
+        let listener = TcpListener::bind((HOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let body = pattern(8 << 20);
+        let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("upload");
+        std::fs::write(&file, &body).unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut got = Vec::new();
+            let mut piece = vec![0; 1 << 16];
+            while !got.ends_with(b"\r\n0\r\n\r\n") && got.len() < (8 << 20) + 4096 {
+                match stream.read(&mut piece).unwrap() {
+                    0 => break,
+                    n => got.extend_from_slice(&piece[..n]),
+                }
+                let head = got.windows(4).position(|w| w == b"\r\n\r\n");
+                if head.is_some_and(|head| got.len() == head + 4 + (8 << 20)) {
+                    break;
+                }
+            }
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            got
+        });
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-H", "Expect:", "-T"]).arg(&file).arg(format!("http://{HOST}:{port}/"));
+        stdout(&run(curl));
+        assert!(server.join().unwrap().ends_with(&body));
+    });
+}
+
+#[test]
 fn a_static_program_connects_blocking_and_echoes() {
     let client = compile_static("echo_client", include_str!("programs/echo_client.c"));
     isolated(|| {

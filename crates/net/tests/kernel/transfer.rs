@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use polypath_net::{Host, MptcpListener, MptcpStream};
+use polypath_proto::MultipathState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::namespace::{in_namespace, ip, run};
@@ -49,6 +50,7 @@ fn upload(v6: bool, multipath: bool) {
             for position in (0..LEN).step_by(chunk) {
                 stream.write_all(&pattern(position, chunk)).await.unwrap();
             }
+            assert_eq!(stream.info().unwrap().multipath == MultipathState::Active, multipath);
             stream.shutdown().await.unwrap();
             assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
         });
@@ -80,6 +82,7 @@ fn download(v6: bool, multipath: bool) {
                 }
             }
             assert_eq!(checker.received, LEN);
+            assert_eq!(stream.info().unwrap().multipath == MultipathState::Active, multipath);
             assert_eq!(client.join().unwrap(), peer);
         });
         assert_super_packets_read(&host);
@@ -285,8 +288,8 @@ fn a_stack_held_back_by_a_full_device_loses_nothing() {
 
 /// Packets that the kernel dropped on an interface, in either direction.
 fn drops(interface: &str) -> u64 {
-    let directory = ip(&format!("-s -s -o link show {interface}"));
-    let mut numbers = directory
+    let counters = ip(&format!("-s -o link show {interface}"));
+    let mut numbers = counters
         .split('\\')
         .skip_while(|line| !line.contains("RX:"))
         .filter(|line| !line.contains(':'))

@@ -114,7 +114,11 @@ mod tests {
         for i in 0..200u32 {
             let data: Vec<u8> = (0..i * 7 % 900).map(|b| (b + i) as u8).collect();
             model.extend_from_slice(&data);
-            if i % 3 == 0 { buf.push(data.into()) } else { buf.write(&data) }
+            if i % 3 == 0 {
+                buf.push(data.into())
+            } else {
+                buf.write(&data)
+            }
             if i % 11 == 0 {
                 let from = model.len() / 2;
                 let got = buf.slice(Dsn::FIRST + from as u64, 5000);

@@ -2,9 +2,9 @@
 
 use super::timers::ConnectionTimer;
 use super::{CloseReason, Connection, ConnectionError, Env, Multipath, Request, Role};
+use crate::SubflowId;
 use crate::path_manager::{LocalView, PathCommand, PathEvent, PathManagerView, SubflowView};
 use crate::time::{Duration, Instant};
-use crate::SubflowId;
 use arrayvec::ArrayVec;
 use polypath_wire::{AddAddr, MptcpOption, RemoveAddr, add_addr_hmac};
 use std::net::{IpAddr, SocketAddr};
@@ -114,7 +114,7 @@ impl Connection {
             return true;
         }
         // The echo repeats the option without the HMAC.
-        self.signals.push_back(MptcpOption::AddAddr(AddAddr { echo: true, hmac: None, ..add.clone() }));
+        self.signals.push_back(MptcpOption::AddAddr(AddAddr { echo: true, hmac: None, ..*add }));
         let port = add.port.unwrap_or_else(|| self.get(id).map_or(0, |s| s.tcp.remote.port()));
         let remote = SocketAddr::new(add.addr, port);
         if add.addr.is_unspecified() || add.addr.is_multicast() || add.addr.is_loopback() {

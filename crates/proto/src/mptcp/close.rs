@@ -3,12 +3,12 @@
 use super::info::SubflowChange;
 use super::timers::ConnectionTimer;
 use super::{CloseReason, Connection, ConnectionError, Env, Multipath, News, Request, SendHalf, TimeWait};
+use crate::SubflowId;
 use crate::path_manager::PathEvent;
 use crate::scheduler::SubflowSet;
 use crate::seq::Dsn;
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
-use crate::SubflowId;
 use polypath_wire::{MpFastclose, ResetReason};
 
 /// How long a connection lives without progress and without an application, or without any subflow
@@ -167,7 +167,11 @@ impl Connection {
                 }
             }
         }
-        if self.established && self.subflow_count() == 0 && !self.finished && !self.timers.is_set(ConnectionTimer::Abandon) {
+        if self.established
+            && self.subflow_count() == 0
+            && !self.finished
+            && !self.timers.is_set(ConnectionTimer::Abandon)
+        {
             self.touch_abandon(now);
         }
     }

@@ -2,7 +2,9 @@
 
 use super::info::SubflowChange;
 use super::session::tcprst;
-use super::{CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, News, Role, Session, Subflow};
+use super::{
+    CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, News, Role, Session, Subflow,
+};
 use crate::SubflowId;
 use crate::path_manager::PathEvent;
 use crate::seq::{Dsn, Ssn};
@@ -72,7 +74,8 @@ impl Connection {
 
     /// The option that goes with a SYN or SYN/ACK.
     pub(super) fn syn_option(&self, s: &Subflow) -> Option<MptcpOption> {
-        let capable = |keys| MptcpOption::MpCapable(MpCapable { version: VERSION, flags: CapableFlags::HMAC_SHA256, keys });
+        let capable =
+            |keys| MptcpOption::MpCapable(MpCapable { version: VERSION, flags: CapableFlags::HMAC_SHA256, keys });
         match (s.handshake, &self.multipath) {
             (Handshake::Capable, Multipath::Negotiating { local_key }) => Some(capable(match s.tcp.state {
                 State::SynReceived => CapableKeys::SynAck { sender: *local_key },
@@ -117,7 +120,12 @@ impl Connection {
         MptcpOption::MpCapable(MpCapable {
             version: VERSION,
             flags: CapableFlags::HMAC_SHA256,
-            keys: CapableKeys::Data { sender: session.local_key, receiver: session.remote_key, data_len, checksum: None },
+            keys: CapableKeys::Data {
+                sender: session.local_key,
+                receiver: session.remote_key,
+                data_len,
+                checksum: None,
+            },
         })
     }
 
@@ -173,7 +181,13 @@ impl Connection {
         });
         let Some((backup, remote_id, hmac, remote_nonce)) = answer else {
             // RFC 8684, section 3.2: a SYN/ACK without MP_JOIN: the subflow is closed with a reset.
-            return self.close_subflow_with_reset(now, env, id, ResetReason::MiddleboxInterference, CloseReason::ProtocolError);
+            return self.close_subflow_with_reset(
+                now,
+                env,
+                id,
+                ResetReason::MiddleboxInterference,
+                CloseReason::ProtocolError,
+            );
         };
         if hmac != join_synack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) {
             return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
@@ -223,7 +237,9 @@ impl Connection {
             return false;
         }
         match s.handshake {
-            Handshake::JoinSynAck { nonce, remote_nonce } => self.on_join_third_ack(now, env, id, (nonce, remote_nonce), seg),
+            Handshake::JoinSynAck { nonce, remote_nonce } => {
+                self.on_join_third_ack(now, env, id, (nonce, remote_nonce), seg)
+            }
             _ => self.on_capable_third_ack(now, env, id, seg),
         }
     }
@@ -269,7 +285,13 @@ impl Connection {
             // Overtaken by something else: the third ACK will be sent again.
             None => return false,
             Some(hmac) if hmac != join_ack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) => {
-                self.close_subflow_with_reset(now, env, id, ResetReason::AdministrativelyProhibited, CloseReason::ProtocolError);
+                self.close_subflow_with_reset(
+                    now,
+                    env,
+                    id,
+                    ResetReason::AdministrativelyProhibited,
+                    CloseReason::ProtocolError,
+                );
                 return false;
             }
             Some(_) => {}
@@ -317,7 +339,14 @@ impl Connection {
     }
 
     /// A peer wants to join. None: refused.
-    pub(crate) fn accept_join(&mut self, now: Instant, env: &Env<'_>, tcp: Tcp, join: JoinSyn, nonce: u32) -> Option<SubflowId> {
+    pub(crate) fn accept_join(
+        &mut self,
+        now: Instant,
+        env: &Env<'_>,
+        tcp: Tcp,
+        join: JoinSyn,
+        nonce: u32,
+    ) -> Option<SubflowId> {
         if !self.is_active() || self.error.is_some() || self.finished {
             return None;
         }

@@ -109,7 +109,8 @@ impl Connection {
 
     /// The first subflow is the only one there ever was, and its bytes are the connection's in order.
     pub(super) fn may_fall_back(&self, id: SubflowId) -> bool {
-        let only = self.subflow_count() == 1 && self.get(id).is_some_and(|s| s.handshake == Handshake::Done && !s.rx.seen);
+        let only =
+            self.subflow_count() == 1 && self.get(id).is_some_and(|s| s.handshake == Handshake::Done && !s.rx.seen);
         only && self.bytes_reinjected == 0 && !self.ever_joined
     }
 
@@ -137,7 +138,9 @@ impl Connection {
             // The end of the stream came without a DSS, before any did: this is plain TCP.
             self.fall_back(FallbackReason::NoDss);
         }
-        if self.orphaned && self.data_received() > known {
+        let fresh = self.data_received().saturating_sub(known);
+        self.window.on_arrival(now, fresh as usize, self.longest_rtt());
+        if self.orphaned && fresh > 0 {
             // RFC 9293, section 3.6.1: data for an application that is gone resets the connection.
             return self.abort();
         }

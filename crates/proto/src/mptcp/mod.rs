@@ -71,7 +71,7 @@ enum SendHalf {
 }
 
 /// What the stack shall do for a connection.
-#[derive(Debug)]
+#[derive(Copy, Clone, Debug)]
 pub(crate) enum Request {
     /// Open a subflow from `local` to `remote`.
     Open { local: IpAddr, remote: SocketAddr },
@@ -156,7 +156,13 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(role: Role, multipath: Multipath, config: &Config, local: SocketAddr, remote: SocketAddr) -> Self {
+    pub(crate) fn new(
+        role: Role,
+        multipath: Multipath,
+        config: &Config,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Self {
         Connection {
             role,
             multipath,
@@ -212,7 +218,8 @@ impl Connection {
     }
 
     fn ids(&self) -> impl Iterator<Item = SubflowId> + use<> {
-        let taken: u64 = self.subflows.iter().enumerate().filter(|(_, s)| s.is_some()).fold(0, |set, (i, _)| set | 1 << i);
+        let taken: u64 =
+            self.subflows.iter().enumerate().filter(|(_, s)| s.is_some()).fold(0, |set, (i, _)| set | 1 << i);
         (0..64u16).filter(move |i| taken & (1 << i) != 0).map(SubflowId)
     }
 

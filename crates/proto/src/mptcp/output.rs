@@ -132,7 +132,13 @@ impl Connection {
             let room = s.tcp.congestion_room(cwnd).min(self.max_payload(env, s));
             let room = if s.stalled.is_some() && !alone { room.min(mss) } else { room };
             // A sub-segment remainder waits, unless nothing is in flight.
-            let limit = if room >= mss { room - room % mss } else if s.tcp.in_flight() == 0 { mss } else { continue };
+            let limit = if room >= mss {
+                room - room % mss
+            } else if s.tcp.in_flight() == 0 {
+                mss
+            } else {
+                continue;
+            };
             let Some(record) = self.get_mut(id).and_then(|s| s.tcp.next_retransmission(now, limit)) else { continue };
             return Some(self.emit_record(now, env, id, &record, out));
         }
@@ -167,7 +173,15 @@ impl Connection {
     }
 
     /// Gives bytes to a subflow and sends them.
-    fn send_data(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, dsn: Dsn, len: u64, out: &mut TransmitBuf) -> Transmit {
+    fn send_data(
+        &mut self,
+        now: Instant,
+        env: &Env<'_>,
+        id: SubflowId,
+        dsn: Dsn,
+        len: u64,
+        out: &mut TransmitBuf,
+    ) -> Transmit {
         let payload = self.send.slice(dsn, len as usize);
         debug_assert_eq!(payload.len() as u64, len);
         let active = self.is_active();
@@ -241,7 +255,14 @@ impl Connection {
         self.emit(now, env, id, &Outgoing { ssn, flags: TcpFlags::ACK, payload: None, option, signals }, out)
     }
 
-    fn emit_record(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, r: &TxRecord, out: &mut TransmitBuf) -> Transmit {
+    fn emit_record(
+        &mut self,
+        now: Instant,
+        env: &Env<'_>,
+        id: SubflowId,
+        r: &TxRecord,
+        out: &mut TransmitBuf,
+    ) -> Transmit {
         if r.fin {
             let option = self.ack_option(id);
             let flags = TcpFlags::FIN | TcpFlags::ACK;
@@ -316,7 +337,14 @@ impl Connection {
     }
 
     /// Puts the segment into the caller's buffer.
-    fn emit(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, what: &Outgoing<'_>, out: &mut TransmitBuf) -> Transmit {
+    fn emit(
+        &mut self,
+        now: Instant,
+        env: &Env<'_>,
+        id: SubflowId,
+        what: &Outgoing<'_>,
+        out: &mut TransmitBuf,
+    ) -> Transmit {
         out.headers.clear();
         out.payload.clear();
         let rcv_nxt = Dsn(self.assembler.next());
@@ -345,7 +373,12 @@ impl Connection {
         let payload: &[Bytes] = what.payload.map_or(&[], Chunks::pieces);
         let payload_len = what.payload.map_or(0, Chunks::len);
         let link = env.links.get(s.tcp.link.0 as usize);
-        emit_headers(&segment, payload, link.map_or(polypath_wire::ChecksumMode::Full, |l| l.checksum), &mut out.headers);
+        emit_headers(
+            &segment,
+            payload,
+            link.map_or(polypath_wire::ChecksumMode::Full, |l| l.checksum),
+            &mut out.headers,
+        );
         out.payload.extend_from_slice(payload);
         Transmit {
             link: s.tcp.link,

@@ -7,7 +7,7 @@ use crate::time::{Duration, Instant};
 /// The buffer before anything is known of the path.
 const INITIAL: usize = 256 * 1024;
 
-/// Dynamic right-sizing: the buffer follows what the application takes out in a round trip.
+/// Dynamic right-sizing: the buffer follows what arrives in a round trip.
 #[derive(Debug)]
 pub(super) struct ReceiveWindow {
     capacity: usize,
@@ -15,12 +15,12 @@ pub(super) struct ReceiveWindow {
     /// The right edge offered so far; never retracted (RFC 9293, section 3.8.6.2.1: SHOULD NOT shrink).
     edge: Dsn,
     measured_from: Option<Instant>,
-    taken: usize,
+    arrived: usize,
 }
 
 impl ReceiveWindow {
     pub(super) fn new(max: usize) -> Self {
-        ReceiveWindow { capacity: INITIAL.min(max), max, edge: Dsn::FIRST, measured_from: None, taken: 0 }
+        ReceiveWindow { capacity: INITIAL.min(max), max, edge: Dsn::FIRST, measured_from: None, arrived: 0 }
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -48,16 +48,20 @@ impl ReceiveWindow {
         offered < self.capacity as u64 / 2 && possible >= (2 * offered).max(self.capacity as u64 / 4)
     }
 
-    /// The application took `bytes`; `rtt` is the longest round trip among the subflows.
-    pub(super) fn on_read(&mut self, now: Instant, bytes: usize, rtt: Duration) {
-        self.taken += bytes;
+    /// `bytes` of new data arrived, in order or not; `rtt` is the longest round trip among the subflows.
+    pub(super) fn on_arrival(&mut self, now: Instant, bytes: usize, rtt: Duration) {
+        self.arrived += bytes;
         let from = *self.measured_from.get_or_insert(now);
-        if now - from < rtt {
+        let elapsed = now - from;
+        if elapsed < rtt || elapsed.is_zero() {
             return;
         }
-        // Twice what arrives in a round trip, and once more for slow start to double into.
-        self.capacity = self.capacity.max(self.taken.saturating_mul(3)).min(self.max);
+        // What arrives in a round trip, and the half of it again for the sender to grow into. Not more: what
+        // is offered beyond need ends up in the queue of the slowest path, and when a path dies all that is
+        // missing has to wait behind it.
+        let in_a_round_trip = (self.arrived as f64 * rtt.as_secs_f64() / elapsed.as_secs_f64()) as usize;
+        self.capacity = self.capacity.max(in_a_round_trip.saturating_mul(3) / 2).min(self.max);
         self.measured_from = Some(now);
-        self.taken = 0;
+        self.arrived = 0;
     }
 }

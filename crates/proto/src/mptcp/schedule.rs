@@ -1,7 +1,7 @@
 //! Which subflow carries what: views for the scheduler, and the queue of bytes to be sent once more.
 
 use super::timers::ConnectionTimer;
-use super::{Connection, Multipath, Role, Subflow, SendHalf};
+use super::{Connection, Multipath, Role, SendHalf, Subflow};
 use crate::SubflowId;
 use crate::scheduler::{Decision, PathView, View};
 use crate::seq::{Dsn, Ssn};

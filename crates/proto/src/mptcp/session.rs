@@ -70,7 +70,9 @@ impl Session {
 #[derive(Copy, Clone, Debug)]
 pub(crate) enum Multipath {
     /// The handshake is under way; our key is what MP_CAPABLE will carry (or has).
-    Negotiating { local_key: Key },
+    Negotiating {
+        local_key: Key,
+    },
     Active(Session),
     Fallback(FallbackReason),
 }

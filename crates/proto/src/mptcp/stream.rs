@@ -3,7 +3,7 @@
 use super::{Connection, ConnectionError, Multipath, News, SendHalf};
 use crate::SubflowId;
 use crate::seq::{Dsn, Ssn};
-use crate::time::{Duration, Instant};
+use crate::time::Duration;
 use bytes::{Buf, Bytes};
 
 /// The send buffer before the congestion windows say what is useful.
@@ -60,19 +60,15 @@ impl Connection {
     }
 
     /// At most `max` bytes, if any are there; an empty piece is the end of the stream.
-    pub(crate) fn read(&mut self, now: Instant, max: usize) -> Result<Option<Bytes>, ConnectionError> {
+    pub(crate) fn read(&mut self, max: usize) -> Result<Option<Bytes>, ConnectionError> {
         let Some(front) = self.ready.front_mut() else { return self.nothing_to_read() };
-        let data = if front.len() > max {
-            front.split_to(max)
-        } else {
-            self.ready.pop_front().unwrap_or_default()
-        };
-        self.taken(now, data.len());
+        let data = if front.len() > max { front.split_to(max) } else { self.ready.pop_front().unwrap_or_default() };
+        self.taken(data.len());
         Ok(Some(data))
     }
 
     /// Fills `buf` as far as there are bytes; 0 is the end of the stream.
-    pub(crate) fn read_into(&mut self, now: Instant, buf: &mut [u8]) -> Result<Option<usize>, ConnectionError> {
+    pub(crate) fn read_into(&mut self, buf: &mut [u8]) -> Result<Option<usize>, ConnectionError> {
         let mut filled = 0;
         while let Some(front) = self.ready.front_mut().filter(|_| filled < buf.len()) {
             let n = front.len().min(buf.len() - filled);
@@ -86,7 +82,7 @@ impl Connection {
         if filled == 0 && !buf.is_empty() {
             return Ok(self.nothing_to_read()?.map(|_| 0));
         }
-        self.taken(now, filled);
+        self.taken(filled);
         Ok(Some(filled))
     }
 
@@ -98,10 +94,14 @@ impl Connection {
         }
     }
 
-    fn taken(&mut self, now: Instant, bytes: usize) {
+    /// The longest round trip, as far as anything is known of it.
+    pub(super) fn longest_rtt(&self) -> Duration {
+        let rtts = self.iter().filter_map(|(_, s)| s.tcp.rcv_rtt.max(s.tcp.rtt.srtt()));
+        rtts.max().unwrap_or(Duration::from_millis(10))
+    }
+
+    fn taken(&mut self, bytes: usize) {
         self.ready_bytes -= bytes;
-        let rtt = self.iter().filter_map(|(_, s)| s.tcp.rcv_rtt.max(s.tcp.rtt.srtt())).max();
-        self.window.on_read(now, bytes, rtt.unwrap_or(Duration::from_millis(10)));
         if self.window.update_is_due(Dsn(self.assembler.next()), self.ready_bytes) {
             // On every subflow: a peer may hold each to the window that it saw itself (Linux does).
             self.ack_on_all();

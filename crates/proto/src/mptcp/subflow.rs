@@ -13,11 +13,19 @@ pub(crate) enum Handshake {
     /// The first subflow: MP_CAPABLE, or none.
     Capable,
     /// We sent, or will send, MP_JOIN.
-    JoinSyn { nonce: u32 },
+    JoinSyn {
+        nonce: u32,
+    },
     /// Our third ACK is out; nothing may be sent before the fourth comes.
-    JoinAck { nonce: u32, remote_nonce: u32 },
+    JoinAck {
+        nonce: u32,
+        remote_nonce: u32,
+    },
     /// The peer joined; its third ACK is awaited.
-    JoinSynAck { nonce: u32, remote_nonce: u32 },
+    JoinSynAck {
+        nonce: u32,
+        remote_nonce: u32,
+    },
     Done,
 }
 
@@ -111,6 +119,9 @@ impl Subflow {
 
     /// The peer can still hear us on it.
     pub(crate) fn is_alive(&self) -> bool {
-        self.established && self.reset.is_none() && self.tcp.state.is_synchronized() && self.tcp.state != State::TimeWait
+        self.established
+            && self.reset.is_none()
+            && self.tcp.state.is_synchronized()
+            && self.tcp.state != State::TimeWait
     }
 }

@@ -85,7 +85,9 @@ impl PathManager for SubflowManager {
     fn handle(&mut self, now: Instant, event: &PathEvent, view: &PathManagerView<'_>, commands: &mut Vec<PathCommand>) {
         match *event {
             PathEvent::Established => self.ready = true,
-            PathEvent::SubflowClosed { local, reason, .. } => self.note_closed(now, local.ip(), reason, !view.subflows.iter().any(|s| s.established)),
+            PathEvent::SubflowClosed { local, reason, .. } => {
+                self.note_closed(now, local.ip(), reason, !view.subflows.iter().any(|s| s.established));
+            }
             PathEvent::LocalAddresses | PathEvent::RemoteAddresses | PathEvent::Timer => {}
         }
         if !self.ready {

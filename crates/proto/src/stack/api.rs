@@ -25,8 +25,7 @@ impl Connection<'_> {
     /// # Errors
     /// Why the connection ended, once everything that arrived before has been read.
     pub fn read(&mut self, max: usize) -> Result<Option<Bytes>, ConnectionError> {
-        let now = self.now;
-        self.inner()?.read(now, max)
+        self.inner()?.read(max)
     }
 
     /// Copies what has arrived in order into `buf`. `Ok(None)`: nothing yet; `Ok(Some(0))`: the end of the stream.
@@ -34,8 +33,7 @@ impl Connection<'_> {
     /// # Errors
     /// Why the connection ended, once everything that arrived before has been read.
     pub fn read_into(&mut self, buf: &mut [u8]) -> Result<Option<usize>, ConnectionError> {
-        let now = self.now;
-        self.inner()?.read_into(now, buf)
+        self.inner()?.read_into(buf)
     }
 
     /// Copies as much of `data` into the send buffer as there is room for, and says how much; less than all:

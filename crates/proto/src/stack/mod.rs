@@ -279,13 +279,15 @@ impl Stack {
         if flags.contains(TcpFlags::RST) || self.replies.len() >= MAX_REPLIES {
             return;
         }
-        let length = payload as u32 + u32::from(flags.contains(TcpFlags::SYN)) + u32::from(flags.contains(TcpFlags::FIN));
+        let length =
+            payload as u32 + u32::from(flags.contains(TcpFlags::SYN)) + u32::from(flags.contains(TcpFlags::FIN));
         let (seq, ack, flags) = if flags.contains(TcpFlags::ACK) {
             (seg.tcp.ack, polypath_wire::SeqNum(0), TcpFlags::RST)
         } else {
             (polypath_wire::SeqNum(0), seg.tcp.seq.wrapping_add(length), TcpFlags::RST | TcpFlags::ACK)
         };
-        let tcp = TcpHeader { src_port: seg.tcp.dst_port, dst_port: seg.tcp.src_port, seq, ack, flags, window: 0, urgent: 0 };
+        let tcp =
+            TcpHeader { src_port: seg.tcp.dst_port, dst_port: seg.tcp.src_port, seq, ack, flags, window: 0, urgent: 0 };
         let ip = IpHeader { src: seg.ip.dst, dst: seg.ip.src, hop_limit: 64, ecn: Ecn::NotEct, dscp: 0 };
         let mut options = TcpOptions::default();
         options.mptcp.extend(option);

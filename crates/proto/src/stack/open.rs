@@ -6,7 +6,7 @@ use crate::tcp::{Tcp, TcpParams};
 use crate::time::Instant;
 use crate::{ConnectOptions, LinkId, SubflowId};
 use core::hash::BuildHasher;
-use polypath_wire::{Key, SeqNum, Segment};
+use polypath_wire::{Key, Segment, SeqNum};
 use rand::Rng;
 use std::net::{IpAddr, SocketAddr};
 

@@ -51,8 +51,9 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
-        self.places.iter().enumerate().filter_map(|(i, p)| {
-            Some((Handle { index: i as u32, generation: p.generation }, p.value.as_ref()?))
-        })
+        self.places
+            .iter()
+            .enumerate()
+            .filter_map(|(i, p)| Some((Handle { index: i as u32, generation: p.generation }, p.value.as_ref()?)))
     }
 }

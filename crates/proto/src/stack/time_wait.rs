@@ -40,7 +40,8 @@ impl<S: BuildHasher> TimeWaits<S> {
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some((_, tuple)) = self.order.pop_front_if(|(at, _)| *at <= now) {
+        while let Some((_, tuple)) = self.order.front().filter(|(at, _)| *at <= now).copied() {
+            self.order.pop_front();
             if self.by_tuple.get(&tuple).is_some_and(|(_, at)| *at <= now) {
                 self.by_tuple.remove(&tuple);
             }

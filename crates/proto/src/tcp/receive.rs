@@ -2,7 +2,7 @@
 //! it bring.
 
 use super::scoreboard::Delivered;
-use super::{State, Tcp, TimestampState, Timer};
+use super::{State, Tcp, Timer, TimestampState};
 use crate::seq::Ssn;
 use crate::time::{Duration, Instant};
 use bytes::Bytes;
@@ -52,7 +52,8 @@ impl Tcp {
         self.counters.segments_received += 1;
         let flags = seg.tcp.flags;
         let seq = self.seq_of(seg);
-        let end = seq + payload as u64 + u64::from(flags.contains(TcpFlags::FIN)) + u64::from(flags.contains(TcpFlags::SYN));
+        let end =
+            seq + payload as u64 + u64::from(flags.contains(TcpFlags::FIN)) + u64::from(flags.contains(TcpFlags::SYN));
         if !flags.contains(TcpFlags::RST) && self.is_too_old(now, seg) {
             self.ack_now();
             return Verdict::Drop;

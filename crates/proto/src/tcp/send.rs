@@ -106,17 +106,20 @@ impl Tcp {
         let len = payload.len() as u64;
         self.counters.bytes_sent += len;
         self.snd_nxt += len;
-        self.push_record(now, TxRecord {
-            ssn,
-            dsn,
-            mapping,
-            payload,
-            fin: false,
-            sent_at: now,
-            retransmitted: false,
-            sacked: false,
-            lost: false,
-        });
+        self.push_record(
+            now,
+            TxRecord {
+                ssn,
+                dsn,
+                mapping,
+                payload,
+                fin: false,
+                sent_at: now,
+                retransmitted: false,
+                sacked: false,
+                lost: false,
+            },
+        );
         ssn
     }
 
@@ -127,17 +130,20 @@ impl Tcp {
         self.snd_nxt += 1;
         self.fin_sent = true;
         self.state = self.state.after_fin_sent();
-        self.push_record(now, TxRecord {
-            ssn,
-            dsn,
-            mapping: None,
-            payload: Chunks::default(),
-            fin: true,
-            sent_at: now,
-            retransmitted: false,
-            sacked: false,
-            lost: false,
-        });
+        self.push_record(
+            now,
+            TxRecord {
+                ssn,
+                dsn,
+                mapping: None,
+                payload: Chunks::default(),
+                fin: true,
+                sent_at: now,
+                retransmitted: false,
+                sacked: false,
+                lost: false,
+            },
+        );
         ssn
     }
 

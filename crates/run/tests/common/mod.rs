@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -49,9 +49,19 @@ impl Network for KernelTcp {
     }
 }
 
-/// Runs `test` in a thread with a network namespace of its own: loopback, and an interface
+/// One test at a time: a child that another test forks holds copies of all our descriptors until
+/// it execs, and signals go to the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Waits for the other tests of this process.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `test`, alone, in a thread with a network namespace of its own: loopback, and an interface
 /// with [`HOST`] behind which there is nobody. Threads started inside belong to it, too.
 pub(crate) fn isolated<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+    let _alone = alone();
     thread::scope(|scope| {
         let handle = scope.spawn(|| {
             // SAFETY: no pointers; it concerns this thread alone.
