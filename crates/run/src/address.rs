@@ -80,9 +80,7 @@ pub(crate) fn emit(address: SocketAddr, domain: i32) -> Vec<u8> {
 /// Strips the IPv4-in-IPv6 mapping, which is a property of the socket and not of the address.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address {
-        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => {
-            SocketAddr::new(v6.ip().to_canonical(), v6.port())
-        }
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => SocketAddr::new(v6.ip().to_canonical(), v6.port()),
         other => other,
     }
 }
@@ -100,11 +98,7 @@ pub(crate) fn destination(address: SocketAddr) -> SocketAddr {
 
 /// The unspecified address and port of a family.
 pub(crate) fn unspecified(domain: i32) -> SocketAddr {
-    if domain == libc::AF_INET6 {
-        (Ipv6Addr::UNSPECIFIED, 0).into()
-    } else {
-        (Ipv4Addr::UNSPECIFIED, 0).into()
-    }
+    if domain == libc::AF_INET6 { (Ipv6Addr::UNSPECIFIED, 0).into() } else { (Ipv4Addr::UNSPECIFIED, 0).into() }
 }
 
 /// The name of a kernel socket.
@@ -127,9 +121,7 @@ mod tests {
 
     #[test]
     fn what_is_emitted_parses_back() {
-        for (text, domain) in
-            [("10.1.2.3:80", libc::AF_INET), ("[fe80::1%7]:443", libc::AF_INET6)]
-        {
+        for (text, domain) in [("10.1.2.3:80", libc::AF_INET), ("[fe80::1%7]:443", libc::AF_INET6)] {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(parse(&emit(address, domain), domain), Ok(Given::Internet(address)));
         }

@@ -83,35 +83,28 @@ impl<N: Network> Attempt<N> {
     {
         let (end, stuffed) = match waiting {
             Waiting::Linked { end, stuffed } => (end, stuffed),
-            Waiting::Parked { call, deadline } => {
-                match self.park(&mut connecting, call, deadline).await {
-                    Outcome::Done(Ok(stream)) => return self.established(call, stream).await,
-                    Outcome::Done(Err(error)) => {
-                        self.socket.set_state(State::Idle);
-                        return self.answer(call, Answer::Error(sys::errno_of(&error)));
-                    }
-                    Outcome::Gone => return self.socket.set_state(State::Idle),
-                    Outcome::Leave(errno) => {
-                        let linked = self.link_stuffed();
-                        self.answer(call, Answer::Error(errno));
-                        let Ok(linked) = linked else {
-                            return self.socket.set_state(State::Idle);
-                        };
-                        linked
-                    }
+            Waiting::Parked { call, deadline } => match self.park(&mut connecting, call, deadline).await {
+                Outcome::Done(Ok(stream)) => return self.established(call, stream).await,
+                Outcome::Done(Err(error)) => {
+                    self.socket.set_state(State::Idle);
+                    return self.answer(call, Answer::Error(sys::errno_of(&error)));
                 }
-            }
+                Outcome::Gone => return self.socket.set_state(State::Idle),
+                Outcome::Leave(errno) => {
+                    let linked = self.link_stuffed();
+                    self.answer(call, Answer::Error(errno));
+                    let Ok(linked) = linked else {
+                        return self.socket.set_state(State::Idle);
+                    };
+                    linked
+                }
+            },
         };
         self.go_on(connecting, end, stuffed).await;
     }
 
     /// Waits on behalf of a blocking connect.
-    async fn park<S>(
-        &self,
-        connecting: &mut Connecting<S>,
-        call: Call,
-        deadline: Option<Instant>,
-    ) -> Outcome<S> {
+    async fn park<S>(&self, connecting: &mut Connecting<S>, call: Call, deadline: Option<Instant>) -> Outcome<S> {
         let mut patience = pin_patience(deadline);
         let mut checks = signal_checks();
         loop {
@@ -170,11 +163,7 @@ impl<N: Network> Attempt<N> {
             self.answer(call, Answer::Value(0));
             return self.shared.table.remove(self.socket.cookie);
         };
-        let linked = self
-            .shared
-            .linker
-            .link(program_end.as_fd())
-            .and_then(|end| UnixStream::from_std(end));
+        let linked = self.shared.linker.link(program_end.as_fd()).and_then(|end| UnixStream::from_std(end));
         self.widen(Some(program_end));
         match linked {
             Ok(end) => {
@@ -247,10 +236,7 @@ impl<N: Network> Attempt<N> {
 }
 
 /// Links `program_end` and fills it, for a connect that returns before it is done.
-pub(crate) fn link_stuffed<N>(
-    shared: &Shared<N>,
-    program_end: &OwnedFd,
-) -> io::Result<(StdUnixStream, usize)> {
+pub(crate) fn link_stuffed<N>(shared: &Shared<N>, program_end: &OwnedFd) -> io::Result<(StdUnixStream, usize)> {
     let end = shared.linker.link(program_end.as_fd())?;
     let stuffed = link::stuff(program_end.as_fd())?;
     Ok((end, stuffed))
@@ -305,9 +291,7 @@ pub(crate) fn settled(socket: &Socket) -> Option<Answer> {
             inner.state = State::Spent;
             Some(Answer::Error(errno))
         }
-        State::Idle | State::Spent | State::Over { .. } => {
-            Some(Answer::Error(libc::ECONNABORTED))
-        }
+        State::Idle | State::Spent | State::Over { .. } => Some(Answer::Error(libc::ECONNABORTED)),
     }
 }
 

@@ -28,8 +28,7 @@ const X32_BIT: u32 = 0x4000_0000;
 
 /// Socket options left to the UNIX socket, where they mean the same: timeouts (old and new
 /// names), the low-water mark of reads, the peek offset.
-const NATIVE_OPTIONS: [i32; 6] =
-    [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67, libc::SO_RCVLOWAT, libc::SO_PEEK_OFF];
+const NATIVE_OPTIONS: [i32; 6] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67, libc::SO_RCVLOWAT, libc::SO_PEEK_OFF];
 
 /// The ioctls about interfaces, routes and ARP: `SIOCADDRT` 0x890b to `SIOCSIFMAP` 0x8971.
 pub(crate) const INTERFACE_IOCTLS: std::ops::Range<u32> = 0x890b..0x8972;
@@ -116,14 +115,7 @@ fn option_rule() -> Vec<sock_filter> {
 
 /// Stops when the pointer in argument `n` is not null.
 fn pointer_rule(n: usize) -> Vec<sock_filter> {
-    vec![
-        load(argument(n)),
-        jump(JUMP_EQ, 0, 0, 2),
-        load(argument(n) + 4),
-        jump(JUMP_EQ, 0, 1, 0),
-        notify(),
-        allow(),
-    ]
+    vec![load(argument(n)), jump(JUMP_EQ, 0, 0, 2), load(argument(n) + 4), jump(JUMP_EQ, 0, 1, 0), notify(), allow()]
 }
 
 /// `ioctl`: commands that a UNIX socket does not know.

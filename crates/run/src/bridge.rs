@@ -134,11 +134,7 @@ async fn send_up(socket: &Socket, end: &UnixStream, writer: &mut (impl AsyncWrit
 }
 
 /// Network to program.
-async fn send_down(
-    socket: &Socket,
-    end: &UnixStream,
-    reader: &mut (impl AsyncRead + Unpin),
-) -> Down {
+async fn send_down(socket: &Socket, end: &UnixStream, reader: &mut (impl AsyncRead + Unpin)) -> Down {
     let mut buffer = vec![0; BUFFER_MIN];
     let mut discard = false;
     loop {
@@ -203,10 +199,7 @@ fn shut_write(end: &UnixStream) {
 /// Registered on its own for urgent data alone, with which hang-ups always come: the readiness of
 /// `end` itself belongs to the two directions.
 pub(crate) async fn closed(end: &impl AsFd) {
-    let watch = end
-        .as_fd()
-        .try_clone_to_owned()
-        .and_then(|dup| sys::watch(dup, Interest::PRIORITY));
+    let watch = end.as_fd().try_clone_to_owned().and_then(|dup| sys::watch(dup, Interest::PRIORITY));
     let Ok(watch) = watch else {
         // Out of descriptors: look from time to time.
         while !sys::hung_up(end.as_fd()) {

@@ -65,8 +65,7 @@ impl Threads {
     /// Looks for the socket with `inode` in the tables of all threads seen so far: for when it is
     /// no longer where it was last used.
     pub(crate) fn search(&self, inode: u64) -> Option<(OwnedFd, Holder, RawFd)> {
-        let known: Vec<(u32, Holder)> =
-            self.0.lock().iter().map(|(tid, holder)| (*tid, Arc::clone(holder))).collect();
+        let known: Vec<(u32, Holder)> = self.0.lock().iter().map(|(tid, holder)| (*tid, Arc::clone(holder))).collect();
         known.into_iter().find_map(|(tid, holder)| {
             let fd = *descriptors_of(tid, inode).first()?;
             let taken = sys::pidfd_getfd(holder.as_fd(), fd).ok()?;

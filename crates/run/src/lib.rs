@@ -1,4 +1,80 @@
 //! Unmodified programs over polypath, by seccomp user notification.
+//!
+//! ```no_run
+//! # async fn example(network: impl polypath_run::Network) -> Result<(), polypath_run::RunError> {
+//! let mut command = std::process::Command::new("curl");
+//! command.arg("http://example.org/");
+//! let status = polypath_run::Runner::new(command, network).run().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # How it works
+//!
+//! The program runs under a seccomp filter, inherited by all that it starts, which stops a few
+//! control calls and announces them to the supervisor. `socket` for an Internet stream is answered
+//! with a UNIX stream socket; at connect its other end is taken by the supervisor, and a task
+//! carries bytes between it and a stream of the [`Network`]. Reading, writing, polling,
+//! duplicating, forking and passing descriptors are the kernel's own on that socket and are never
+//! intercepted; static and dynamic programs are the same to it.
+//!
+//! - **Identity.** A descriptor is recognised by the socket's cookie, so that dup, fork, exec and
+//!   passing it on need no bookkeeping. No duplicate of the program's end is kept: it would hide
+//!   the program's close, which is seen as a hang-up.
+//! - **Connecting** is a full send buffer: no `POLLOUT`, `EAGAIN`. On success the junk in it is
+//!   drained: one `POLLOUT`. On failure our end closes with the junk unread, which looks like a
+//!   refused connection; `SO_ERROR` tells the true errno.
+//! - **A blocking connect** is parked, never a thread. Its end is linked only on success, so that
+//!   the descriptor can connect again after a failure. Every 20 ms a parked call looks for signals
+//!   that have to be delivered.
+//! - **The shadow.** Each virtual socket has a kernel TCP socket that does not speak. Options and
+//!   binds are done on it: checked, kept and told by the kernel. If the program listens, the shadow
+//!   takes the descriptor's place, and the server is a kernel server. If it connects to a loopback
+//!   address (or to one that the network does not [carry](Network::carries)), the shadow connects,
+//!   and is bridged like any other stream: a descriptor replaced at connect would lose its epoll
+//!   registrations and duplicates.
+//!
+//! # What is intercepted
+//!
+//! | call | when | why |
+//! |---|---|---|
+//! | `socket` | `AF_INET`, `AF_INET6` with `SOCK_STREAM` | gives a UNIX socket |
+//! | `connect` | always | starts a connection; other kinds of sockets continue |
+//! | `bind`, `listen` | always | done on the shadow; listen puts it in place |
+//! | `shutdown` | always | tells a half-close from a close |
+//! | `getsockname`, `getpeername` | always | a UNIX socket has other names |
+//! | `setsockopt`, `getsockopt` | levels SOL_SOCKET, TCP, IP, IPV6, MPTCP, but not `SO_RCVTIMEO`, `SO_SNDTIMEO`, `SO_RCVLOWAT`, `SO_PEEK_OFF` | asked of the shadow |
+//! | `sendto`, `recvfrom` | with an address | TCP ignores it; a UNIX socket does not |
+//! | `ioctl` | interface questions, `SIOCATMARK` | a UNIX socket says `ENOTTY` |
+//! | `io_uring_setup` | always | `ENOSYS`: rings make sockets unseen |
+//! | any | 32-bit conventions | the process is ended with a sentence; x32 gets `ENOSYS` |
+//!
+//! # The end
+//!
+//! [`Runner::run`] returns the program's exit status when it and everything it started have exited
+//! and what they wrote has been passed on and [delivered](Network::drained), for at most
+//! [`Options::linger`]. A close by the program itself never waits.
+//!
+//! # Limits
+//!
+//! - Servers are the kernel's. An epoll registration of a socket from before `listen` is lost.
+//! - After a failed non-blocking connect, connecting the same descriptor again replaces its file:
+//!   epoll registrations are lost. `connect` with `AF_UNSPEC` likewise.
+//! - `read` after a failed or timed-out connection says `ECONNRESET`, though `SO_ERROR` tells the
+//!   true errno. On a socket never connected, `read` says `EINVAL` and `write` `ENOTCONN`.
+//! - A write after the peer has reset says `EPIPE` where TCP says `ECONNRESET` once.
+//! - `recvmsg` with a name buffer gets a UNIX name where TCP gives none (a filter cannot see into
+//!   the `msghdr`); `sendmsg` with a name says `EISCONN`.
+//! - Urgent data, TCP Fast Open, zero-copy and kernel TLS are refused or not carried.
+//! - Options set on a connection through the network are kept and told, but do not steer it, except
+//!   `SO_LINGER` with a time of 0 (reset at close) and `SO_SNDBUF` (what waits before the network).
+//! - After `shutdown` of both sides, a close cannot be seen: the record is collected later.
+//! - Edge-triggered epoll may report `EPOLLOUT` twice after a connect, without news.
+//! - A program in a network namespace of its own gets its kernel sockets from ours.
+//! - Without root, processes that may not be traced (setuid programs) get `EPERM`.
+//!
+//! It needs Linux 5.14. Since 5.19 signals cannot disturb a call that is being answered, since 6.6
+//! an intercepted call wakes the supervisor on the same processor, since 6.9 threads are told
+//! apart from their process: earlier kernels do without.
 
 mod address;
 mod attempt;

@@ -152,8 +152,7 @@ mod tests {
         let ours = linker.link(end.as_fd()).unwrap();
         stuff(end.as_fd()).unwrap();
         drop(ours);
-        let all =
-            libc::POLLIN | libc::POLLOUT | libc::POLLERR | libc::POLLHUP | libc::POLLRDHUP;
+        let all = libc::POLLIN | libc::POLLOUT | libc::POLLERR | libc::POLLHUP | libc::POLLRDHUP;
         assert_eq!(events(end.as_fd()), all);
     }
 
@@ -162,14 +161,8 @@ mod tests {
         let linker = Linker::new().unwrap();
         let (stranger, end) = (end(), end());
         // SAFETY: pointer and length describe the address.
-        sys::check(unsafe {
-            libc::connect(
-                stranger.as_raw_fd(),
-                (&raw const linker.address).cast(),
-                linker.len,
-            )
-        })
-        .unwrap();
+        sys::check(unsafe { libc::connect(stranger.as_raw_fd(), (&raw const linker.address).cast(), linker.len) })
+            .unwrap();
         let ours = linker.link(end.as_fd()).unwrap();
         sys::send(end.as_raw_fd(), b"me", 0).unwrap();
         let mut got = [0; 4];

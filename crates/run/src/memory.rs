@@ -16,9 +16,7 @@ pub(crate) fn read(tid: u32, address: u64, len: usize) -> Result<Vec<u8>, Errno>
     let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: len };
     let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: len };
     // SAFETY: the local vector describes `buffer`; the remote one is checked by the kernel.
-    let got = unsafe {
-        libc::process_vm_readv(tid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0)
-    };
+    let got = unsafe { libc::process_vm_readv(tid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0) };
     whole(got, len)?;
     Ok(buffer)
 }
@@ -29,13 +27,10 @@ pub(crate) fn write(tid: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
     if bytes.is_empty() {
         return Ok(());
     }
-    let local =
-        libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
     // SAFETY: the local vector describes `bytes` and is only read; the kernel checks the remote.
-    let put = unsafe {
-        libc::process_vm_writev(tid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0)
-    };
+    let put = unsafe { libc::process_vm_writev(tid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0) };
     whole(put, bytes.len())
 }
 
@@ -47,13 +42,7 @@ pub(crate) fn read_u32(tid: u32, address: u64) -> Result<u32, Errno> {
 
 /// Gives a result of variable length: as much of `bytes` as the program's buffer holds.
 /// `reported` is the length written back, which for addresses is the untruncated one.
-pub(crate) fn write_sized(
-    tid: u32,
-    buffer: u64,
-    len_at: u64,
-    bytes: &[u8],
-    reported: usize,
-) -> Result<(), Errno> {
+pub(crate) fn write_sized(tid: u32, buffer: u64, len_at: u64, bytes: &[u8], reported: usize) -> Result<(), Errno> {
     let room = read_u32(tid, len_at)? as usize;
     if i32::try_from(room).is_err() {
         return Err(libc::EINVAL);

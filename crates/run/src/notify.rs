@@ -58,9 +58,7 @@ impl Listener {
     /// five times cheaper; kernels before 6.6 do without.
     pub(crate) fn new(fd: OwnedFd) -> Listener {
         // SAFETY: this ioctl takes the flags by value.
-        let set = unsafe {
-            libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP)
-        };
+        let set = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
         if set < 0 {
             tracing::debug!("no synchronous wake-up of stopped calls: it needs Linux 6.6");
         }
@@ -81,9 +79,7 @@ impl Listener {
                 args: notif.data.args,
             })),
             // The caller was killed meanwhile.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => {
-                Ok(None)
-            }
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -112,35 +108,17 @@ impl Listener {
 
     /// Puts `fd` into the caller's table and answers the call with its number there, in one step:
     /// no descriptor is left behind if the caller dies in between.
-    pub(crate) fn answer_with_fd(
-        &self,
-        id: u64,
-        fd: BorrowedFd<'_>,
-        cloexec: bool,
-    ) -> io::Result<()> {
+    pub(crate) fn answer_with_fd(&self, id: u64, fd: BorrowedFd<'_>, cloexec: bool) -> io::Result<()> {
         self.add(id, fd, libc::SECCOMP_ADDFD_FLAG_SEND as u32, 0, cloexec).map(drop)
     }
 
     /// Puts `fd` in the place of the caller's descriptor `at`, as `dup3` does.
-    pub(crate) fn replace_fd(
-        &self,
-        id: u64,
-        fd: BorrowedFd<'_>,
-        at: RawFd,
-        cloexec: bool,
-    ) -> io::Result<()> {
+    pub(crate) fn replace_fd(&self, id: u64, fd: BorrowedFd<'_>, at: RawFd, cloexec: bool) -> io::Result<()> {
         let at = u32::try_from(at).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
         self.add(id, fd, libc::SECCOMP_ADDFD_FLAG_SETFD as u32, at, cloexec).map(drop)
     }
 
-    fn add(
-        &self,
-        id: u64,
-        fd: BorrowedFd<'_>,
-        flags: u32,
-        newfd: u32,
-        cloexec: bool,
-    ) -> io::Result<i32> {
+    fn add(&self, id: u64, fd: BorrowedFd<'_>, flags: u32, newfd: u32, cloexec: bool) -> io::Result<i32> {
         let mut request = seccomp_notif_addfd {
             id,
             flags,

@@ -28,10 +28,7 @@ pub fn preflight() -> Result<(), Missing> {
     let release = kernel_release();
     if parse_release(&release).is_some_and(|version| version < KERNEL_MIN) {
         return Err(Missing {
-            sentence: format!(
-                "`run` needs Linux {}.{} or later, and this is {release}.",
-                KERNEL_MIN.0, KERNEL_MIN.1
-            ),
+            sentence: format!("`run` needs Linux {}.{} or later, and this is {release}.", KERNEL_MIN.0, KERNEL_MIN.1),
             command: "apt-get install linux-image-amd64  # or boot a later kernel".into(),
         });
     }
@@ -46,10 +43,9 @@ pub(crate) fn explain_filter(error: &io::Error) -> Missing {
              seccomp user notification: the kernel allows one listener for each program.",
             "start the program directly: the outer `run` covers it already",
         ),
-        Some(libc::EACCES | libc::EPERM) => (
-            "this user may not install a seccomp filter.",
-            "unshare -Urn polypath run …  # or as root",
-        ),
+        Some(libc::EACCES | libc::EPERM) => {
+            ("this user may not install a seccomp filter.", "unshare -Urn polypath run …  # or as root")
+        }
         Some(libc::ENOSYS | libc::EINVAL) => (
             "this kernel, or the container around it, has no seccomp user notification.",
             "docker run --security-opt seccomp=unconfined …  # or a kernel with CONFIG_SECCOMP_FILTER=y",

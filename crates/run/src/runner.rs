@@ -155,17 +155,14 @@ impl<N: Network> Runner<N> {
         let supervised = start_supervisor(&shared).map_err(RunError::Supervisor)?;
         let status = wait(child, &mut signals).await.map_err(RunError::Supervisor)?;
         let ended = signals.ignoring(supervised).await;
-        ended.unwrap_or_else(|_| Err(io::Error::other("its thread ended early")))
-            .map_err(RunError::Supervisor)?;
+        ended.unwrap_or_else(|_| Err(io::Error::other("its thread ended early"))).map_err(RunError::Supervisor)?;
         deliver(&shared, &mut signals).await;
         Ok(status)
     }
 }
 
 /// Runs the loop in a thread of its own: a stopped program waits for nothing but this.
-fn start_supervisor<N: Network>(
-    shared: &Arc<Shared<N>>,
-) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+fn start_supervisor<N: Network>(shared: &Arc<Shared<N>>) -> io::Result<oneshot::Receiver<io::Result<()>>> {
     let (done, supervised) = oneshot::channel();
     let shared = Arc::clone(shared);
     thread::Builder::new().name("polypath-run".into()).spawn(move || {

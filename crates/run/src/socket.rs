@@ -143,10 +143,8 @@ impl Socket {
     /// The send buffer that the program asked for, if it did.
     pub(crate) fn wanted_send_buffer(&self) -> Option<i32> {
         let inner = self.lock();
-        let (.., value) = inner
-            .options
-            .iter()
-            .find(|(level, name, _)| (*level, *name) == (libc::SOL_SOCKET, libc::SO_SNDBUF))?;
+        let (.., value) =
+            inner.options.iter().find(|(level, name, _)| (*level, *name) == (libc::SOL_SOCKET, libc::SO_SNDBUF))?;
         Some(i32::from_ne_bytes(value.get(..4)?.try_into().ok()?))
     }
 
@@ -175,9 +173,7 @@ impl Socket {
 fn new_shadow(domain: i32, protocol: i32) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
     match sys::socket(domain, kind, protocol) {
-        Err(_) if protocol == libc::IPPROTO_MPTCP => {
-            sys::socket(domain, kind, libc::IPPROTO_TCP)
-        }
+        Err(_) if protocol == libc::IPPROTO_MPTCP => sys::socket(domain, kind, libc::IPPROTO_TCP),
         other => other,
     }
 }

@@ -22,10 +22,7 @@ pub(crate) enum SpawnError {
 
 /// Starts `command`, and returns it with the descriptor on which its calls are announced.
 /// `files` is the limit of open files that it gets.
-pub(crate) fn spawn(
-    mut command: Command,
-    files: libc::rlimit,
-) -> Result<(Child, OwnedFd), SpawnError> {
+pub(crate) fn spawn(mut command: Command, files: libc::rlimit) -> Result<(Child, OwnedFd), SpawnError> {
     let (ours, theirs) = UnixDatagram::pair().map_err(SpawnError::Program)?;
     let filter = bpf::filter();
     // SAFETY: between fork and exec only system calls are made, on memory allocated before.
@@ -62,8 +59,7 @@ fn restore(files: libc::rlimit) -> io::Result<()> {
 /// privileges by setuid programs; root keeps them working.
 pub(crate) fn install(filter: &[sock_filter]) -> io::Result<OwnedFd> {
     let program = sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
-    let best =
-        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    let best = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     match seccomp(best, &program) {
         // Before Linux 5.19: signals may disturb a call that is being answered.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
@@ -114,9 +110,7 @@ fn receive(from: &UnixDatagram) -> io::Result<io::Result<OwnedFd>> {
     let mut control = Control::new();
     let mut message = control.message(&mut vector);
     // SAFETY: all pointers in `message` are to live locals.
-    let got = unsafe {
-        libc::recvmsg(from.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC)
-    };
+    let got = unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
     if got < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -99,11 +99,7 @@ impl<N: Network> Shared<N> {
     /// end. `None`: the call is none of our business.
     ///
     /// A failure never lets the call continue: the kernel would run it on a UNIX socket.
-    pub(crate) fn identify(
-        &self,
-        call: &Call,
-        fd: i32,
-    ) -> Result<Option<(Arc<Socket>, OwnedFd)>, Errno> {
+    pub(crate) fn identify(&self, call: &Call, fd: i32) -> Result<Option<(Arc<Socket>, OwnedFd)>, Errno> {
         let (end, holder) = self.threads.take(call.tid, fd).map_err(|e| sys::errno_of(&e))?;
         let Ok(cookie) = sys::cookie(end.as_raw_fd()) else { return Ok(None) };
         let Some(socket) = self.table.get(cookie) else { return Ok(None) };

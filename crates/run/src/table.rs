@@ -68,9 +68,7 @@ impl Table {
 impl Contents {
     fn collect(&mut self) {
         let Some(alive) = existing_inodes() else { return };
-        self.sockets.retain(|_, socket| {
-            is_carried(&socket.lock().state) || alive.contains(&socket.inode)
-        });
+        self.sockets.retain(|_, socket| is_carried(&socket.lock().state) || alive.contains(&socket.inode));
     }
 }
 
@@ -83,12 +81,7 @@ fn is_carried(state: &State) -> bool {
 fn existing_inodes() -> Option<HashSet<u64>> {
     let text = fs::read_to_string("/proc/thread-self/net/unix").ok()?;
     // Num RefCount Protocol Flags Type St Inode [Path]
-    Some(
-        text.lines()
-            .skip(1)
-            .filter_map(|line| line.split_whitespace().nth(6)?.parse().ok())
-            .collect(),
-    )
+    Some(text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(6)?.parse().ok()).collect())
 }
 
 #[cfg(test)]

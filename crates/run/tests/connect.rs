@@ -231,8 +231,7 @@ fn a_restarted_connect_ends_once_and_well() {
             opener.0.add_permits(1);
             lines.last()
         });
-        let runner = Runner::new(command, Shared(gate))
-            .options(Options::default().forward_signals(false));
+        let runner = Runner::new(command, Shared(gate)).options(Options::default().forward_signals(false));
         let status = runtime().block_on(runner.run()).unwrap();
         assert!(status.success(), "{status}");
         assert_eq!(reader.join().unwrap().as_deref(), Some("connected"));
@@ -245,11 +244,7 @@ struct Shared(Arc<Gated>);
 impl Network for Shared {
     type Stream = TcpStream;
 
-    async fn connect(
-        &self,
-        remote: SocketAddr,
-        local: Option<SocketAddr>,
-    ) -> io::Result<TcpStream> {
+    async fn connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpStream> {
         self.0.connect(remote, local).await
     }
 }
@@ -263,9 +258,7 @@ fn closing_while_connecting_gives_the_attempt_up() {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let gave_up = Arc::new(AtomicBool::new(false));
         let heard = Arc::clone(&gave_up);
-        let options = Options::default()
-            .forward_signals(false)
-            .on_notice(move |_| heard.store(true, Ordering::SeqCst));
+        let options = Options::default().forward_signals(false).on_notice(move |_| heard.store(true, Ordering::SeqCst));
         let runner = Runner::new(command, Gated(Semaphore::new(0))).options(options);
         assert!(runtime().block_on(runner.run()).unwrap().success());
         assert!(!gave_up.load(Ordering::SeqCst), "it waited until the cap");

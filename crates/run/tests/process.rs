@@ -138,8 +138,8 @@ fn a_nested_run_says_so() {
 #[test]
 fn inner_run() {
     let _alone = alone();
-    let runner = Runner::new(Command::new("true"), KernelTcp::default())
-        .options(Options::default().forward_signals(false));
+    let runner =
+        Runner::new(Command::new("true"), KernelTcp::default()).options(Options::default().forward_signals(false));
     match runtime().block_on(runner.run()) {
         Ok(status) => assert!(status.success()),
         Err(error) => {
@@ -162,9 +162,8 @@ fn ways_around_the_filter_are_shut() {
             command.arg("i386");
             let notices = std::sync::Arc::new(Mutex::new(String::new()));
             let heard = std::sync::Arc::clone(&notices);
-            let options = Options::default()
-                .forward_signals(false)
-                .on_notice(move |text| heard.lock().unwrap().push_str(text));
+            let options =
+                Options::default().forward_signals(false).on_notice(move |text| heard.lock().unwrap().push_str(text));
             let runner = Runner::new(command, KernelTcp::default()).options(options);
             let status = runtime().block_on(runner.run()).unwrap();
             assert_eq!(status.signal(), Some(libc::SIGKILL));

@@ -78,10 +78,7 @@ print(so_error(s), so_error(s))
 #[test]
 fn a_zero_linger_resets_and_so_does_unread_data() {
     isolated(|| {
-        for code in [
-            "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))",
-            "s.recv(1)",
-        ] {
+        for code in ["s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))", "s.recv(1)"] {
             let listener = TcpListener::bind((HOST, 0)).unwrap();
             let port = listener.local_addr().unwrap().port().to_string();
             let server = thread::spawn(move || {
@@ -226,7 +223,9 @@ fn what_was_written_arrives_though_the_program_is_gone() {
             exited.send(()).unwrap();
         });
         let mut command = Command::new("sh");
-        let code = format!("{PRELUDE}\ns = socket.create_connection(peer)\ns.setblocking(False)\nprint(s.send(bytes(300000)), file=sys.stderr)");
+        let code = format!(
+            "{PRELUDE}\ns = socket.create_connection(peer)\ns.setblocking(False)\nprint(s.send(bytes(300000)), file=sys.stderr)"
+        );
         command.args(["-c", "exec \"$@\"", "sh", "/usr/bin/env", "python3", "-c", &code, HOST, &port]);
         let output = common::run_holding(command, their_end.into());
         let sent: u64 = String::from_utf8_lossy(&output.stderr).trim().parse().unwrap();

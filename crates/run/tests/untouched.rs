@@ -85,8 +85,7 @@ server.serve_forever()
             let port: u16 = port.trim().parse().unwrap();
             ["/one", "/two", "/stop"].map(|path| get(port, path))
         });
-        let runner = Runner::new(command, KernelTcp::default())
-            .options(Options::default().forward_signals(false));
+        let runner = Runner::new(command, KernelTcp::default()).options(Options::default().forward_signals(false));
         let status = runtime().block_on(runner.run()).unwrap();
         assert_eq!(client.join().unwrap(), ["/one", "/two", "/stop"]);
         assert!(status.success());

@@ -49,8 +49,7 @@ pub(super) fn bind<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<A
 fn bind_shadow<N: Network>(shared: &Shared<N>, shadow: i32, bytes: &[u8]) -> io::Result<()> {
     let attempt = || {
         // SAFETY: pointer and length describe `bytes`.
-        let result =
-            unsafe { libc::bind(shadow, bytes.as_ptr().cast(), bytes.len() as libc::socklen_t) };
+        let result = unsafe { libc::bind(shadow, bytes.as_ptr().cast(), bytes.len() as libc::socklen_t) };
         sys::check(result).map(drop)
     };
     match attempt() {

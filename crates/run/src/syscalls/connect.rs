@@ -63,11 +63,7 @@ enum Stands {
 }
 
 /// Reads the `sockaddr` in arguments 1 and 2.
-pub(super) fn read_address<N: Network>(
-    shared: &Shared<N>,
-    call: &Call,
-    domain: i32,
-) -> Result<Given, Errno> {
+pub(super) fn read_address<N: Network>(shared: &Shared<N>, call: &Call, domain: i32) -> Result<Given, Errno> {
     let len = usize::try_from(call.int(2)).map_err(|_| libc::EINVAL)?;
     if len > address::STORAGE_LEN {
         return Err(libc::EINVAL);
@@ -118,8 +114,7 @@ where
 {
     let connecting = attempt::begin(connecting)?;
     let (waiting, answer) = if nonblocking {
-        let (ours, stuffed) =
-            attempt::link_stuffed(shared, &end).map_err(|error| sys::errno_of(&error))?;
+        let (ours, stuffed) = attempt::link_stuffed(shared, &end).map_err(|error| sys::errno_of(&error))?;
         (Waiting::Linked { end: ours, stuffed }, Answer::Error(libc::EINPROGRESS))
     } else {
         let deadline = send_timeout(&end).map(|timeout| Instant::now() + timeout);
@@ -203,10 +198,7 @@ pub(super) fn put_in_place<N: Network>(
 ) -> Result<(), Errno> {
     for number in identity::descriptors_of(call.tid, inode) {
         let cloexec = identity::is_cloexec(call.tid, number);
-        shared
-            .listener
-            .replace_fd(call.id, file.as_fd(), number, cloexec)
-            .map_err(|error| sys::errno_of(&error))?;
+        shared.listener.replace_fd(call.id, file.as_fd(), number, cloexec).map_err(|error| sys::errno_of(&error))?;
     }
     Ok(())
 }
@@ -214,9 +206,7 @@ pub(super) fn put_in_place<N: Network>(
 /// The destination as a socket of `domain` has to be told.
 fn in_family(remote: SocketAddr, domain: i32) -> SocketAddr {
     match remote {
-        SocketAddr::V4(v4) if domain == libc::AF_INET6 => {
-            (v4.ip().to_ipv6_mapped(), v4.port()).into()
-        }
+        SocketAddr::V4(v4) if domain == libc::AF_INET6 => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
         other => other,
     }
 }
@@ -237,7 +227,7 @@ pub(super) fn timeout_of(end: &OwnedFd, name: i32) -> Option<Duration> {
     sys::get_option(end.as_raw_fd(), libc::SOL_SOCKET, name, &mut value).ok()?;
     let seconds = i64::from_ne_bytes(value[..8].try_into().ok()?);
     let micros = i64::from_ne_bytes(value[8..16].try_into().ok()?);
-    let timeout = Duration::from_secs(u64::try_from(seconds).ok()?)
-        + Duration::from_micros(u64::try_from(micros).ok()?);
+    let timeout =
+        Duration::from_secs(u64::try_from(seconds).ok()?) + Duration::from_micros(u64::try_from(micros).ok()?);
     (!timeout.is_zero()).then_some(timeout)
 }

@@ -19,10 +19,8 @@ pub(super) fn socket<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
     if kind & !(0xf | flags) != 0 {
         return Err(libc::EINVAL);
     }
-    let end = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM | flags, 0)
-        .map_err(|error| sys::errno_of(&error))?;
-    let socket = Socket::new(end.as_raw_fd(), domain, protocol)
-        .map_err(|error| sys::errno_of(&error))?;
+    let end = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM | flags, 0).map_err(|error| sys::errno_of(&error))?;
+    let socket = Socket::new(end.as_raw_fd(), domain, protocol).map_err(|error| sys::errno_of(&error))?;
     let cookie = socket.cookie;
     shared.table.insert(Arc::new(socket));
     let cloexec = flags & libc::SOCK_CLOEXEC != 0;

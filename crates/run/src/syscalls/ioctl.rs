@@ -59,10 +59,8 @@ fn list_interfaces(socket: &Socket, call: &Call, at: u64) -> Result<(), Errno> {
     let (len, buffer) = (word(0).unwrap_or(0) as u32 as usize, word(8).unwrap_or(0));
     let mut list = vec![0u8; len.min(IFCONF_MAX)];
     let ours = if buffer == 0 { std::ptr::null_mut() } else { list.as_mut_ptr() };
-    let mut request = libc::ifconf {
-        ifc_len: list.len() as i32,
-        ifc_ifcu: libc::__c_anonymous_ifc_ifcu { ifcu_buf: ours.cast() },
-    };
+    let mut request =
+        libc::ifconf { ifc_len: list.len() as i32, ifc_ifcu: libc::__c_anonymous_ifc_ifcu { ifcu_buf: ours.cast() } };
     ask(socket, libc::SIOCGIFCONF as u32, (&raw mut request).cast())?;
     if buffer != 0 {
         let told = (request.ifc_len as usize).min(list.len());

@@ -11,20 +11,14 @@ use crate::socket::State;
 use crate::supervisor::Shared;
 use crate::sys::Errno;
 
-pub(super) fn getsockname<N: Network>(
-    shared: &Arc<Shared<N>>,
-    call: &Call,
-) -> Result<Answer, Errno> {
+pub(super) fn getsockname<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
     let Some((socket, _)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
     tell(call, socket.name(), socket.domain)
 }
 
-pub(super) fn getpeername<N: Network>(
-    shared: &Arc<Shared<N>>,
-    call: &Call,
-) -> Result<Answer, Errno> {
+pub(super) fn getpeername<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
     let Some((socket, _)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };

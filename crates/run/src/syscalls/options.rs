@@ -23,10 +23,7 @@ const TCP_ZEROCOPY_RECEIVE: i32 = 35;
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_CLOSE: u8 = 7;
 
-pub(super) fn setsockopt<N: Network>(
-    shared: &Arc<Shared<N>>,
-    call: &Call,
-) -> Result<Answer, Errno> {
+pub(super) fn setsockopt<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
     let Some((socket, _)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
@@ -64,10 +61,7 @@ fn refusal(level: i32, name: i32) -> Option<Errno> {
     }
 }
 
-pub(super) fn getsockopt<N: Network>(
-    shared: &Arc<Shared<N>>,
-    call: &Call,
-) -> Result<Answer, Errno> {
+pub(super) fn getsockopt<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
     let Some((socket, end)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
@@ -104,8 +98,8 @@ fn take_error(socket: &Socket, native: Errno) -> Errno {
 fn ask_shadow(socket: &Socket, level: i32, name: i32, room: usize) -> Result<Vec<u8>, Errno> {
     let inner = socket.lock();
     let mut value = vec![0; room];
-    let len = sys::get_option(inner.shadow.as_raw_fd(), level, name, &mut value)
-        .map_err(|error| sys::errno_of(&error))?;
+    let len =
+        sys::get_option(inner.shadow.as_raw_fd(), level, name, &mut value).map_err(|error| sys::errno_of(&error))?;
     value.truncate(len);
     // The shadow of a connection through the network is not connected itself.
     if (level, name) == (libc::IPPROTO_TCP, libc::TCP_INFO)

@@ -61,11 +61,7 @@ pub(super) fn recvfrom<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resu
 type Step = fn(&mut Transfer) -> Option<Answer>;
 
 /// Tries at once, and parks a blocking call that has to wait.
-fn run<N: Network>(
-    shared: &Arc<Shared<N>>,
-    mut transfer: Transfer,
-    step: Step,
-) -> Result<Answer, Errno> {
+fn run<N: Network>(shared: &Arc<Shared<N>>, mut transfer: Transfer, step: Step) -> Result<Answer, Errno> {
     if let Some(answer) = step(&mut transfer) {
         return Ok(answer);
     }
@@ -86,13 +82,9 @@ fn run<N: Network>(
 /// call itself would in the kernel.
 async fn wait<N: Network>(shared: &Shared<N>, mut transfer: Transfer, step: Step) -> Answer {
     let sending = transfer.call.nr == libc::SYS_sendto;
-    let (interest, limit) = if sending {
-        (Interest::WRITABLE, libc::SO_SNDTIMEO)
-    } else {
-        (Interest::READABLE, libc::SO_RCVTIMEO)
-    };
-    let mut patience =
-        pin_patience(timeout_of(&transfer.end, limit).map(|limit| Instant::now() + limit));
+    let (interest, limit) =
+        if sending { (Interest::WRITABLE, libc::SO_SNDTIMEO) } else { (Interest::READABLE, libc::SO_RCVTIMEO) };
+    let mut patience = pin_patience(timeout_of(&transfer.end, limit).map(|limit| Instant::now() + limit));
     let watch = transfer.end.try_clone().and_then(|dup| sys::watch(dup, interest));
     let Ok(watch) = watch else { return transfer.so_far(libc::ENOBUFS) };
     let mut checks = signal_checks();

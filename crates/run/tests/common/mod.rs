@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use polypath_run::{Network, Options, Runner};
@@ -34,11 +34,7 @@ impl KernelTcp {
 impl Network for KernelTcp {
     type Stream = TcpStream;
 
-    async fn connect(
-        &self,
-        remote: SocketAddr,
-        local: Option<SocketAddr>,
-    ) -> io::Result<TcpStream> {
+    async fn connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpStream> {
         self.0.fetch_add(1, Ordering::SeqCst);
         let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         if let Some(local) = local {
@@ -113,11 +109,8 @@ fn start(mut command: Command, input: Stdio) -> (Output, usize) {
         io::Read::read_to_end(&mut err, &mut bytes).unwrap();
         bytes
     });
-    let status = runtime().block_on(
-        Runner::new(command, network.clone())
-            .options(Options::default().forward_signals(false))
-            .run(),
-    );
+    let status = runtime()
+        .block_on(Runner::new(command, network.clone()).options(Options::default().forward_signals(false)).run());
     let status = status.unwrap();
     let output = Output { status, stdout: out.join().unwrap(), stderr: err.join().unwrap() };
     (output, network.connects())
