@@ -245,10 +245,10 @@ pub(crate) fn link_stuffed<N>(shared: &Shared<N>, program_end: &OwnedFd) -> io::
 fn retake<N>(shared: &Shared<N>, socket: &Socket) -> Option<OwnedFd> {
     let hint = socket.lock().holder.clone();
     let is_it = |fd: &OwnedFd| sys::cookie(fd.as_raw_fd()).is_ok_and(|c| c == socket.cookie);
-    if let Some((holder, fd)) = hint {
-        if let Some(taken) = sys::pidfd_getfd(holder.as_fd(), fd).ok().filter(is_it) {
-            return Some(taken);
-        }
+    if let Some((holder, fd)) = hint
+        && let Some(taken) = sys::pidfd_getfd(holder.as_fd(), fd).ok().filter(is_it)
+    {
+        return Some(taken);
     }
     let (taken, holder, fd): (OwnedFd, _, RawFd) = shared.threads.search(socket.inode)?;
     socket.lock().holder = Some((holder, fd));

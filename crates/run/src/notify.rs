@@ -99,10 +99,10 @@ impl Listener {
             Answer::Later => return,
         };
         let mut response = seccomp_notif_resp { id, val, error, flags };
-        if let Err(error) = self.ioctl(libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut response) {
-            if error.raw_os_error() != Some(libc::ENOENT) {
-                tracing::warn!(%error, "a stopped call could not be answered");
-            }
+        if let Err(error) = self.ioctl(libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut response)
+            && error.raw_os_error() != Some(libc::ENOENT)
+        {
+            tracing::warn!(%error, "a stopped call could not be answered");
         }
     }
 

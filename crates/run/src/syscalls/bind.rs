@@ -29,14 +29,18 @@ pub(super) fn bind<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<A
     }
     let bytes = memory::read(call.tid, call.args[1], len)?;
     shared.still_waits(call)?;
-    if !matches!(socket.lock().state, State::Idle) || socket.lock().bound.is_some() {
+    let free = {
+        let inner = socket.lock();
+        matches!(inner.state, State::Idle) && inner.bound.is_none()
+    };
+    if !free {
         return Err(libc::EINVAL);
     }
-    if let Ok(Given::Internet(asked)) = address::parse(&bytes, socket.domain) {
-        if shared.network.owns(asked.ip().to_canonical()) {
-            socket.lock().bound = Some(asked);
-            return Ok(Answer::Value(0));
-        }
+    if let Ok(Given::Internet(asked)) = address::parse(&bytes, socket.domain)
+        && shared.network.owns(asked.ip().to_canonical())
+    {
+        socket.lock().bound = Some(asked);
+        return Ok(Answer::Value(0));
     }
     let shadow = socket.lock().shadow.as_raw_fd();
     bind_shadow(shared, shadow, &bytes).map_err(|error| sys::errno_of(&error))?;

@@ -22,9 +22,8 @@ pub(super) fn getpeername<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> R
     let Some((socket, _)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
-    let peer = match socket.lock().state {
-        State::Connected { peer, .. } => peer,
-        _ => return Err(libc::ENOTCONN),
+    let State::Connected { peer, .. } = socket.lock().state else {
+        return Err(libc::ENOTCONN);
     };
     tell(call, peer, socket.domain)
 }
