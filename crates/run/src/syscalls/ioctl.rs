@@ -72,6 +72,6 @@ fn list_interfaces(socket: &Socket, call: &Call, at: u64) -> Result<(), Errno> {
 fn ask(socket: &Socket, command: u32, argument: *mut libc::c_void) -> Result<(), Errno> {
     let shadow = socket.lock().shadow.as_raw_fd();
     // SAFETY: `argument` is to a live structure of the kind that `command` takes.
-    let result = unsafe { libc::ioctl(shadow, libc::Ioctl::from(command), argument) };
+    let result = unsafe { libc::ioctl(shadow, command as libc::Ioctl, argument) };
     sys::check(result).map(drop).map_err(|error| sys::errno_of(&error))
 }
