@@ -54,7 +54,11 @@ pub(crate) fn main(args: Args) -> anyhow::Result<ExitCode> {
     options.baseline = Duration::from_secs(args.baseline);
     options.svg = Some(args.svg);
     options.output = if args.json { Output::Json } else { Output::Terminal };
-    let report = polypath_lab::demo::run(&options)?;
+    let report = polypath_lab::demo::run(&options).inspect_err(|error| {
+        if args.json {
+            println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
+        }
+    })?;
     if args.json {
         println!("{}", report.to_json()?);
     } else {

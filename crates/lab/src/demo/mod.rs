@@ -41,9 +41,9 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<Report> {
     let machine = Machine::probe(&["ip", &program]);
     machine.require()?;
     let kind = ServerKind::choose(options, &machine)?;
-    let peer = kind.describe(&machine);
+    let server = kind.describe(&machine);
     let mut view = View::new(options);
-    view.say(&format!("Server: {peer}"));
+    view.say(&format!("Server: {server}"));
     view.say(&format!("Plain TCP on each path alone, without a cut, for {:?}", options.baseline));
     let baseline = baseline::measure(options).context("measuring plain TCP")?;
 
@@ -59,7 +59,7 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<Report> {
     let counters = (kind == ServerKind::Linux).then_some(moved);
     view.finish();
 
-    let report = Report::new(options, &machine, &scenario, peer, baseline, &download, counters.as_ref())?;
+    let report = Report::new(options, &machine, &scenario, (kind.name(), server), baseline, &download, counters.as_ref())?;
     if let Some(path) = &options.svg {
         let picture = picture(options, &report, &download);
         chart::write(path, &picture).with_context(|| format!("writing {}", path.display()))?;
@@ -75,7 +75,7 @@ fn picture<'a>(options: &'a DemoOptions, report: &'a Report, download: &'a Downl
     let gap = report.longest_gap_ms.map_or_else(String::new, |gap| format!(", longest gap {gap:.0} ms"));
     Picture {
         title: format!("{program} downloads {megabytes} MB while {} is cut and comes back", options.paths[0].name),
-        subtitle: format!("{how} in {:.1} s ({goodput:.1} Mbit/s){gap}; server: {}", report.seconds, report.peer),
+        subtitle: format!("{how} in {:.1} s ({goodput:.1} Mbit/s){gap}; server: {}", report.seconds, report.server),
         paths: &options.paths,
         samples: &download.samples,
         cut_at: download.cut_at,

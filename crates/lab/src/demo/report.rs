@@ -168,8 +168,10 @@ pub struct Report {
     pub multipath: Option<String>,
     /// The longest time between two reads of the program's output.
     pub longest_gap_ms: Option<f64>,
-    /// Who served.
-    pub peer: String,
+    /// Who served: `linux` or `polypath`.
+    pub peer: &'static str,
+    /// The same in full, for people.
+    pub server: String,
     /// The server's MPTcpExt counters that moved; empty where it is not the kernel's.
     pub kernel_counters: BTreeMap<String, i64>,
     /// What was measured.
@@ -199,7 +201,7 @@ impl Report {
         options: &DemoOptions,
         machine: &Machine,
         scenario: &Scenario,
-        peer: String,
+        (peer, server): (&'static str, String),
         plain_tcp: Vec<Baseline>,
         download: &Download,
         counters: Option<&MptcpCounters>,
@@ -224,6 +226,7 @@ impl Report {
             multipath: download.summary.as_ref().and_then(|summary| summary.multipath.clone()),
             longest_gap_ms: longest_gap(&download.reads, Duration::ZERO, Duration::MAX).map(milliseconds),
             peer,
+            server,
             kernel_counters: counters
                 .into_iter()
                 .flat_map(MptcpCounters::iter)
@@ -364,7 +367,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mb = |bytes: u64| bytes as f64 / 1e6;
         let whole = if self.sha256_ok { "whole, SHA-256 right" } else { "NOT WHOLE" };
-        writeln!(f, "{:.1} MB in {:.1} s from {}: {whole}", mb(self.bytes), self.seconds, self.peer)?;
+        writeln!(f, "{:.1} MB in {:.1} s from {}: {whole}", mb(self.bytes), self.seconds, self.server)?;
         if let Some(error) = &self.program_error {
             writeln!(f, "The program failed: {error}")?;
         }

@@ -52,7 +52,15 @@ impl ServerKind {
         }
     }
 
-    /// For people, and for the report.
+    /// For machines.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::Polypath => "polypath",
+        }
+    }
+
+    /// For people.
     pub(super) fn describe(self, machine: &Machine) -> String {
         match self {
             Self::Linux => format!("Linux {} (kernel MPTCP)", machine.kernel()),
