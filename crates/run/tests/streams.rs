@@ -78,7 +78,10 @@ print(so_error(s), so_error(s))
 #[test]
 fn a_zero_linger_resets_and_so_does_unread_data() {
     isolated(|| {
-        for code in ["s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))", "s.recv(1)"] {
+        for code in [
+            "s.recv(9, socket.MSG_WAITALL); s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))",
+            "s.recv(1)",
+        ] {
             let listener = TcpListener::bind((HOST, 0)).unwrap();
             let port = listener.local_addr().unwrap().port().to_string();
             let server = thread::spawn(move || {
