@@ -59,7 +59,8 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<Report> {
     let counters = (kind == ServerKind::Linux).then_some(moved);
     view.finish();
 
-    let report = Report::new(options, &machine, &scenario, (kind.name(), server), baseline, &download, counters.as_ref())?;
+    let report =
+        Report::new(options, &machine, &scenario, (kind.name(), server), baseline, &download, counters.as_ref())?;
     if let Some(path) = &options.svg {
         let picture = picture(options, &report, &download);
         chart::write(path, &picture).with_context(|| format!("writing {}", path.display()))?;

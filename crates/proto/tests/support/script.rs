@@ -1,0 +1,587 @@
+//! One stack; the test plays everybody else, packet by packet.
+
+use super::seg::{Mptcp, Opt, Seg, ack, capable_ack, capable_syn, capable_syn_ack, dack, syn, syn_ack};
+use bytes::Bytes;
+use core::fmt::Write as _;
+use polypath_proto::{
+    ChecksumMode, Config, ConnectOptions, Connection, ConnectionError, ConnectionId, ConnectionInfo, Duration, Event,
+    Instant, LinkConfig, LinkId, ListenerId, LocalAddress, MultipathState, Received, RxChecksum, Stack, SubflowEvent,
+    TransmitBuf,
+};
+use polypath_wire::{
+    CapableKeys, Dss, DssMapping, HeaderBuf, IpHeader, Key, MpCapable, MptcpOption, SackBlock, Segment, SeqNum,
+    TcpFlags, TcpHeader, TcpOptions, Timestamps, WireDsn, emit_headers, parse_headers, verify_checksum,
+};
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The stack's addresses.
+pub const WIFI: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+pub const LTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
+/// The peer's.
+pub const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+pub const PEER_2: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+/// Where the stack listens, where the peer does.
+pub const STACK_PORT: u16 = 443;
+pub const PEER_PORT: u16 = 80;
+/// The peer's numbers. The stack's are drawn from its seed.
+pub const PEER_ISN: u32 = 0xffff_ff00;
+pub const PEER_KEY: Key = Key(0x0123_4567_89ab_cdef);
+
+/// A packet that the stack sent.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    pub at: Instant,
+    pub link: LinkId,
+    pub seg: Segment,
+    pub payload: Bytes,
+    pub segment_size: Option<u16>,
+}
+
+/// What a pattern makes of a packet: nothing wrong, or what.
+pub type Verdict = Result<(), String>;
+
+/// How the stack is set up.
+#[derive(Clone, Debug)]
+pub struct ScriptOptions {
+    pub config: Config,
+    pub addresses: Vec<IpAddr>,
+    /// 65,535 switches segmentation offload on.
+    pub max_segment: u32,
+    pub connect: ConnectOptions,
+}
+
+impl Default for ScriptOptions {
+    fn default() -> Self {
+        ScriptOptions {
+            config: Config::default(),
+            addresses: vec![WIFI],
+            max_segment: 1500,
+            connect: ConnectOptions::default(),
+        }
+    }
+}
+
+impl ScriptOptions {
+    #[must_use]
+    pub fn two_addresses() -> Self {
+        ScriptOptions { addresses: vec![WIFI, LTE], ..Self::default() }
+    }
+}
+
+/// One subflow as the peer knows it.
+#[derive(Clone, Debug)]
+struct Flow {
+    /// The stack's end.
+    local: SocketAddr,
+    remote: SocketAddr,
+    stack_isn: Option<SeqNum>,
+    /// What the peer has received in order, relative: the default acknowledgement.
+    rcv_nxt: u32,
+    /// What the peer has sent, relative: the default sequence number.
+    snd_nxt: u32,
+    last_tsval: Option<u32>,
+    timestamps: bool,
+}
+
+/// The stack under test and the script's clock.
+#[derive(Debug)]
+pub struct Script {
+    pub stack: Stack,
+    pub now: Instant,
+    pub id: Option<ConnectionId>,
+    pub listener: Option<ListenerId>,
+    pub stack_key: Option<Key>,
+    events: Vec<Event>,
+    sent: VecDeque<Packet>,
+    flows: Vec<Flow>,
+    /// The flow that unqualified segments belong to.
+    current: usize,
+}
+
+impl Script {
+    pub fn new(options: &ScriptOptions) -> Script {
+        let mut stack = Stack::new(options.config.clone(), [7; 32]);
+        let now = Instant::from_millis(10_000);
+        for addr in &options.addresses {
+            let link =
+                stack.add_link(LinkConfig { mtu: 1500, max_segment: options.max_segment, checksum: ChecksumMode::Full });
+            stack.add_address(now, LocalAddress { addr: *addr, link, backup: false, name: None });
+        }
+        Script {
+            stack,
+            now,
+            id: None,
+            listener: None,
+            stack_key: None,
+            events: Vec::new(),
+            sent: VecDeque::new(),
+            flows: Vec::new(),
+            current: 0,
+        }
+    }
+
+    /// A stack that connects to the peer; its SYN is the next packet.
+    pub fn client(options: &ScriptOptions) -> Script {
+        let mut s = Script::new(options);
+        let id = s.stack.connect(s.now, SocketAddr::new(PEER, PEER_PORT), options.connect).unwrap();
+        s.id = Some(id);
+        s.drain();
+        let local = s.sent.front().map(|p| SocketAddr::new(p.seg.ip.src, p.seg.tcp.src_port)).unwrap();
+        s.add_flow(local, SocketAddr::new(PEER, PEER_PORT));
+        s
+    }
+
+    /// A stack that listens, before the peer's SYN.
+    pub fn server(options: &ScriptOptions) -> Script {
+        let mut s = Script::new(options);
+        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), STACK_PORT);
+        s.listener = Some(s.stack.listen(any, 16).unwrap());
+        s.add_flow(SocketAddr::new(WIFI, STACK_PORT), SocketAddr::new(PEER, 50_000));
+        s
+    }
+
+    /// A client whose Multipath TCP connection is established and confirmed.
+    pub fn active_client(options: &ScriptOptions) -> Script {
+        let mut s = Script::client(options);
+        s.expect(syn().opt(capable_syn()));
+        s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+        s.expect(ack(1).seq(1));
+        s.inject(ack(1).opt(dack(1)));
+        s.take_events();
+        s
+    }
+
+    /// A server whose Multipath TCP connection is established and accepted.
+    pub fn active_server(options: &ScriptOptions) -> Script {
+        let mut s = Script::server(options);
+        s.inject(syn().opt(capable_syn()));
+        s.expect(syn_ack());
+        let key = s.stack_key();
+        s.inject(ack(1).opt(capable_ack(PEER_KEY, key)));
+        s.accept();
+        s.take_events();
+        s
+    }
+
+    /// A client whose plain TCP connection is established.
+    pub fn plain_client(options: &ScriptOptions) -> Script {
+        let mut s = Script::client(options);
+        s.expect(syn());
+        s.inject(syn_ack());
+        s.expect(ack(1).seq(1).plain());
+        s.take_events();
+        s
+    }
+
+    /// A server whose plain TCP connection is established and accepted.
+    pub fn plain_server(options: &ScriptOptions) -> Script {
+        let mut s = Script::server(options);
+        s.inject(syn());
+        s.expect(syn_ack().plain());
+        s.inject(ack(1));
+        s.accept();
+        s.take_events();
+        s
+    }
+
+    /// Tells the script of a subflow, and makes it the current one; returns its number.
+    pub fn add_flow(&mut self, local: SocketAddr, remote: SocketAddr) -> usize {
+        self.flows.push(Flow {
+            local,
+            remote,
+            stack_isn: None,
+            rcv_nxt: 0,
+            snd_nxt: 0,
+            last_tsval: None,
+            timestamps: true,
+        });
+        self.current = self.flows.len() - 1;
+        for packet in self.sent.clone() {
+            self.note(&packet);
+        }
+        self.current
+    }
+
+    /// The flow of the stack's next packet, a SYN, made the current one.
+    pub fn add_flow_of_next(&mut self) -> usize {
+        let packet = self.sent.front().expect("the stack sent a SYN").seg.clone();
+        assert!(packet.tcp.flags.contains(TcpFlags::SYN), "not a SYN: {packet:?}");
+        self.add_flow(
+            SocketAddr::new(packet.ip.src, packet.tcp.src_port),
+            SocketAddr::new(packet.ip.dst, packet.tcp.dst_port),
+        )
+    }
+
+    /// From now on segments without a flow of their own belong to this one.
+    pub fn on(&mut self, flow: usize) -> &mut Script {
+        self.current = flow;
+        self
+    }
+
+    pub fn stack_key(&self) -> Key {
+        self.stack_key.expect("the stack has sent its key")
+    }
+
+    pub fn conn(&mut self) -> Connection<'_> {
+        let id = self.id.expect("a connection");
+        self.stack.connection(self.now, id).expect("the connection lives")
+    }
+
+    pub fn info(&mut self) -> ConnectionInfo {
+        self.conn().info()
+    }
+
+    pub fn multipath(&mut self) -> MultipathState {
+        self.info().multipath
+    }
+
+    pub fn accept(&mut self) {
+        let listener = self.listener.expect("a listener");
+        self.id = Some(self.stack.accept(listener).expect("a connection to accept"));
+    }
+
+    /// Writes the stream's bytes `from..from + len`; they must all fit.
+    pub fn write(&mut self, from: u64, len: usize) {
+        let bytes = super::stream(from, len);
+        assert_eq!(self.conn().write(&bytes), Ok(len));
+        self.drain();
+    }
+
+    /// Reads all there is; the flag says that the stream ended.
+    pub fn read(&mut self) -> (Vec<u8>, bool) {
+        let mut all = Vec::new();
+        let mut ended = false;
+        while let Some(piece) = self.conn().read(usize::MAX).unwrap_or(None) {
+            if piece.is_empty() {
+                ended = true;
+                break;
+            }
+            all.extend_from_slice(&piece);
+        }
+        self.drain();
+        (all, ended)
+    }
+
+    /// Does something to the connection and lets the stack act on it.
+    pub fn act<T>(&mut self, f: impl FnOnce(&mut Connection<'_>) -> T) -> T {
+        let result = f(&mut self.conn());
+        self.drain();
+        result
+    }
+
+    /// Does something to the stack and lets it act.
+    pub fn act_on_stack<T>(&mut self, f: impl FnOnce(&mut Stack, Instant) -> T) -> T {
+        let result = f(&mut self.stack, self.now);
+        self.drain();
+        result
+    }
+
+    pub fn take_events(&mut self) -> Vec<Event> {
+        core::mem::take(&mut self.events)
+    }
+
+    /// How the connection ended, if it did.
+    pub fn closed(&self) -> Option<Option<ConnectionError>> {
+        self.events.iter().find_map(|e| match e {
+            Event::Closed { error, .. } => Some(*error),
+            _ => None,
+        })
+    }
+
+    /// What happened to subflows since last asked.
+    pub fn subflow_events(&mut self) -> Vec<SubflowEvent> {
+        let events = self.take_events();
+        events.into_iter().filter_map(|e| if let Event::Subflow { what, .. } = e { Some(what) } else { None }).collect()
+    }
+
+    /// Lets time pass; what the stack sends meanwhile waits to be expected.
+    pub fn advance(&mut self, by: Duration) {
+        let until = self.now + by;
+        while let Some(at) = self.stack.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.stack.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = until;
+    }
+
+    /// The next packet of the stack, whatever flow it is on.
+    pub fn next_packet(&mut self) -> Option<Packet> {
+        self.sent.pop_front()
+    }
+
+    /// Forgets what was sent and not looked at.
+    pub fn clear(&mut self) {
+        self.sent.clear();
+    }
+
+    /// The stack has sent this now, on the current flow, and before anything else.
+    #[track_caller]
+    pub fn expect(&mut self, pattern: Seg) -> Packet {
+        let Some(packet) = self.sent.pop_front() else {
+            panic!("nothing was sent at {:?}, expected {pattern:?}", self.now);
+        };
+        if let Err(what) = self.matches(&packet, &pattern) {
+            panic!("{what}\n  sent: {}\n  expected: {pattern:?}", self.describe(&packet));
+        }
+        packet
+    }
+
+    /// Nothing more goes out before `after` has passed, and then this.
+    #[track_caller]
+    pub fn expect_after(&mut self, after: Duration, pattern: Seg) -> Packet {
+        self.expect_nothing();
+        let until = self.now + after;
+        self.advance(after.saturating_sub(Duration::from_nanos(1)));
+        if let Some(early) = self.sent.front() {
+            let text = self.describe(&early.clone());
+            panic!("sent too early, at {:?} and not {until:?}: {text}", early.at);
+        }
+        self.advance(until - self.now);
+        self.expect(pattern)
+    }
+
+    #[track_caller]
+    pub fn expect_nothing(&self) {
+        if let Some(packet) = self.sent.front() {
+            panic!("unexpected: {}", self.describe(packet));
+        }
+    }
+
+    /// Nothing goes out for so long.
+    #[track_caller]
+    pub fn expect_silence(&mut self, during: Duration) {
+        self.expect_nothing();
+        self.advance(during);
+        self.expect_nothing();
+    }
+
+    /// Sends a segment to the stack, on the current flow. What is not said is right.
+    pub fn inject(&mut self, seg: Seg) {
+        let flow = self.flows[self.current].clone();
+        let syn = seg.flags.contains(TcpFlags::SYN);
+        let relative_seq = seg.seq.unwrap_or(flow.snd_nxt);
+        let payload = match (&seg.payload, seg.len) {
+            (Some(bytes), _) => bytes.clone(),
+            (None, len) => super::stream(u64::from(relative_seq.max(1)) - 1, len.unwrap_or(0)),
+        };
+        let stack_isn = flow.stack_isn.unwrap_or(SeqNum(0));
+        let acks = seg.flags.contains(TcpFlags::ACK);
+        let tcp = TcpHeader {
+            src_port: flow.remote.port(),
+            dst_port: flow.local.port(),
+            seq: SeqNum(PEER_ISN).wrapping_add(relative_seq),
+            ack: if acks { stack_isn.wrapping_add(seg.ack.unwrap_or(flow.rcv_nxt)) } else { SeqNum(0) },
+            flags: seg.flags,
+            window: seg.window.unwrap_or(if syn { 65_535 } else { 1_000 }),
+            urgent: 0,
+        };
+        let mut options = self.options_of(&seg, &flow, stack_isn);
+        options.mss = seg.mss;
+        options.window_scale = seg.window_scale;
+        options.sack_permitted = seg.sack_permitted;
+        let end = relative_seq
+            + payload.len() as u32
+            + u32::from(syn)
+            + u32::from(seg.flags.contains(TcpFlags::FIN));
+        let flow = &mut self.flows[self.current];
+        flow.snd_nxt = flow.snd_nxt.max(end);
+        if syn {
+            flow.timestamps = !seg.no_timestamps;
+        }
+        let ip = IpHeader::new(flow.remote.ip(), flow.local.ip());
+        self.inject_raw(&Segment { ip, tcp, options }, payload.into());
+    }
+
+    fn options_of(&self, seg: &Seg, flow: &Flow, stack_isn: SeqNum) -> TcpOptions {
+        let mut options = TcpOptions::default();
+        if (flow.timestamps || seg.flags.contains(TcpFlags::SYN)) && !seg.no_timestamps {
+            options.timestamps = Some(Timestamps {
+                val: seg.tsval.unwrap_or(self.peer_clock()),
+                ecr: seg.tsecr.or(flow.last_tsval).unwrap_or(0),
+            });
+        }
+        for (left, right) in seg.sack.iter().flatten() {
+            options
+                .sack
+                .push(SackBlock { left: stack_isn.wrapping_add(*left), right: stack_isn.wrapping_add(*right) });
+        }
+        if let Mptcp::Exactly(opts) = &seg.mptcp {
+            options.mptcp.extend(opts.iter().map(|o| self.wire_option(o, true)));
+        }
+        options
+    }
+
+    /// The peer's timestamp clock, in milliseconds.
+    pub fn peer_clock(&self) -> u32 {
+        0x7fff_0000u32.wrapping_add(self.now.as_millis() as u32)
+    }
+
+    fn inject_raw(&mut self, seg: &Segment, payload: Bytes) {
+        let mut headers = HeaderBuf::new();
+        emit_headers(seg, core::slice::from_ref(&payload), ChecksumMode::Full, &mut headers);
+        let local = seg.ip.dst;
+        let link = self.stack.addresses().iter().find(|a| a.addr == local).map_or(LinkId(0), |a| a.link);
+        let rx = Received { headers: &headers, payload, checksum: RxChecksum::Unverified };
+        self.stack.handle_packet(self.now, link, rx);
+        self.drain();
+    }
+
+    /// The option with its numbers as on the wire, as sent by the peer or by the stack.
+    pub fn wire_option(&self, opt: &Opt, by_peer: bool) -> MptcpOption {
+        let idsn = |of_peer: bool| if of_peer { PEER_KEY.idsn() } else { self.stack_key().idsn() };
+        let dss = |ack: &Option<u64>, map: &Option<(u64, u32, u16)>, fin: bool, long: bool| {
+            let number = |n: u64| if long { WireDsn::Long(n) } else { WireDsn::Short(n as u32) };
+            let mapping = map.map(|(dsn, ssn, len)| DssMapping {
+                dsn: number(idsn(by_peer).wrapping_add(dsn)),
+                ssn,
+                len,
+                checksum: None,
+            });
+            Dss { data_ack: ack.map(|n| number(idsn(!by_peer).wrapping_add(n))), mapping, data_fin: fin }.into()
+        };
+        match opt {
+            Opt::Raw(option) => option.clone(),
+            Opt::Dss { ack, map, fin } => dss(ack, map, *fin, false),
+            Opt::LongDss { ack, map } => dss(ack, map, false, true),
+        }
+    }
+
+    /// Takes everything out of the stack.
+    pub fn drain(&mut self) {
+        let mut buf = TransmitBuf::default();
+        for _ in 0..100_000 {
+            let Some(t) = self.stack.poll_transmit(self.now, &mut buf) else { break };
+            let payload: Bytes = buf.payload.concat().into();
+            let (seg, headers, len) = parse_headers(&buf.headers).expect("the stack sends well-formed packets");
+            assert_eq!((headers, len), (buf.headers.len(), payload.len()));
+            assert_eq!(t.len, headers + len);
+            assert!(verify_checksum(&buf.headers, &payload), "wrong checksum");
+            let packet = Packet { at: self.now, link: t.link, seg, payload, segment_size: t.segment_size };
+            self.note(&packet);
+            self.sent.push_back(packet);
+        }
+        assert!(self.sent.len() < 100_000, "the stack never stops sending");
+        while let Some(event) = self.stack.poll_event() {
+            self.events.push(event);
+        }
+    }
+
+    /// Learns numbers and keys from what the stack sends.
+    fn note(&mut self, packet: &Packet) {
+        let seg = &packet.seg;
+        for option in &seg.options.mptcp {
+            if let MptcpOption::MpCapable(MpCapable { keys, .. }) = option {
+                match keys {
+                    CapableKeys::Syn => {}
+                    CapableKeys::SynAck { sender }
+                    | CapableKeys::Ack { sender, .. }
+                    | CapableKeys::Data { sender, .. } => self.stack_key = Some(*sender),
+                }
+            }
+        }
+        let Some(flow) = self.flow_of(packet) else { return };
+        let flow = &mut self.flows[flow];
+        if seg.tcp.flags.contains(TcpFlags::SYN) {
+            flow.stack_isn = Some(seg.tcp.seq);
+        }
+        if let Some(ts) = seg.options.timestamps {
+            flow.last_tsval = Some(ts.val);
+        }
+        let Some(isn) = flow.stack_isn else { return };
+        let seq = seg.tcp.seq.wrapping_sub(isn.0).0;
+        let end = seq
+            + packet.payload.len() as u32
+            + u32::from(seg.tcp.flags.contains(TcpFlags::SYN))
+            + u32::from(seg.tcp.flags.contains(TcpFlags::FIN));
+        if seq == flow.rcv_nxt {
+            flow.rcv_nxt = end;
+        }
+    }
+
+    fn flow_of(&self, packet: &Packet) -> Option<usize> {
+        let local = SocketAddr::new(packet.seg.ip.src, packet.seg.tcp.src_port);
+        let remote = SocketAddr::new(packet.seg.ip.dst, packet.seg.tcp.dst_port);
+        self.flows.iter().position(|f| f.local == local && f.remote == remote)
+    }
+
+    /// A packet with relative numbers, for people.
+    pub fn describe(&self, packet: &Packet) -> String {
+        let isn = self.flow_of(packet).and_then(|f| self.flows[f].stack_isn).unwrap_or(SeqNum(0));
+        let tcp = &packet.seg.tcp;
+        let mut text = format!(
+            "{:?} {}:{} > {}:{} {:?} seq {} len {} win {}",
+            packet.at,
+            packet.seg.ip.src,
+            tcp.src_port,
+            packet.seg.ip.dst,
+            tcp.dst_port,
+            tcp.flags,
+            tcp.seq.wrapping_sub(isn.0).0,
+            packet.payload.len(),
+            tcp.window,
+        );
+        if tcp.flags.contains(TcpFlags::ACK) {
+            let _ = write!(text, " ack {}", tcp.ack.wrapping_sub(PEER_ISN).0);
+        }
+        for option in &packet.seg.options.mptcp {
+            let _ = write!(text, " {}", self.describe_option(option));
+        }
+        if !packet.seg.options.sack.is_empty() {
+            let _ = write!(text, " sack {:?}", self.sack_of(packet));
+        }
+        text
+    }
+
+    fn describe_option(&self, option: &MptcpOption) -> String {
+        let MptcpOption::Dss(dss) = option else { return format!("{option:?}") };
+        let relative = |n: WireDsn, idsn: u64| match n {
+            WireDsn::Short(n) => n.wrapping_sub(idsn as u32) as u64,
+            WireDsn::Long(n) => n.wrapping_sub(idsn),
+        };
+        let ack = dss.data_ack.map(|n| relative(n, PEER_KEY.idsn()));
+        let map = dss.mapping.map(|m| (relative(m.dsn, self.stack_key().idsn()), m.ssn, m.len));
+        format!("DSS(ack {ack:?} map {map:?} fin {})", dss.data_fin)
+    }
+
+    /// SACK blocks of a packet of the stack, relative.
+    pub fn sack_of(&self, packet: &Packet) -> Vec<(u32, u32)> {
+        let relative = |n: SeqNum| n.wrapping_sub(PEER_ISN).0;
+        packet.seg.options.sack.iter().map(|b| (relative(b.left), relative(b.right))).collect()
+    }
+
+    fn matches(&self, packet: &Packet, pattern: &Seg) -> Verdict {
+        let tcp = &packet.seg.tcp;
+        if self.flow_of(packet) != Some(self.current) {
+            return Err(format!("it is on flow {:?}, not {}", self.flow_of(packet), self.current));
+        }
+        let isn = self.flows[self.current].stack_isn.unwrap_or(SeqNum(0));
+        if tcp.flags - TcpFlags::PSH != pattern.flags - TcpFlags::PSH {
+            return Err(format!("flags are {:?}, not {:?}", tcp.flags, pattern.flags));
+        }
+        let check = |what: &str, got: u32, wanted: Option<u32>| match wanted {
+            Some(wanted) if wanted != got => Err(format!("{what} is {got}, not {wanted}")),
+            _ => Ok(()),
+        };
+        check("seq", tcp.seq.wrapping_sub(isn.0).0, pattern.seq)?;
+        if tcp.flags.contains(TcpFlags::ACK) {
+            check("ack", tcp.ack.wrapping_sub(PEER_ISN).0, pattern.ack)?;
+        }
+        check("length", packet.payload.len() as u32, pattern.len.map(|l| l as u32))?;
+        check("window", u32::from(tcp.window), pattern.window.map(u32::from))?;
+        if let Some(bytes) = pattern.payload.as_ref().filter(|bytes| ***bytes != *packet.payload) {
+            return Err(format!("the payload is {:?}, not {bytes:?}", packet.payload));
+        }
+        if let Some(sack) = pattern.sack.as_ref().filter(|sack| **sack != self.sack_of(packet)) {
+            return Err(format!("SACK is {:?}, not {sack:?}", self.sack_of(packet)));
+        }
+        if let Mptcp::Exactly(opts) = &pattern.mptcp {
+            let wanted: Vec<MptcpOption> = opts.iter().map(|o| self.wire_option(o, false)).collect();
+            if wanted[..] != packet.seg.options.mptcp[..] {
+                return Err(format!("MPTCP options are {:?}, not {opts:?}", packet.seg.options.mptcp));
+            }
+        }
+        Ok(())
+    }
+}
