@@ -137,6 +137,9 @@ impl Packet {
         let Self { bytes, header_len, checksum, super_packet } = self;
         core.stats.count_read(bytes.len(), super_packet);
         let payload = bytes.slice(header_len..);
+        if let Some(tap) = &mut core.tap {
+            tap.received(core.stack.addresses(), &bytes[..header_len], &payload, checksum);
+        }
         let received = Received { headers: &bytes[..header_len], payload, checksum };
         core.stack.handle_packet(now, link, received);
     }

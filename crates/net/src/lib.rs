@@ -11,14 +11,21 @@
 //! It needs `CAP_NET_ADMIN` in the network namespace, `/dev/net/tun`, and Linux 5.11.
 
 mod buffer;
+mod capture;
 mod clock;
+pub mod control;
 mod device;
 mod driver;
 mod error;
 mod host;
+mod ledger;
 mod listener;
+mod mib;
+mod monitor;
+mod pcapng;
 mod poller;
 mod shared;
+mod snapshot;
 mod socket;
 mod split;
 mod stats;
@@ -29,8 +36,11 @@ mod testing;
 mod transmit;
 mod waiting;
 
+pub use capture::{Capture, Captured};
 pub use host::{Host, HostBuilder};
 pub use listener::MptcpListener;
+pub use monitor::Monitor;
+pub use snapshot::{ConnectionSnapshot, EndedSubflow, FinishedConnections, PathSnapshot, Snapshot, SubflowSnapshot};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use stats::DeviceStats;
 pub use stream::MptcpStream;

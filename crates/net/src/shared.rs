@@ -13,8 +13,10 @@ use polypath_proto::{Connection, ConnectionId, Event, Instant, Stack};
 use tokio::sync::{Notify, broadcast};
 
 use crate::buffer::BufferPool;
+use crate::capture::Tap;
 use crate::clock::Clock;
 use crate::device::Tun;
+use crate::ledger::Ledger;
 use crate::poller::Poller;
 use crate::stats::DeviceStats;
 use crate::transmit::Transmitter;
@@ -48,6 +50,10 @@ pub(crate) struct Core {
     pub(crate) stack: Stack,
     pub(crate) waiting: Waiting,
     pub(crate) stats: DeviceStats,
+    /// Sees every packet, where there is a capture.
+    pub(crate) tap: Option<Tap>,
+    /// Keeps account of subflows, where somebody wants to know.
+    pub(crate) ledger: Option<Box<Ledger>>,
     run: Run,
     /// The host is being shut down, and somebody waits for connections to finish.
     draining: bool,
@@ -66,6 +72,8 @@ impl Shared {
                 stack,
                 waiting: Waiting::default(),
                 stats: DeviceStats::default(),
+                tap: None,
+                ledger: None,
                 run: Run::Running(Transmitter::new(Arc::clone(tun))),
                 draining: false,
             }),
@@ -149,6 +157,16 @@ impl Shared {
         look(&self.lock_anyway())
     }
 
+    /// Attaches or detaches an instrument, and looks at what is there; also when the host has stopped.
+    pub(crate) fn configure<R>(&self, change: impl FnOnce(&mut Core) -> R) -> R {
+        change(&mut self.lock_anyway())
+    }
+
+    /// The stack's time.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// Ends everything: every call fails from now on, with `reason`. The first reason stays.
     pub(crate) fn stop(&self, reason: &str) {
         // A panic inside the stack is no reason to leave tasks waiting for ever.
@@ -216,6 +234,9 @@ impl Shared {
         let mut wakeups = Wakeups::default();
         while let Some(event) = core.stack.poll_event() {
             core.waiting.on_event(&event, &mut wakeups);
+            if let Some(ledger) = &mut core.ledger {
+                ledger.on_event(now, &event, &core.stack);
+            }
             if matches!(event, Event::Connected(_) | Event::Closed { .. } | Event::Subflow { .. }) {
                 // Nobody listening is no error.
                 let _ = self.events.send(event);
@@ -246,6 +267,9 @@ impl Core {
     /// The application has dropped the connection. What it wrote is still delivered, unless
     /// `at_once`.
     pub(crate) fn let_go(&mut self, now: Instant, id: ConnectionId, at_once: bool) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.look(now, &self.stack);
+        }
         let wait = self.waiting.remove_connection(id);
         let Some(mut connection) = self.stack.connection(now, id) else {
             return;
@@ -267,7 +291,7 @@ impl Core {
 
     fn flush(&mut self, now: Instant, poller: &Poller) {
         if let Run::Running(transmitter) = &mut self.run {
-            transmitter.flush(&mut self.stack, now, poller, &mut self.stats);
+            transmitter.flush(&mut self.stack, now, poller, &mut self.stats, self.tap.as_mut());
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use polypath_proto::{Instant, Stack, Transmit, TransmitBuf};
 
+use crate::capture::Tap;
 use crate::device::Tun;
 use crate::poller::Poller;
 use crate::stats::DeviceStats;
@@ -28,13 +29,25 @@ impl Transmitter {
     }
 
     /// Writes what the stack wants to send now, until it has nothing more or the device is full.
-    pub(crate) fn flush(&mut self, stack: &mut Stack, now: Instant, poller: &Poller, stats: &mut DeviceStats) {
+    pub(crate) fn flush(
+        &mut self,
+        stack: &mut Stack,
+        now: Instant,
+        poller: &Poller,
+        stats: &mut DeviceStats,
+        mut tap: Option<&mut Tap>,
+    ) {
         if self.blocked {
             return;
         }
         while let Some(transmit) = self.held.take().or_else(|| stack.poll_transmit(now, &mut self.buf)) {
             match self.write(&transmit) {
-                Ok(()) => stats.count_written(transmit.len, transmit.segment_size.is_some()),
+                Ok(()) => {
+                    stats.count_written(transmit.len, transmit.segment_size.is_some());
+                    if let Some(tap) = &mut tap {
+                        tap.sent(stack.addresses(), &self.buf.headers, &self.buf.payload);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     stats.device_full += 1;
                     self.held = Some(transmit);

@@ -5,6 +5,7 @@ use crate::congestion::CongestionKind;
 use crate::scheduler::SchedulerKind;
 use polypath_wire::ChecksumMode;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// How a link takes packets.
@@ -48,6 +49,8 @@ pub struct Config {
     pub max_subflows: usize,
     /// Servers tell clients of their further addresses (ADD_ADDR).
     pub announce_addresses: bool,
+    /// Local ports of outgoing subflows; never empty (RFC 6056 asks for as many as possible).
+    pub client_ports: RangeInclusive<u16>,
 }
 
 impl Default for Config {
@@ -60,6 +63,7 @@ impl Default for Config {
             scheduler: SchedulerKind::default(),
             max_subflows: 8,
             announce_addresses: true,
+            client_ports: 10_000..=u16::MAX,
         }
     }
 }

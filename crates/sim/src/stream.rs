@@ -189,7 +189,7 @@ impl Stream {
             return;
         }
         if let Some(error) = error {
-            self.fail(StreamError::Connection(error.clone()));
+            self.fail(StreamError::Connection(*error));
         }
     }
 

@@ -8,6 +8,7 @@ mod tests;
 mod tun;
 mod virtio;
 
+pub(crate) use netlink::Netlink;
 pub(crate) use routes::Interface;
-pub(crate) use tun::{MAX_PACKET, Offload, READ_LEN, Tun};
+pub(crate) use tun::{MAX_PACKET, Offload, READ_LEN, Tun, during};
 pub(crate) use virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};

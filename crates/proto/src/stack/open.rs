@@ -10,9 +10,6 @@ use polypath_wire::{Key, Segment, SeqNum};
 use rand::Rng;
 use std::net::{IpAddr, SocketAddr};
 
-/// The first port of ours for outgoing subflows (RFC 6056 asks for as many as possible).
-const FIRST_PORT: u16 = 10_000;
-
 /// Why a connection cannot be opened.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
@@ -117,10 +114,11 @@ impl Stack {
             let local = SocketAddr::new(addr, port);
             return if taken(self, local) { Err(ConnectError::AddressInUse(local)) } else { Ok(local) };
         }
-        let span = u32::from(u16::MAX - FIRST_PORT) + 1;
+        let (first, last) = (*self.config.client_ports.start(), *self.config.client_ports.end());
+        let span = u32::from(last.saturating_sub(first)) + 1;
         let start = self.rng.next_u32() % span;
         (0..span)
-            .map(|i| SocketAddr::new(addr, FIRST_PORT + ((start + i) % span) as u16))
+            .map(|i| SocketAddr::new(addr, first + ((start + i) % span) as u16))
             .find(|local| !taken(self, *local) && !self.port_is_listening(local.port()))
             .ok_or(ConnectError::NoPort)
     }

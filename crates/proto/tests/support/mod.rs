@@ -8,7 +8,7 @@ mod seg;
 
 pub use pair::{Pair, PairOptions, Side};
 pub use script::{
-    LTE, PEER, PEER_2, PEER_ISN, PEER_KEY, PEER_PORT, Packet, STACK_PORT, Script, ScriptOptions, Verdict, WIFI,
+    LTE, PEER, PEER_2, PEER_ISN, PEER_KEY, PEER_PORT, Packet, RTT, STACK_PORT, Script, ScriptOptions, Verdict, WIFI,
 };
 pub use seg::*;
 

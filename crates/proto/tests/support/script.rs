@@ -26,6 +26,8 @@ pub const STACK_PORT: u16 = 443;
 pub const PEER_PORT: u16 = 80;
 /// The peer's numbers. The stack's are drawn from its seed.
 pub const PEER_ISN: u32 = 0xffff_ff00;
+/// The round trip of the handshakes that the script plays by itself.
+pub const RTT: Duration = Duration::from_millis(20);
 pub const PEER_KEY: Key = Key(0x0123_4567_89ab_cdef);
 
 /// A packet that the stack sent.
@@ -145,6 +147,7 @@ impl Script {
     pub fn active_client(options: &ScriptOptions) -> Script {
         let mut s = Script::client(options);
         s.expect(syn().opt(capable_syn()));
+        s.advance(RTT);
         s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
         s.expect(ack(1).seq(1));
         s.inject(ack(1).opt(dack(1)));
@@ -158,6 +161,7 @@ impl Script {
         s.inject(syn().opt(capable_syn()));
         s.expect(syn_ack());
         let key = s.stack_key();
+        s.advance(RTT);
         s.inject(ack(1).opt(capable_ack(PEER_KEY, key)));
         s.accept();
         s.take_events();
@@ -168,6 +172,7 @@ impl Script {
     pub fn plain_client(options: &ScriptOptions) -> Script {
         let mut s = Script::client(options);
         s.expect(syn());
+        s.advance(RTT);
         s.inject(syn_ack());
         s.expect(ack(1).seq(1).plain());
         s.take_events();
@@ -179,6 +184,7 @@ impl Script {
         let mut s = Script::server(options);
         s.inject(syn());
         s.expect(syn_ack().plain());
+        s.advance(RTT);
         s.inject(ack(1));
         s.accept();
         s.take_events();
@@ -203,14 +209,16 @@ impl Script {
         self.current
     }
 
-    /// The flow of the stack's next packet, a SYN, made the current one.
-    pub fn add_flow_of_next(&mut self) -> usize {
-        let packet = self.sent.front().expect("the stack sent a SYN").seg.clone();
-        assert!(packet.tcp.flags.contains(TcpFlags::SYN), "not a SYN: {packet:?}");
-        self.add_flow(
-            SocketAddr::new(packet.ip.src, packet.tcp.src_port),
-            SocketAddr::new(packet.ip.dst, packet.tcp.dst_port),
-        )
+    /// Takes a SYN of the stack that begins a new flow, and makes that the current one.
+    #[track_caller]
+    pub fn take_syn(&mut self) -> (usize, Packet) {
+        let is_new = |p: &Packet| p.seg.tcp.flags == TcpFlags::SYN && self.flow_of(p).is_none();
+        let index = self.sent.iter().position(is_new).expect("the stack sent a SYN on a new flow");
+        let packet = self.sent.remove(index).expect("it is there");
+        let (ip, tcp) = (&packet.seg.ip, &packet.seg.tcp);
+        let flow = self.add_flow(SocketAddr::new(ip.src, tcp.src_port), SocketAddr::new(ip.dst, tcp.dst_port));
+        self.note(&packet);
+        (flow, packet)
     }
 
     /// From now on segments without a flow of their own belong to this one.
@@ -316,11 +324,13 @@ impl Script {
         self.sent.clear();
     }
 
-    /// The stack has sent this now, on the current flow, and before anything else.
+    /// The stack has sent this now, before anything else on the current flow.
     #[track_caller]
     pub fn expect(&mut self, pattern: Seg) -> Packet {
-        let Some(packet) = self.sent.pop_front() else {
-            panic!("nothing was sent at {:?}, expected {pattern:?}", self.now);
+        let first = self.sent.iter().position(|p| self.flow_of(p) == Some(self.current));
+        let Some(packet) = first.and_then(|i| self.sent.remove(i)) else {
+            let other: Vec<String> = self.sent.iter().map(|p| self.describe(p)).collect();
+            panic!("nothing was sent on the flow at {:?}, expected {pattern:?}; elsewhere: {other:#?}", self.now);
         };
         if let Err(what) = self.matches(&packet, &pattern) {
             panic!("{what}\n  sent: {}\n  expected: {pattern:?}", self.describe(&packet));
@@ -345,6 +355,14 @@ impl Script {
     #[track_caller]
     pub fn expect_nothing(&self) {
         if let Some(packet) = self.sent.front() {
+            panic!("unexpected: {}", self.describe(packet));
+        }
+    }
+
+    /// Nothing was sent on the current flow; elsewhere there may be something.
+    #[track_caller]
+    pub fn expect_nothing_on_current(&self) {
+        if let Some(packet) = self.sent.iter().find(|p| self.flow_of(p) == Some(self.current)) {
             panic!("unexpected: {}", self.describe(packet));
         }
     }
@@ -553,9 +571,6 @@ impl Script {
 
     fn matches(&self, packet: &Packet, pattern: &Seg) -> Verdict {
         let tcp = &packet.seg.tcp;
-        if self.flow_of(packet) != Some(self.current) {
-            return Err(format!("it is on flow {:?}, not {}", self.flow_of(packet), self.current));
-        }
         let isn = self.flows[self.current].stack_isn.unwrap_or(SeqNum(0));
         if tcp.flags - TcpFlags::PSH != pattern.flags - TcpFlags::PSH {
             return Err(format!("flags are {:?}, not {:?}", tcp.flags, pattern.flags));

@@ -1,0 +1,116 @@
+//! A block of local ports that no socket of the kernel uses.
+//!
+//! The kernel's own connections take theirs from `net.ipv4.ip_local_port_range`, which ends below these unless
+//! somebody has widened it. A block is claimed by binding its first port with a socket that never listens: whoever
+//! asks for it next, another instance above all, gets `EADDRINUSE`. Where the kernel's range reaches into the block,
+//! every port of it is held: the kernel passes over bound ports when it chooses one for a connection.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+/// Above the kernel's default range, which ends at 60,999.
+const FIRST: u16 = 61_000;
+/// So many instances at a time, each with so many ports for each pair of an address and a destination.
+const BLOCKS: u16 = 8;
+const BLOCK: u16 = 500;
+
+/// A claimed block. Others may have it when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    range: RangeInclusive<u16>,
+    _held: Vec<OwnedFd>,
+}
+
+impl Ports {
+    /// Claims the first free block in the calling thread's network namespace.
+    pub(crate) fn claim() -> io::Result<Self> {
+        let kernels = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
+        let kernels = kernels.as_deref().and_then(parse_range);
+        for block in 0..BLOCKS {
+            let first = FIRST + block * BLOCK;
+            let range = first..=first + BLOCK - 1;
+            let shared = kernels.as_ref().is_some_and(|k| k.start() <= range.end() && range.start() <= k.end());
+            let to_hold = if shared { range.clone() } else { first..=first };
+            match to_hold.map(hold).collect() {
+                Ok(held) => return Ok(Self { range, _held: held }),
+                Err(error) if error == rustix::io::Errno::ADDRINUSE => {}
+                Err(error) => return Err(io::Error::from(error)),
+            }
+        }
+        let last = FIRST + BLOCKS * BLOCK - 1;
+        Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("every block of ports from {FIRST} to {last} is in use; see `ss -tulnp` and `ss -tanp`"),
+        ))
+    }
+
+    /// First and last port.
+    pub(crate) fn range(&self) -> RangeInclusive<u16> {
+        self.range.clone()
+    }
+}
+
+/// Binds `port` for both families, or for IPv4 where the kernel has no IPv6.
+fn hold(port: u16) -> Result<OwnedFd, rustix::io::Errno> {
+    let open = |family| rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    if let Ok(socket) = open(AddressFamily::INET6) {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+        match rustix::net::bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
+            // IPv6 is there and switched off.
+            Err(rustix::io::Errno::ADDRNOTAVAIL) => {}
+            result => return result.map(|()| socket),
+        }
+    }
+    let socket = open(AddressFamily::INET)?;
+    rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
+    Ok(socket)
+}
+
+fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut numbers = text.split_whitespace().map(str::parse);
+    Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::testing::in_namespace;
+
+    #[test]
+    fn blocks_are_exclusive_and_return() {
+        in_namespace(|| {
+            let blocks: Vec<Ports> = (0..BLOCKS).map(|_| Ports::claim().unwrap()).collect();
+            for (at, one) in blocks.iter().enumerate() {
+                assert!(blocks[..at].iter().all(|other| other.range().end() < one.range().start()));
+            }
+            assert_eq!(Ports::claim().unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            let first = blocks[0].range();
+            assert!(TcpListener::bind((Ipv4Addr::UNSPECIFIED, *first.start())).is_err());
+            drop(blocks);
+            assert_eq!(Ports::claim().unwrap().range(), first);
+        });
+    }
+
+    #[test]
+    fn a_block_that_the_kernel_chooses_from_is_held_whole() {
+        in_namespace(|| {
+            fs::write("/proc/sys/net/ipv4/ip_local_port_range", "61100 61120").unwrap();
+            let ports = Ports::claim().unwrap();
+            assert_eq!(ports.range(), 61_000..=61_499);
+            assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, 61_110)).is_err());
+        });
+    }
+
+    #[test]
+    fn a_range_is_two_numbers() {
+        assert_eq!(parse_range("32768\t60999\n"), Some(32_768..=60_999));
+        assert_eq!(parse_range("none"), None);
+    }
+}

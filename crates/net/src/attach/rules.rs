@@ -1,0 +1,236 @@
+//! The wires between the TUN device and the uplinks: one nf_tables table of the family `netdev`.
+//!
+//! ```text
+//! table netdev polypath_pp0 { flags owner
+//!   chain out    { type filter hook ingress device "pp0" priority 0; policy drop;
+//!     ip saddr ADDRESS tcp sport PORTS ip daddr ONLINK fwd ip to ip daddr device "u1"
+//!     ip saddr ADDRESS tcp sport PORTS fwd ip to GATEWAY device "u1" }          one for each route
+//!   chain in_u1  { type filter hook ingress device "u1" priority 0; policy accept;
+//!     ip daddr ADDRESS tcp dport PORTS fwd ip to ADDRESS device "pp0"
+//!     ip daddr ADDRESS icmp type destination-unreachable @th,224,16 PORTS fwd … }
+//! }
+//! ```
+//!
+//! The table belongs to our socket: nobody else may change it, `nft flush ruleset` leaves it alone, and the kernel
+//! removes it with the socket, whatever ends the process.
+
+use std::io;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use super::discover::{Path, Route};
+use super::nft::{Base, Neighbour, Policy, Rule, Socket, Transaction};
+
+const ETHERTYPE_V4: u16 = 0x0800;
+const ETHERTYPE_V6: u16 = 0x86dd;
+const TCP: u8 = 6;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+/// RFC 792, RFC 4443: destination unreachable (with "fragmentation needed"), packet too big.
+const ICMP_UNREACHABLE: u8 = 3;
+const ICMPV6_UNREACHABLE: u8 = 1;
+const ICMPV6_TOO_BIG: u8 = 2;
+
+/// The table, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Table {
+    socket: Socket,
+    name: String,
+    tun: String,
+    tun_index: u32,
+    ports: RangeInclusive<u16>,
+    loaded: bool,
+}
+
+impl Table {
+    /// A table for the device `tun`, with nothing in it. Nothing is loaded yet.
+    pub(crate) fn new(tun: &str, tun_index: u32, ports: RangeInclusive<u16>) -> io::Result<Self> {
+        let socket = Socket::open().map_err(|error| explain("socket", &error))?;
+        let name = format!("polypath_{tun}");
+        Ok(Self { socket, name, tun: tun.to_owned(), tun_index, ports, loaded: false })
+    }
+
+    /// Replaces everything by what `paths` need, in one transaction.
+    pub(crate) fn load(&mut self, paths: &[Path]) -> io::Result<()> {
+        let mut transaction = Transaction::default();
+        if self.loaded {
+            transaction.delete_table(&self.name);
+        }
+        transaction.new_table(&self.name);
+        transaction.new_chain(&self.name, "out", &self.tun, Policy::Drop);
+        for path in paths {
+            for route in &path.routes {
+                if let Some(rule) = self.outwards(path, route) {
+                    transaction.new_rule(&self.name, "out", &rule);
+                }
+            }
+        }
+        let mut done: Vec<&str> = Vec::new();
+        for uplink in paths.iter().map(|path| path.interface.as_str()) {
+            if done.contains(&uplink) {
+                continue;
+            }
+            done.push(uplink);
+            let chain = format!("in_{uplink}");
+            transaction.new_chain(&self.name, &chain, uplink, Policy::Accept);
+            for path in paths.iter().filter(|path| path.interface == uplink) {
+                for rule in self.inwards(path) {
+                    transaction.new_rule(&self.name, &chain, &rule);
+                }
+            }
+        }
+        self.socket.commit(transaction).map_err(|(step, error)| explain(step, &error))?;
+        self.loaded = true;
+        Ok(())
+    }
+
+    /// From the stack to where `route` leads. `None` where the kernel has no such forwarding.
+    fn outwards(&self, path: &Path, route: &Route) -> Option<Rule> {
+        let v6 = path.addr.is_ipv6();
+        if route.gateway.is_some_and(|gateway| gateway.is_ipv6() != v6) {
+            tracing::warn!(?route, "routes over a gateway of the other family are not followed");
+            return None;
+        }
+        let (source, destination) = if v6 { (8, 24) } else { (12, 16) };
+        let mut rule = family(v6).bytes(Base::Network, source, &octets(path.addr)).transport(TCP);
+        rule = self.ports(rule, 0);
+        if route.prefix_len > 0 {
+            let network = octets(route.destination);
+            let mask = mask(network.len(), route.prefix_len);
+            rule = rule.masked(Base::Network, destination, &network, &mask);
+        }
+        Some(match route.gateway.map(octets) {
+            Some(gateway) => rule.forward(path.index, Neighbour::Fixed(&gateway), v6),
+            None => rule.forward(path.index, Neighbour::Destination, v6),
+        })
+    }
+
+    /// What is for the stack: segments, and errors about its packets.
+    fn inwards(&self, path: &Path) -> Vec<Rule> {
+        let v6 = path.addr.is_ipv6();
+        let address = octets(path.addr);
+        let destination = if v6 { 24 } else { 16 };
+        let ours = || family(v6).bytes(Base::Network, destination, &address);
+        let to_stack = |rule: Rule| rule.forward(self.tun_index, Neighbour::Fixed(&address), v6);
+        // The packet that an error is about begins 8 bytes into it, and its source port follows an IP header.
+        let about = |protocol, kind: u8, port| {
+            let rule = ours().transport(protocol).bytes(Base::Transport, 0, &[kind]);
+            to_stack(self.ports(rule, port))
+        };
+        let segments = to_stack(self.ports(ours().transport(TCP), 2));
+        if v6 {
+            vec![segments, about(ICMPV6, ICMPV6_UNREACHABLE, 48), about(ICMPV6, ICMPV6_TOO_BIG, 48)]
+        } else {
+            vec![segments, about(ICMP, ICMP_UNREACHABLE, 28)]
+        }
+    }
+
+    /// The port at `offset` is one of ours.
+    fn ports(&self, rule: Rule, offset: u32) -> Rule {
+        rule.between(Base::Transport, offset, *self.ports.start(), *self.ports.end())
+    }
+}
+
+fn family(v6: bool) -> Rule {
+    Rule::default().protocol(if v6 { ETHERTYPE_V6 } else { ETHERTYPE_V4 })
+}
+
+fn octets(addr: IpAddr) -> Vec<u8> {
+    match addr {
+        IpAddr::V4(addr) => addr.octets().to_vec(),
+        IpAddr::V6(addr) => addr.octets().to_vec(),
+    }
+}
+
+fn mask(len: usize, prefix_len: u8) -> Vec<u8> {
+    (0..len).map(|at| !(0xff_u32 >> usize::from(prefix_len).saturating_sub(8 * at).min(8)) as u8).collect()
+}
+
+fn explain(step: &str, error: &io::Error) -> io::Error {
+    let advice = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => " (CAP_NET_ADMIN is needed: sudo)",
+        Some(libc::EEXIST) => " (a table of this name exists: nft delete table netdev NAME, or another --tun)",
+        Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => {
+            " (modprobe -a nf_tables nft_fwd_netdev; the kernel needs CONFIG_NF_TABLES_NETDEV and CONFIG_NFT_FWD_NETDEV)"
+        }
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("nftables, {step}: {error}{advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{in_namespace, ip, run};
+
+    fn path(interface: &str, index: u32, addr: &str, routes: &[(&str, u8, Option<&str>)]) -> Path {
+        let route = |(destination, prefix_len, gateway): &(&str, u8, Option<&str>)| Route {
+            destination: destination.parse().unwrap(),
+            prefix_len: *prefix_len,
+            gateway: gateway.map(|g| g.parse().unwrap()),
+            metric: 0,
+        };
+        let addr = addr.parse().unwrap();
+        let routes = routes.iter().map(route).collect();
+        Path { interface: interface.into(), index, addr, backup: false, mtu: 1500, routes }
+    }
+
+    fn index(name: &str) -> u32 {
+        let text = ip(&format!("-o link show {name}"));
+        text.split(':').next().unwrap().trim().parse().unwrap()
+    }
+
+    #[test]
+    fn the_kernel_reads_the_rules_as_they_are_meant() {
+        in_namespace(|| {
+            ip("link add u1 type veth peer name p1");
+            ip("link set u1 up");
+            ip("link add t0 type dummy");
+            let mut table = Table::new("t0", index("t0"), 61_000..=61_499).unwrap();
+            let paths = [
+                path("u1", index("u1"), "10.1.0.2", &[("10.1.0.0", 20, None), ("0.0.0.0", 0, Some("10.1.0.1"))]),
+                path("u1", index("u1"), "fd00::2", &[("::", 0, Some("fe80::1"))]),
+            ];
+            table.load(&paths).unwrap();
+            let all = run("nft", "list ruleset");
+            for expected in [
+                "ip saddr 10.1.0.2 tcp sport 61000-61499 ip daddr 10.1.0.0/20 fwd ip to ip daddr device \"u1\"",
+                "ip saddr 10.1.0.2 tcp sport 61000-61499 fwd ip to 10.1.0.1 device \"u1\"",
+                "ip6 saddr fd00::2 tcp sport 61000-61499 fwd ip6 to fe80::1 device \"u1\"",
+                "ip daddr 10.1.0.2 tcp dport 61000-61499 fwd ip to 10.1.0.2 device \"t0\"",
+                "ip6 daddr fd00::2 icmpv6 type packet-too-big",
+                "hook ingress device \"t0\" priority filter; policy drop;",
+                "hook ingress device \"u1\" priority filter; policy accept;",
+                "flags owner",
+            ] {
+                assert!(all.contains(expected), "{expected} is not in {all}");
+            }
+            run("nft", "flush ruleset");
+            assert_eq!(run("nft", "list ruleset"), all, "others cannot take it away");
+            table.load(&paths[..1]).unwrap();
+            let fewer = run("nft", "list ruleset");
+            assert!(fewer.contains("10.1.0.1") && !fewer.contains("fe80::1"), "{fewer}");
+            drop(table);
+            assert_eq!(run("nft", "list ruleset"), "");
+        });
+    }
+
+    #[test]
+    fn a_device_that_is_gone_is_an_error_and_changes_nothing() {
+        in_namespace(|| {
+            ip("link add t0 type dummy");
+            let mut table = Table::new("t0", index("t0"), 61_000..=61_499).unwrap();
+            table.load(&[]).unwrap();
+            let before = run("nft", "list ruleset");
+            assert!(table.load(&[path("nowhere", 99, "10.1.0.2", &[])]).is_err());
+            assert_eq!(run("nft", "list ruleset"), before);
+        });
+    }
+
+    #[test]
+    fn masks_have_as_many_ones_as_the_prefix_is_long() {
+        assert_eq!(mask(4, 20), [0xff, 0xff, 0xf0, 0]);
+        assert_eq!(mask(4, 32), [0xff; 4]);
+        assert_eq!(mask(16, 1)[..2], [0x80, 0]);
+    }
+}

@@ -1,0 +1,329 @@
+//! Data at two levels: mappings, acknowledgements, order, buffers (RFC 8684, section 3.3).
+
+mod support;
+
+use polypath_proto::{Config, ConnectionError, Event};
+use polypath_wire::{MptcpOption, ResetReason};
+use support::*;
+
+const FULL: usize = DSS_MSS as usize;
+
+/// A super-segment's mapping.
+fn mapping(packet: &Packet) -> (u32, u16) {
+    match packet.seg.options.mptcp[..] {
+        [MptcpOption::Dss(dss)] => dss.mapping.map(|m| (m.ssn, m.len)).expect("a mapping"),
+        _ => panic!("not one DSS: {packet:?}"),
+    }
+}
+
+#[test]
+fn data_carries_its_mapping_and_the_data_ack_in_32_bits() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.write(0, 2 * FULL + 100);
+    // The width is part of the comparison.
+    s.expect(data(1, FULL).payload(&stream(0, FULL)).opt(map(1, 1, FULL, 1)));
+    s.expect(data(1 + DSS_MSS, FULL).opt(map(1 + FULL as u64, 1 + DSS_MSS, FULL, 1)));
+    s.expect(data(1 + 2 * DSS_MSS, 100).opt(map(1 + 2 * FULL as u64, 1 + 2 * DSS_MSS, 100, 1)));
+    s.expect_nothing();
+}
+
+#[test]
+fn both_widths_of_the_peer_are_understood() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.write(0, 100);
+    s.expect(data(1, 100));
+    s.inject(data(1, 50).ack(101).opt(Opt::LongDss { ack: Some(101), map: Some((1, 1, 50)) }));
+    s.expect(ack(51).opt(dack(51)));
+    assert_eq!((s.info().bytes_acked, s.read().0), (100, stream(0, 50)));
+    s.inject(data(51, 50).opt(map(51, 51, 50, 101)));
+    s.expect(ack(101).opt(dack(101)));
+    assert_eq!(s.read().0, stream(50, 50));
+}
+
+#[test]
+fn a_timeout_repeats_the_original_mapping() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.write(0, 100);
+    s.expect(data(1, 100).opt(map(1, 1, 100, 1)));
+    // Meanwhile more was received: only the DATA_ACK differs.
+    s.inject(data(1, 10).ack(1).opt(map(1, 1, 10, 1)));
+    s.expect(ack(11));
+    s.expect_after(ms(200), data(1, 100).opt(map(1, 1, 100, 11)));
+}
+
+#[test]
+fn a_part_that_is_sent_again_after_sack_carries_the_whole_mapping() {
+    let mut s = Script::active_client(&ScriptOptions { max_segment: 65_535, ..ScriptOptions::default() });
+    s.write(0, 10 * FULL);
+    let sent = s.expect(data(1, 10 * FULL).opt(map(1, 1, 10 * FULL, 1)));
+    assert_eq!(sent.segment_size, Some(DSS_MSS as u16));
+    // The third and fourth of its ten segments are lost.
+    let (hole, end) = (1 + 2 * DSS_MSS, 1 + 4 * DSS_MSS);
+    s.advance(ms(20));
+    s.inject(ack(hole).opt(dack(u64::from(hole))).sack(&[(end, 1 + 10 * DSS_MSS)]));
+    let mut at = hole;
+    while at < end {
+        let again = s.expect(Seg { len: None, ..data(at, 0) }.opt(map(1, 1, 10 * FULL, 1)));
+        assert_eq!(again.payload, stream(u64::from(at) - 1, again.payload.len()));
+        at += again.payload.len() as u32;
+        assert!(at <= end, "more was sent again than was missing");
+    }
+    s.expect_nothing();
+}
+
+#[test]
+fn a_super_segment_is_one_mapping_of_at_most_65535_bytes() {
+    let mut s = Script::active_client(&ScriptOptions { max_segment: 65_535, ..ScriptOptions::default() });
+    s.write(0, 250_000);
+    let mut next = 1u32;
+    let mut largest = 0;
+    // Slow start: what is acknowledged doubles, until a super-segment could be larger than is allowed.
+    for _ in 0..6 {
+        while let Some(packet) = s.next_packet() {
+            let len = packet.payload.len();
+            assert_eq!(mapping(&packet), (next, len as u16));
+            assert!(len + 20 + 20 + 12 + 20 <= 65_535);
+            assert_eq!(packet.segment_size, (len > FULL).then_some(DSS_MSS as u16));
+            largest = largest.max(len);
+            next += len as u32;
+        }
+        s.advance(ms(20));
+        s.inject(ack(next).opt(dack(u64::from(next))));
+    }
+    assert!(largest > 60_000, "only {largest} bytes");
+    assert_eq!(next, 250_001);
+}
+
+#[test]
+fn super_segments_carry_nothing_but_dss_and_timestamps() {
+    let mut s = Script::active_client(&ScriptOptions { max_segment: 65_535, ..ScriptOptions::default() });
+    // There is something to report selectively, but not here.
+    s.inject(data(11, 10).opt(map(11, 11, 10, 1)));
+    s.expect(ack(1).sack(&[(11, 21)]));
+    s.write(0, 5 * FULL);
+    let sent = s.expect(data(1, 5 * FULL).opt(map(1, 1, 5 * FULL, 1)));
+    assert!(sent.seg.options.sack.is_empty());
+}
+
+#[test]
+fn out_of_order_on_the_subflow_waits_and_is_reported() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(101, 100).opt(map(101, 101, 100, 1)));
+    s.expect(ack(1).sack(&[(101, 201)]).opt(dack(1)));
+    assert_eq!(s.read().0, []);
+    s.inject(data(301, 100).opt(map(301, 301, 100, 1)));
+    // The latest comes first (RFC 2018, section 4).
+    s.expect(ack(1).sack(&[(301, 401), (101, 201)]).opt(dack(1)));
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.expect(ack(201).sack(&[(301, 401)]).opt(dack(201)));
+    assert_eq!(s.read().0, stream(0, 200));
+    s.inject(data(201, 100).opt(map(201, 201, 100, 1)));
+    s.expect(ack(401).sack(&[]).opt(dack(401)));
+    assert_eq!(s.read().0, stream(200, 200));
+}
+
+#[test]
+fn out_of_order_in_the_connection_waits_without_sack() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    // In order on the subflow, but the connection's bytes 101..201 come first.
+    s.inject(data(1, 100).payload(&stream(100, 100)).opt(map(101, 1, 100, 1)));
+    s.expect(ack(101).sack(&[]).opt(dack(1)));
+    assert_eq!(s.read().0, []);
+    s.inject(data(101, 100).payload(&stream(0, 100)).opt(map(1, 101, 100, 1)));
+    s.expect(ack(201).opt(dack(201)));
+    assert_eq!(s.read().0, stream(0, 200));
+}
+
+#[test]
+fn a_mapping_may_come_in_many_segments_that_all_repeat_it() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    for i in 0..4u32 {
+        s.inject(data(1 + 100 * i, 100).opt(map(1, 1, 400, 1)));
+        s.expect(ack(101 + 100 * i).opt(dack(101 + 100 * u64::from(i))));
+    }
+    assert_eq!(s.read().0, stream(0, 400));
+}
+
+#[test]
+fn segments_within_a_mapping_need_not_repeat_it() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 200, 1)));
+    s.expect(ack(101).opt(dack(101)));
+    s.inject(data(101, 100).opt(dack(1)));
+    s.expect(ack(201).opt(dack(201)));
+    assert_eq!(s.read().0, stream(0, 200));
+}
+
+#[test]
+fn a_duplicate_is_reported_and_delivered_once() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.expect(ack(101).opt(dack(101)));
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    // RFC 2883: the duplicate stands in the first SACK block.
+    s.expect(ack(101).opt(dack(101)).sack(&[(1, 101)]));
+    // The same bytes of the connection over other bytes of the subflow: a reinjection that was not needed.
+    s.inject(data(101, 100).payload(&stream(0, 100)).opt(map(1, 101, 100, 1)));
+    s.expect(ack(201).opt(dack(101)));
+    assert_eq!(s.read().0, stream(0, 100));
+}
+
+#[test]
+fn a_mapping_that_contradicts_another_resets_the_subflow() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 300, 1)));
+    s.expect(ack(101).opt(dack(101)));
+    s.inject(data(101, 100).opt(map(501, 101, 100, 1)));
+    s.expect(rst_ack().opt(tcprst(ResetReason::MptcpSpecific)));
+    assert_eq!(s.read().0, stream(0, 100));
+}
+
+#[test]
+fn data_far_beyond_the_window_resets_the_subflow() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(100_000_001, 1, 100, 1)));
+    s.expect(rst_ack().opt(tcprst(ResetReason::MptcpSpecific)));
+}
+
+#[test]
+fn a_data_ack_for_what_was_never_sent_is_ignored() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.write(0, 100);
+    s.expect(data(1, 100));
+    s.inject(ack(1).opt(dack(5_000)));
+    assert_eq!(s.info().bytes_acked, 0);
+    s.inject(ack(101).opt(dack(101)));
+    assert_eq!(s.info().bytes_acked, 100);
+}
+
+#[test]
+fn what_only_the_subflow_acknowledged_is_kept_and_sent_again() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.write(0, 100);
+    s.expect(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.inject(ack(101).opt(dack(1)));
+    assert_eq!((s.info().bytes_acked, s.info().send_queue), (0, 100));
+    // Under a mapping of its own: the subflow has the old bytes.
+    s.advance(ms(3_000));
+    let again = s.expect(data(101, 100).opt(map(1, 101, 100, 1)));
+    assert_eq!(again.payload, stream(0, 100));
+    s.inject(ack(201).opt(dack(101)));
+    assert_eq!((s.info().bytes_acked, s.info().send_queue), (100, 0));
+}
+
+#[test]
+fn the_connections_window_holds_back_what_the_subflow_would_take() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.write(0, 1_000);
+    s.expect(data(1, 1_000));
+    // The window counts from the DATA_ACK: 4 * 256 bytes from 1 on.
+    s.inject(ack(1_001).opt(dack(1)).window(4));
+    let edge = s.info().bytes_sent;
+    assert_eq!(edge, 1_000);
+    s.inject(ack(1_001).opt(dack(1_001)).window(4));
+    assert_eq!(s.info().bytes_acked, 1_000);
+}
+
+#[test]
+fn zero_lengths_do_nothing() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    assert_eq!(s.act(|c| c.write(&[])), Ok(0));
+    assert_eq!(s.act(|c| c.read_into(&mut [])), Ok(Some(0)));
+    assert_eq!(s.act(|c| c.read(100)), Ok(None));
+    s.expect_silence(ms(1_000));
+    s.inject(data(1, 10).opt(map(1, 1, 10, 1)));
+    assert_eq!(s.act(|c| c.read_into(&mut [])), Ok(Some(0)));
+    assert_eq!(s.read().0, stream(0, 10));
+}
+
+#[test]
+fn reads_take_what_they_have_room_for() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 10).opt(map(1, 1, 10, 1)));
+    s.inject(data(11, 10).opt(map(11, 11, 10, 1)));
+    assert_eq!(s.act(|c| c.read(4)).unwrap().unwrap(), stream(0, 4));
+    let mut buf = [0; 12];
+    assert_eq!(s.act(|c| c.read_into(&mut buf)), Ok(Some(12)));
+    assert_eq!(buf[..], stream(4, 12));
+    assert_eq!(s.act(|c| c.read_into(&mut buf)), Ok(Some(4)));
+    assert_eq!(s.act(|c| c.read_into(&mut buf)), Ok(None));
+}
+
+/// A client whose send buffer of 20,000 bytes is full, its first packets forgotten.
+fn with_full_buffer() -> Script {
+    let config = Config { send_buffer_max: 20_000, ..Config::default() };
+    let mut s = Script::active_client(&ScriptOptions { config, ..ScriptOptions::default() });
+    assert_eq!(s.act(|c| c.write(&stream(0, 30_000))), Ok(20_000));
+    assert_eq!(s.act(|c| c.write(&[1])), Ok(0));
+    assert_eq!(s.conn().write_room(), 0);
+    s.take_events();
+    s
+}
+
+fn is_writable(e: &Event) -> bool {
+    matches!(e, Event::Writable(_))
+}
+
+#[test]
+fn a_full_send_buffer_takes_less_and_says_when_there_is_room() {
+    let mut s = with_full_buffer();
+    // The subflow's acknowledgement makes no room: the DATA_ACK does.
+    s.inject(ack(1 + DSS_MSS).opt(dack(1)));
+    assert!(!s.take_events().iter().any(is_writable));
+    s.inject(ack(1 + DSS_MSS).opt(dack(1 + u64::from(DSS_MSS))));
+    assert_eq!(s.take_events().into_iter().filter(is_writable).count(), 1);
+    assert_eq!(s.conn().write_room(), FULL);
+    assert_eq!(s.act(|c| c.write(&stream(20_000, 100))), Ok(100));
+    s.inject(ack(1 + 2 * DSS_MSS).opt(dack(1 + 2 * u64::from(DSS_MSS))));
+    assert!(!s.take_events().iter().any(is_writable), "nobody waits for room any more");
+}
+
+#[test]
+fn an_empty_write_does_not_take_back_the_wish_for_room() {
+    let mut s = with_full_buffer();
+    assert_eq!(s.act(|c| c.write(&[])), Ok(0));
+    s.inject(ack(1 + DSS_MSS).opt(dack(1 + u64::from(DSS_MSS))));
+    assert!(s.take_events().iter().any(is_writable));
+}
+
+#[test]
+fn shared_bytes_are_taken_without_copying() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    let whole = bytes::Bytes::from(stream(0, 500));
+    let mut rest = whole.clone();
+    assert_eq!(s.act(|c| c.write_bytes(&mut rest)), Ok(500));
+    assert!(rest.is_empty());
+    s.expect(data(1, 500).payload(&whole));
+}
+
+#[test]
+fn after_the_end_writes_are_errors_and_reads_go_on() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.inject(data(1, 10).opt(map(1, 1, 10, 1)));
+    s.act(|c| c.shutdown());
+    assert_eq!(s.act(|c| c.write(b"x")), Err(ConnectionError::Closed));
+    assert_eq!(s.read().0, stream(0, 10));
+    s.inject(data(11, 10).opt(map(11, 11, 10, 1)));
+    assert_eq!(s.read().0, stream(10, 10));
+}
+
+#[test]
+fn what_arrived_before_a_reset_can_still_be_read() {
+    let mut s = Script::plain_client(&ScriptOptions::default());
+    s.inject(data(1, 10));
+    s.inject(rst(11));
+    assert_eq!(s.closed(), Some(Some(ConnectionError::Reset)));
+    assert_eq!(s.act(|c| c.read(100)).unwrap().unwrap(), stream(0, 10));
+    assert_eq!(s.act(|c| c.read(100)), Err(ConnectionError::Reset));
+    assert_eq!(s.act(|c| c.write(b"x")), Err(ConnectionError::Reset));
+}
+
+#[test]
+fn two_stacks_carry_a_stream_each_way_under_segmentation_offload() {
+    let mut pair = Pair::connected(&PairOptions { max_segment: 65_535, ..PairOptions::default() });
+    pair.send(Side::Client, 3_000_000);
+    pair.send(Side::Server, 2_000_000);
+    pair.drive_until(ms(20_000), |p| p.server.received.len() == 3_000_000 && p.client.received.len() == 2_000_000);
+    pair.assert_received(Side::Server, 3_000_000);
+    pair.assert_received(Side::Client, 2_000_000);
+}

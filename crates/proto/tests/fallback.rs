@@ -1,0 +1,228 @@
+//! Plain TCP instead of Multipath TCP, whenever the path or the peer wants it so (RFC 8684, section 3.7).
+
+mod support;
+
+use polypath_proto::{ConnectOptions, FallbackReason, MultipathState};
+use polypath_wire::{CapableFlags, CapableKeys, MpCapable};
+use support::*;
+
+fn fallback(reason: FallbackReason) -> MultipathState {
+    MultipathState::Fallback(reason)
+}
+
+/// The connection works as plain TCP, both ways and to its end; `seq` and `ack` are the next numbers.
+#[track_caller]
+fn assert_plain_tcp_works(s: &mut Script, seq: u32, peer_seq: u32) {
+    s.clear();
+    s.write(u64::from(seq) - 1, 100);
+    s.expect(data(seq, 100).payload(&stream(u64::from(seq) - 1, 100)).plain());
+    s.inject(ack(seq + 100));
+    s.read();
+    s.inject(data(peer_seq, 50));
+    s.expect(ack(peer_seq + 50).plain());
+    assert_eq!(s.read(), (stream(u64::from(peer_seq) - 1, 50), false));
+    s.act(|c| c.shutdown());
+    s.expect(fin(seq + 100).plain());
+    s.inject(fin(peer_seq + 50).ack(seq + 101));
+    assert_eq!(s.read(), (Vec::new(), true));
+    assert_eq!(s.closed(), Some(None));
+}
+
+#[test]
+fn a_syn_ack_without_mp_capable_makes_plain_tcp() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn().opt(capable_syn()));
+    s.inject(syn_ack());
+    s.expect(ack(1).seq(1).plain());
+    assert_eq!(s.multipath(), fallback(FallbackReason::NotOffered));
+    assert_plain_tcp_works(&mut s, 1, 1);
+}
+
+#[test]
+fn a_syn_without_mp_capable_makes_plain_tcp() {
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn());
+    s.expect(syn_ack().plain());
+    s.inject(ack(1));
+    s.accept();
+    assert_eq!(s.multipath(), fallback(FallbackReason::NotOffered));
+    assert_plain_tcp_works(&mut s, 1, 1);
+}
+
+#[test]
+fn an_unknown_version_makes_plain_tcp() {
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn().opt(MpCapable { version: 0, ..capable_syn_ack(PEER_KEY) }));
+    s.expect(syn_ack().plain());
+}
+
+#[test]
+fn a_third_ack_without_mp_capable_makes_plain_tcp() {
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn().opt(capable_syn()));
+    s.expect(syn_ack());
+    s.inject(ack(1));
+    s.accept();
+    assert_eq!(s.multipath(), fallback(FallbackReason::ThirdAckWithoutCapable));
+    assert_plain_tcp_works(&mut s, 1, 1);
+}
+
+#[test]
+fn a_third_ack_with_a_foreign_key_makes_plain_tcp() {
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn().opt(capable_syn()));
+    s.expect(syn_ack());
+    s.inject(ack(1).opt(capable_ack(PEER_KEY, PEER_KEY)));
+    s.accept();
+    assert_eq!(s.multipath(), fallback(FallbackReason::ThirdAckWithoutCapable));
+}
+
+#[test]
+fn first_data_without_dss_makes_a_client_plain() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+    s.expect(ack(1));
+    s.inject(data(1, 100));
+    s.expect(ack(101).plain());
+    assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
+    assert_eq!(s.read(), (stream(0, 100), false));
+    assert_plain_tcp_works(&mut s, 1, 101);
+}
+
+#[test]
+fn first_data_without_dss_makes_a_server_plain() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100));
+    s.expect(ack(101).plain());
+    assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
+    assert_eq!(s.read(), (stream(0, 100), false));
+    assert_plain_tcp_works(&mut s, 1, 101);
+}
+
+#[test]
+fn an_acknowledgement_of_first_data_without_dss_makes_a_client_plain() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+    let key = s.stack_key();
+    s.expect(ack(1));
+    s.write(0, 100);
+    s.expect(data(1, 100).opt(capable_data(key, PEER_KEY, 100)));
+    s.inject(ack(101));
+    assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
+    assert_eq!(s.info().bytes_acked, 100);
+    assert_plain_tcp_works(&mut s, 101, 1);
+}
+
+#[test]
+fn what_was_sent_with_keys_and_lost_is_sent_again_plain_after_a_fallback() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+    s.expect(ack(1));
+    s.write(0, 100);
+    s.expect(data(1, 100));
+    s.inject(data(1, 10).ack(1));
+    s.expect(ack(11).plain());
+    let again = s.expect_after(ms(200), data(1, 100).plain());
+    assert_eq!(again.payload, stream(0, 100));
+}
+
+#[test]
+fn a_fin_before_any_dss_makes_a_client_plain() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+    s.expect(ack(1));
+    s.inject(fin(1));
+    s.expect(ack(2).plain());
+    assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
+    assert_eq!(s.read(), (Vec::new(), true));
+    s.act(|c| c.shutdown());
+    s.expect(fin(1).ack(2).plain());
+    s.inject(ack(2));
+    assert_eq!(s.closed(), Some(None));
+}
+
+#[test]
+fn a_data_fin_that_said_nothing_becomes_a_fin() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+    s.expect(ack(1));
+    s.write(0, 100);
+    s.expect(data(1, 100));
+    s.act(|c| c.shutdown());
+    s.clear();
+    s.inject(ack(101));
+    s.expect(fin(101).plain());
+    assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
+}
+
+#[test]
+fn data_without_dss_after_a_mapping_is_no_reason_to_fall_back() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.expect(ack(101).opt(dack(101)));
+    s.inject(data(101, 100));
+    s.expect(rst_ack().ack(201).opt(tcprst(polypath_wire::ResetReason::MptcpSpecific)));
+}
+
+#[test]
+fn a_peer_that_requires_checksums_gets_plain_tcp() {
+    let with_a = |keys| MpCapable {
+        version: 1,
+        flags: CapableFlags::HMAC_SHA256 | CapableFlags::CHECKSUM_REQUIRED,
+        keys,
+    };
+    let mut server = Script::server(&ScriptOptions::default());
+    server.inject(syn().opt(with_a(CapableKeys::Syn)));
+    server.expect(syn_ack().plain());
+    server.inject(ack(1));
+    server.accept();
+    assert_eq!(server.multipath(), fallback(FallbackReason::ChecksumRequired));
+    assert_plain_tcp_works(&mut server, 1, 1);
+
+    let mut client = Script::client(&ScriptOptions::default());
+    client.expect(syn());
+    client.inject(syn_ack().opt(with_a(CapableKeys::SynAck { sender: PEER_KEY })));
+    client.expect(ack(1).plain());
+    assert_eq!(client.multipath(), fallback(FallbackReason::ChecksumRequired));
+    assert_plain_tcp_works(&mut client, 1, 1);
+}
+
+#[test]
+fn with_the_c_flag_a_client_joins_only_announced_addresses() {
+    let mut s = Script::client(&ScriptOptions::two_addresses());
+    s.expect(syn());
+    let flags = CapableFlags::HMAC_SHA256 | CapableFlags::NO_JOIN_INITIAL;
+    s.inject(syn_ack().opt(MpCapable { flags, ..capable_syn_ack(PEER_KEY) }));
+    s.expect(ack(1));
+    s.inject(ack(1).opt(dack(1)));
+    s.expect_silence(ms(2_000));
+    let hmac = polypath_wire::add_addr_hmac(PEER_KEY, s.stack_key(), 3, PEER_2, None);
+    s.inject(ack(1).opt(add_addr(3, PEER_2, hmac)));
+    s.expect(ack(1).opt(add_addr_echo(3, PEER_2)));
+    let (_, join) = s.take_syn();
+    assert_eq!((join.seg.ip.src, join.seg.ip.dst), (LTE, PEER_2));
+}
+
+#[test]
+fn a_connection_can_ask_for_plain_tcp() {
+    let connect = ConnectOptions { no_multipath: true, ..ConnectOptions::default() };
+    let mut s = Script::client(&ScriptOptions { connect, ..ScriptOptions::default() });
+    s.expect(syn().plain());
+    s.inject(syn_ack());
+    s.expect(ack(1).plain());
+    assert_eq!(s.multipath(), fallback(FallbackReason::Disabled));
+    assert_plain_tcp_works(&mut s, 1, 1);
+}
+
+#[test]
+fn a_plain_connection_opens_and_accepts_no_joins() {
+    let mut s = Script::plain_client(&ScriptOptions::two_addresses());
+    s.inject(data(1, 10));
+    s.expect(ack(11));
+    s.expect_silence(ms(5_000));
+}

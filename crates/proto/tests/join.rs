@@ -1,0 +1,266 @@
+//! MP_JOIN in both roles (RFC 8684, section 3.2).
+
+mod support;
+
+use polypath_proto::{CloseReason, Config, Event, SubflowEvent};
+use polypath_wire::{MpJoin, MptcpOption, ResetReason, Token, join_ack_hmac, join_synack_hmac};
+use support::*;
+
+/// The peer's nonce.
+const NONCE: u32 = 0xdead_beef;
+
+/// A client whose join's SYN the peer has seen; the nonce of it.
+fn client_with_join() -> (Script, usize, u32) {
+    let mut s = Script::active_client(&ScriptOptions::two_addresses());
+    let (flow, packet) = s.take_syn();
+    assert_eq!((packet.seg.ip.src, packet.seg.ip.dst), (LTE, PEER));
+    let [MptcpOption::MpJoin(MpJoin::Syn { backup: false, address_id, token, nonce })] = packet.seg.options.mptcp[..]
+    else {
+        panic!("{packet:?}")
+    };
+    assert_ne!(address_id, 0);
+    assert_eq!(token, PEER_KEY.token());
+    (s, flow, nonce)
+}
+
+fn join_syn_ack(s: &Script, nonce: u32) -> Seg {
+    let hmac = join_synack_hmac(PEER_KEY, s.stack_key(), NONCE, nonce);
+    syn_ack().opt(join(MpJoin::SynAck { backup: false, address_id: 9, hmac, nonce: NONCE }))
+}
+
+fn third_ack_of_stack(s: &Script, nonce: u32) -> Opt {
+    join(MpJoin::Ack { hmac: join_ack_hmac(s.stack_key(), PEER_KEY, nonce, NONCE) })
+}
+
+/// A server with a listener, whose peer has sent a join; the stack's nonce.
+fn server_with_join(options: &ScriptOptions) -> (Script, usize, u32) {
+    let mut s = Script::active_server(options);
+    let flow = s.add_flow((WIFI, STACK_PORT).into(), (PEER_2, 50_000).into());
+    let token = s.stack_key().token();
+    s.inject(syn().opt(join(MpJoin::Syn { backup: false, address_id: 4, token, nonce: NONCE })));
+    let packet = s.expect(syn_ack().seq(0).ack(1));
+    let [MptcpOption::MpJoin(MpJoin::SynAck { backup: false, address_id: 0, hmac, nonce })] =
+        packet.seg.options.mptcp[..]
+    else {
+        panic!("{packet:?}")
+    };
+    assert_eq!(hmac, join_synack_hmac(s.stack_key(), PEER_KEY, nonce, NONCE));
+    (s, flow, nonce)
+}
+
+fn third_ack_of_peer(s: &Script, nonce: u32) -> Opt {
+    join(MpJoin::Ack { hmac: join_ack_hmac(PEER_KEY, s.stack_key(), NONCE, nonce) })
+}
+
+#[test]
+fn a_client_joins_and_sends_no_data_before_the_fourth_ack() {
+    let (mut s, flow, nonce) = client_with_join();
+    let answer = join_syn_ack(&s, nonce);
+    s.inject(answer);
+    let third = third_ack_of_stack(&s, nonce);
+    s.expect(ack(1).seq(1).opt(third));
+
+    // The first subflow's window takes ten segments; the rest must wait, although the second one is there.
+    let window = 10 * DSS_MSS as usize;
+    s.write(0, 3 * window);
+    for _ in 0..10 {
+        s.on(0).expect(data_any());
+    }
+    s.expect_nothing();
+    assert_eq!(s.subflow_events(), []);
+
+    s.on(flow).inject(ack(1).opt(dack(1)));
+    assert_eq!(s.subflow_events(), [SubflowEvent::Established]);
+    let dsn = window as u64 + 1;
+    let packet = s.expect(data(1, DSS_MSS as usize).opt(map(dsn, 1, DSS_MSS as usize, 1)));
+    assert_eq!(packet.payload, stream(dsn - 1, DSS_MSS as usize));
+}
+
+/// Data of whatever length.
+fn data_any() -> Seg {
+    Seg { len: None, seq: None, ..data(0, 0) }
+}
+
+#[test]
+fn a_server_takes_a_join_and_answers_with_a_fourth_ack() {
+    let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
+    s.take_events();
+    let third = third_ack_of_peer(&s, nonce);
+    s.inject(ack(1).opt(third));
+    s.expect(ack(1).seq(1).opt(dack(1)));
+    assert_eq!(s.subflow_events(), [SubflowEvent::Established]);
+    // Data comes over the new subflow into the one stream.
+    s.inject(data(1, 100).payload(&stream(0, 100)).opt(map(1, 1, 100, 1)));
+    s.expect(ack(101).opt(dack(101)));
+    assert_eq!(s.read().0, stream(0, 100));
+}
+
+#[test]
+fn a_syn_ack_with_a_wrong_hmac_is_reset() {
+    let (mut s, _, nonce) = client_with_join();
+    let hmac = join_synack_hmac(PEER_KEY, s.stack_key(), NONCE, nonce) ^ 1;
+    s.inject(syn_ack().opt(join(MpJoin::SynAck { backup: false, address_id: 9, hmac, nonce: NONCE })));
+    s.expect(rst_ack().seq(1).ack(1).opt(tcprst(ResetReason::MptcpSpecific)));
+    assert_eq!(s.subflow_events(), [SubflowEvent::Closed(CloseReason::ProtocolError)]);
+    // The connection goes on.
+    s.on(0).write(0, 10);
+    s.expect(data(1, 10));
+}
+
+#[test]
+fn a_syn_ack_without_mp_join_is_reset() {
+    let (mut s, ..) = client_with_join();
+    s.inject(syn_ack());
+    let packet = s.expect(rst_ack().seq(1).ack(1));
+    assert!(matches!(packet.seg.options.mptcp[..], [MptcpOption::MpTcprst(_)]), "{packet:?}");
+}
+
+#[test]
+fn a_third_ack_with_a_wrong_hmac_is_reset() {
+    let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
+    s.take_events();
+    let mut hmac = join_ack_hmac(PEER_KEY, s.stack_key(), NONCE, nonce);
+    hmac[19] ^= 1;
+    s.inject(ack(1).opt(join(MpJoin::Ack { hmac })));
+    let packet = s.expect(Seg { ack: None, ..rst_ack() }.seq(1));
+    // RFC 8684, section 3.6: an error in the use of Multipath TCP.
+    assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpTcprst(tcprst(ResetReason::MptcpSpecific))]);
+    assert_eq!(s.subflow_events(), [SubflowEvent::Closed(CloseReason::ProtocolError)]);
+}
+
+#[test]
+fn a_third_ack_without_mp_join_does_not_establish_the_subflow() {
+    let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
+    s.take_events();
+    s.inject(ack(1).opt(dack(1)));
+    assert_eq!(s.subflow_events(), []);
+    // It was overtaken: the real one comes later.
+    let third = third_ack_of_peer(&s, nonce);
+    s.inject(ack(1).opt(third));
+    assert_eq!(s.subflow_events(), [SubflowEvent::Established]);
+}
+
+#[test]
+fn a_join_with_an_unknown_token_is_reset() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.add_flow((WIFI, STACK_PORT).into(), (PEER_2, 50_000).into());
+    let token = Token(s.stack_key().token().0 ^ 1);
+    s.inject(syn().opt(join(MpJoin::Syn { backup: false, address_id: 4, token, nonce: NONCE })));
+    let packet = s.next_packet().expect("a reset");
+    assert_eq!(packet.seg.tcp.flags, polypath_wire::TcpFlags::RST | polypath_wire::TcpFlags::ACK);
+    assert_eq!(packet.seg.tcp.ack.0, PEER_ISN + 1);
+    // RFC 8684, section 3.2: with a "MPTCP specific error" reason code.
+    assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpTcprst(tcprst(ResetReason::MptcpSpecific))]);
+    assert_eq!(s.stack.counters().mp_join_no_token_found, 1);
+}
+
+#[test]
+fn a_join_beyond_the_limit_of_subflows_is_reset() {
+    let config = Config { max_subflows: 2, ..Config::default() };
+    let (mut s, ..) = server_with_join(&ScriptOptions { config, ..ScriptOptions::default() });
+    s.add_flow((WIFI, STACK_PORT).into(), (PEER_2, 50_001).into());
+    let token = s.stack_key().token();
+    s.inject(syn().opt(join(MpJoin::Syn { backup: false, address_id: 5, token, nonce: NONCE })));
+    let packet = s.next_packet().expect("a reset");
+    assert!(packet.seg.tcp.flags.contains(polypath_wire::TcpFlags::RST));
+    // The same section, the same reason: "the host wants to refuse subflow establishment".
+    assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpTcprst(tcprst(ResetReason::MptcpSpecific))]);
+}
+
+#[test]
+fn a_client_repeats_its_third_ack_until_the_fourth_comes() {
+    let (mut s, _, nonce) = client_with_join();
+    let answer = join_syn_ack(&s, nonce);
+    s.inject(answer.clone());
+    let third = third_ack_of_stack(&s, nonce);
+    let first = s.expect(ack(1).seq(1).opt(third.clone()));
+    s.advance(ms(2_000));
+    let again = s.expect(ack(1).seq(1).opt(third.clone()));
+    // RFC 8684, section 3.2: a retransmission as if it occupied sequence space.
+    assert!(again.at - first.at >= ms(200) && again.at - first.at <= ms(1_000), "after {:?}", again.at - first.at);
+    s.clear();
+    // A repeated SYN/ACK asks for it too.
+    s.inject(answer);
+    s.expect(ack(1).seq(1).opt(third));
+    s.inject(ack(1).opt(dack(1)));
+    assert!(s.subflow_events().contains(&SubflowEvent::Established));
+    s.clear();
+    s.expect_silence(ms(5_000));
+}
+
+#[test]
+fn a_server_answers_a_repeated_third_ack_again() {
+    let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
+    let third = third_ack_of_peer(&s, nonce);
+    s.inject(ack(1).opt(third.clone()));
+    s.expect(ack(1).seq(1).opt(dack(1)));
+    // The fourth ACK was lost.
+    s.inject(ack(1).opt(third));
+    s.expect(ack(1).seq(1).opt(dack(1)));
+}
+
+#[test]
+fn a_server_repeats_its_syn_ack_when_the_third_ack_is_lost() {
+    let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
+    let again = s.expect_after(ms(1_000), syn_ack().seq(0).ack(1));
+    let MptcpOption::MpJoin(MpJoin::SynAck { nonce: same, .. }) = again.seg.options.mptcp[0] else { panic!("{again:?}") };
+    assert_eq!(same, nonce);
+    let third = third_ack_of_peer(&s, nonce);
+    s.take_events();
+    s.inject(ack(1).opt(third));
+    assert_eq!(s.subflow_events(), [SubflowEvent::Established]);
+}
+
+#[test]
+fn data_is_a_fourth_ack_too() {
+    let (mut s, _, nonce) = client_with_join();
+    let answer = join_syn_ack(&s, nonce);
+    s.inject(answer);
+    s.expect(ack(1).seq(1));
+    s.inject(data(1, 10).payload(&stream(0, 10)).opt(map(1, 1, 10, 1)));
+    s.expect(ack(11).opt(dack(11)));
+    assert_eq!(s.read().0, stream(0, 10));
+}
+
+#[test]
+fn a_refused_join_is_tried_again_after_a_while_and_the_connection_goes_on() {
+    let (mut s, ..) = client_with_join();
+    s.inject(rst_ack().seq(0).ack(1).opt(tcprst(ResetReason::AdministrativelyProhibited)));
+    assert_eq!(s.subflow_events(), [SubflowEvent::Closed(CloseReason::ResetByPeer)]);
+    s.expect_silence(ms(900));
+    s.advance(ms(200));
+    let (_, again) = s.take_syn();
+    assert!(matches!(again.seg.options.mptcp[..], [MptcpOption::MpJoin(MpJoin::Syn { .. })]));
+    assert_eq!(s.closed(), None);
+}
+
+#[test]
+fn a_backup_flag_in_a_join_is_obeyed() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.add_flow((WIFI, STACK_PORT).into(), (PEER_2, 50_000).into());
+    let key = s.stack_key();
+    s.inject(syn().opt(join(MpJoin::Syn { backup: true, address_id: 4, token: key.token(), nonce: NONCE })));
+    let packet = s.expect(syn_ack());
+    let MptcpOption::MpJoin(MpJoin::SynAck { nonce, .. }) = packet.seg.options.mptcp[0] else { panic!("{packet:?}") };
+    let third = third_ack_of_peer(&s, nonce);
+    s.inject(ack(1).opt(third));
+    s.expect(ack(1).opt(dack(1)));
+    // Three windows of data: all that goes, goes on the first subflow.
+    s.write(0, 30 * DSS_MSS as usize);
+    s.expect_nothing_on_current();
+    // MP_PRIO takes it back: now the second one carries data too.
+    s.inject(ack(1).opt(prio(false)));
+    s.on(0).inject(ack(1).opt(dack(1)));
+    s.on(1).expect(data(1, DSS_MSS as usize));
+}
+
+#[test]
+fn a_pair_of_stacks_uses_all_the_paths() {
+    let mut pair = Pair::connected(&PairOptions::default());
+    assert!(pair.server.events.iter().filter(|(_, e)| matches!(e, Event::Acceptable(_))).count() == 1);
+    pair.send(Side::Client, 500_000);
+    pair.drive_until(ms(5_000), |p| p.server.received.len() == 500_000);
+    pair.assert_received(Side::Server, 500_000);
+    let start = polypath_proto::Instant::ZERO;
+    assert!(pair.data_packets(Side::Client, WIFI, start) > 50 && pair.data_packets(Side::Client, LTE, start) > 50);
+}
