@@ -130,7 +130,7 @@ struct Record {
     dropped: u64,
     /// The checksum field may hold the pseudo-header's sum only.
     fill_checksum: bool,
-    headers: SmallVec<[u8; 120]>,
+    headers: SmallVec<[u8; 128]>,
     payload: SmallVec<[Bytes; 4]>,
 }
 

@@ -1,7 +1,8 @@
 //! What passed through the device.
 
 /// Counters of a host's TUN device since its start.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct DeviceStats {
     /// Packets read from the device.

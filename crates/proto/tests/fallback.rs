@@ -171,11 +171,8 @@ fn data_without_dss_after_a_mapping_is_no_reason_to_fall_back() {
 
 #[test]
 fn a_peer_that_requires_checksums_gets_plain_tcp() {
-    let with_a = |keys| MpCapable {
-        version: 1,
-        flags: CapableFlags::HMAC_SHA256 | CapableFlags::CHECKSUM_REQUIRED,
-        keys,
-    };
+    let with_a =
+        |keys| MpCapable { version: 1, flags: CapableFlags::HMAC_SHA256 | CapableFlags::CHECKSUM_REQUIRED, keys };
     let mut server = Script::server(&ScriptOptions::default());
     server.inject(syn().opt(with_a(CapableKeys::Syn)));
     server.expect(syn_ack().plain());

@@ -19,7 +19,10 @@ fn a_client_goes_through_the_four_forms_of_mp_capable() {
     let mut s = Script::client(&ScriptOptions::default());
     let packet = s.expect(syn().opt(capable_syn()));
     let o = &packet.seg.options;
-    assert_eq!((o.mss, o.sack_permitted, o.window_scale.is_some(), o.timestamps.is_some()), (Some(1460), true, true, true));
+    assert_eq!(
+        (o.mss, o.sack_permitted, o.window_scale.is_some(), o.timestamps.is_some()),
+        (Some(1460), true, true, true)
+    );
 
     s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
     let third = s.expect(ack(1).seq(1));

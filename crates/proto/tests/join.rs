@@ -203,7 +203,9 @@ fn a_server_answers_a_repeated_third_ack_again() {
 fn a_server_repeats_its_syn_ack_when_the_third_ack_is_lost() {
     let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
     let again = s.expect_after(ms(1_000), syn_ack().seq(0).ack(1));
-    let MptcpOption::MpJoin(MpJoin::SynAck { nonce: same, .. }) = again.seg.options.mptcp[0] else { panic!("{again:?}") };
+    let MptcpOption::MpJoin(MpJoin::SynAck { nonce: same, .. }) = again.seg.options.mptcp[0] else {
+        panic!("{again:?}")
+    };
     assert_eq!(same, nonce);
     let third = third_ack_of_peer(&s, nonce);
     s.take_events();

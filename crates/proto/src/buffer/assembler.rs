@@ -32,6 +32,16 @@ impl Assembler {
         self.waiting_bytes
     }
 
+    /// One past the last byte that waits.
+    pub(crate) fn waiting_end(&self) -> Option<u64> {
+        self.waiting.back().map(|(at, data)| at + data.len() as u64)
+    }
+
+    /// Pieces that wait: what they cost beyond their bytes.
+    pub(crate) fn pieces(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(crate) fn has_gap(&self) -> bool {
         !self.waiting.is_empty()
     }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 /// Bytes in order, in pieces. Cloning and slicing share the memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chunks {
-    pieces: SmallVec<[Bytes; 2]>,
+    pieces: SmallVec<[Bytes; 4]>,
     len: usize,
 }
 

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 
 /// Small writes are gathered in blocks of this many bytes.
-const BLOCK: usize = 16 * 1024;
+const BLOCK: usize = 64 * 1024;
 
 /// Bytes from the oldest unacknowledged one to the last one written.
 #[derive(Debug)]

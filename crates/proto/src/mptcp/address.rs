@@ -64,12 +64,13 @@ impl Connection {
             announce: env.config.announce_addresses,
         };
         let mut commands = Vec::new();
+        self.timers.stop(ConnectionTimer::PathManager);
         self.path_manager.handle(now, event, &view, &mut commands);
         for command in commands {
             match command {
                 PathCommand::Open { local, remote } => self.requests.push(Request::Open { local, remote }),
                 PathCommand::Announce(addr) => self.announce(now, addr),
-                PathCommand::WakeAt(at) => self.timers.set(ConnectionTimer::PathManager, at),
+                PathCommand::WakeAt(at) => self.timers.set_if_earlier(ConnectionTimer::PathManager, at),
             }
         }
     }
@@ -96,29 +97,29 @@ impl Connection {
         }
         for (addr, id, tries) in again {
             self.push_add_addr(addr, id);
-            self.timers.set(ConnectionTimer::AddAddr, now + ADD_ADDR_AGAIN * (1 << tries));
+            self.timers.set(ConnectionTimer::AddAddr, now + ADD_ADDR_AGAIN * (1 << (tries - 1)));
         }
     }
 
-    pub(super) fn on_add_addr(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, add: &AddAddr) -> bool {
+    pub(super) fn on_add_addr(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, add: &AddAddr) {
         if add.echo {
             for known in self.announced.iter_mut().filter(|a| a.id == add.address_id && a.addr == add.addr) {
                 known.echoed = true;
             }
-            return true;
+            return;
         }
-        let Multipath::Active(session) = &self.multipath else { return true };
+        let Multipath::Active(session) = &self.multipath else { return };
         let hmac = add_addr_hmac(session.remote_key, session.local_key, add.address_id, add.addr, add.port);
         if add.hmac != Some(hmac) {
             // RFC 8684, section 3.4.1: silently ignored.
-            return true;
+            return;
         }
         // The echo repeats the option without the HMAC.
         self.signals.push_back(MptcpOption::AddAddr(AddAddr { echo: true, hmac: None, ..*add }));
         let port = add.port.unwrap_or_else(|| self.get(id).map_or(0, |s| s.tcp.remote.port()));
         let remote = SocketAddr::new(add.addr, port);
         if add.addr.is_unspecified() || add.addr.is_multicast() || add.addr.is_loopback() {
-            return true;
+            return;
         }
         // RFC 8684, section 3.4.1: an ID in use for another address is ignored until it is removed.
         let known = self.remote_addresses.iter().any(|(known, a)| *known == add.address_id || *a == remote);
@@ -126,19 +127,17 @@ impl Connection {
             self.remote_addresses.push((add.address_id, remote));
             self.notify_path_manager(now, env, &PathEvent::RemoteAddresses);
         }
-        true
     }
 
-    pub(super) fn on_remove_addr(&mut self, now: Instant, env: &Env<'_>, remove: &RemoveAddr) -> bool {
+    pub(super) fn on_remove_addr(&mut self, now: Instant, env: &Env<'_>, remove: &RemoveAddr) {
         for gone in &remove.ids {
             self.remote_addresses.retain(|(id, _)| id != gone);
             for id in self.ids() {
-                if self.get(id).is_some_and(|s| s.remote_id == *gone && s.established) {
+                if self.get(id).is_some_and(|s| s.remote_id == *gone) {
                     self.close_subflow(now, env, id, CloseReason::RemoteAddressRemoved);
                 }
             }
         }
-        true
     }
 
     /// Tells the peer that an address is gone (RFC 8684, section 3.4.2). There is no echo, so it is said twice.
@@ -168,7 +167,7 @@ impl Connection {
         }
         for id in hit {
             if self.is_initial_handshake() {
-                return self.fail(ConnectionError::AddressRemoved);
+                return self.fail(now, ConnectionError::AddressRemoved);
             }
             self.close_subflow(now, env, id, CloseReason::AddressRemoved);
         }

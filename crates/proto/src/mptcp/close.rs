@@ -33,53 +33,50 @@ impl Connection {
         self.orphaned = true;
         if self.ready_bytes > 0 || !self.established {
             // RFC 2525, section 2.17: what was not read is lost, and the peer must learn of it.
-            return self.abort();
+            return self.abort(now);
         }
         self.touch_abandon(now);
         self.shutdown(now);
     }
 
     /// Ends it at once, for the peer too.
-    pub(crate) fn abort(&mut self) {
+    pub(crate) fn abort(&mut self, now: Instant) {
         self.fastclose = true;
-        self.fail(ConnectionError::Aborted);
+        self.fail(now, ConnectionError::Aborted);
     }
 
     /// Ends the connection for the application, and for the peer if it does not know yet.
-    pub(super) fn fail(&mut self, error: ConnectionError) {
-        if self.error.is_some() {
-            return;
-        }
-        self.error = Some(error);
+    pub(super) fn fail(&mut self, now: Instant, error: ConnectionError) {
         let tell = !matches!(error, ConnectionError::Reset | ConnectionError::Refused);
+        self.fastclose |= tell && self.is_active();
+        self.end(now, error, tell.then_some(None));
+    }
+
+    /// MP_FASTCLOSE (RFC 8684, section 3.5), on a RST of subflow `on_rst` or on an ACK. True: it was real, and
+    /// the connection is over.
+    pub(super) fn on_fastclose(&mut self, now: Instant, fastclose: &MpFastclose, on_rst: Option<SubflowId>) -> bool {
+        if self.multipath.session().is_none_or(|s| s.local_key != fastclose.receiver_key) {
+            return false;
+        }
+        self.end(now, ConnectionError::Reset, Some(on_rst));
+        true
+    }
+
+    /// Ends every subflow: with a reset, if `reset` says so, all but one; else silently.
+    fn end(&mut self, now: Instant, error: ConnectionError, reset: Option<Option<SubflowId>>) {
+        self.error.get_or_insert(error);
+        self.timers.clear();
         for id in self.ids() {
             match self.get_mut(id) {
-                Some(s) if tell && s.is_alive() => {
+                Some(s) if reset.is_some_and(|but| but != Some(id)) && s.is_alive() => {
                     s.reset = Some((ResetReason::Unspecified, CloseReason::Aborted));
                 }
-                _ => self.drop_subflow(id, CloseReason::Aborted),
+                _ => self.drop_subflow(now, id, CloseReason::Aborted),
             }
         }
         if !core::mem::replace(&mut self.finished, true) {
             self.news.push_back(News::Closed(Some(error)));
         }
-    }
-
-    /// MP_FASTCLOSE (RFC 8684, section 3.5). False: it was real, and the connection is over.
-    pub(super) fn on_fastclose(&mut self, fastclose: &MpFastclose) -> bool {
-        if self.multipath.session().is_none_or(|s| s.local_key != fastclose.receiver_key) {
-            return true;
-        }
-        for id in self.ids() {
-            if let Some(s) = self.get_mut(id).filter(|s| s.is_alive()) {
-                s.reset = Some((ResetReason::Unspecified, CloseReason::ResetByPeer));
-            }
-        }
-        self.error.get_or_insert(ConnectionError::Reset);
-        if !core::mem::replace(&mut self.finished, true) {
-            self.news.push_back(News::Closed(Some(ConnectionError::Reset)));
-        }
-        false
     }
 
     fn touch_abandon(&mut self, now: Instant) {
@@ -121,8 +118,12 @@ impl Connection {
 
     fn finish(&mut self, now: Instant) {
         self.finished = true;
-        self.timers.stop(ConnectionTimer::DataFin);
-        self.timers.stop(ConnectionTimer::DataRetransmit);
+        self.timers.clear();
+        for id in self.ids() {
+            if self.get(id).is_some_and(|s| !s.established) {
+                self.drop_subflow(now, id, CloseReason::Aborted);
+            }
+        }
         self.touch_abandon(now);
         self.news.push_back(News::Closed(None));
     }
@@ -161,7 +162,12 @@ impl Connection {
                 self.send_half = SendHalf::FinAcked;
             }
             if matches!(state, State::TimeWait | State::Closed) {
-                self.drop_subflow(id, CloseReason::Finished);
+                self.path_events.extend(self.get(id).map(|s| PathEvent::SubflowClosed {
+                    local: s.tcp.local,
+                    remote: s.tcp.remote,
+                    reason: CloseReason::Finished,
+                }));
+                self.drop_subflow(now, id, CloseReason::Finished);
                 if !self.is_active() && !self.finished {
                     self.finish(now);
                 }
@@ -177,7 +183,7 @@ impl Connection {
     }
 
     /// Removes a subflow; what it had not delivered goes elsewhere.
-    pub(super) fn drop_subflow(&mut self, id: SubflowId, reason: CloseReason) {
+    pub(super) fn drop_subflow(&mut self, now: Instant, id: SubflowId, reason: CloseReason) {
         self.reinject_outstanding(id);
         self.subflow_news(id, SubflowChange::Closed(reason));
         let Some(s) = self.subflows.get_mut(usize::from(id.0)).and_then(Option::take) else { return };
@@ -187,6 +193,8 @@ impl Connection {
             snd_nxt: s.tcp.wire_snd_nxt(),
             rcv_nxt: s.tcp.wire_rcv_nxt(),
             link: s.tcp.link,
+            timestamps: s.tcp.timestamps(now),
+            owes_ack: s.tcp.wants_ack(),
         });
         self.requests.push(Request::Release { local: s.tcp.local, remote: s.tcp.remote, time_wait });
     }
@@ -194,7 +202,7 @@ impl Connection {
     /// Removes a subflow and lets the path manager think about it.
     pub(super) fn close_subflow(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, reason: CloseReason) {
         let Some((local, remote)) = self.get(id).map(|s| (s.tcp.local, s.tcp.remote)) else { return };
-        self.drop_subflow(id, reason);
+        self.drop_subflow(now, id, reason);
         if self.error.is_some() {
             return;
         }
@@ -204,7 +212,7 @@ impl Connection {
                 CloseReason::TimedOut | CloseReason::Silent => ConnectionError::TimedOut,
                 _ => ConnectionError::Reset,
             };
-            return self.fail(error);
+            return self.fail(now, error);
         }
         self.notify_path_manager(now, env, &PathEvent::SubflowClosed { local, remote, reason });
     }
@@ -219,7 +227,7 @@ impl Connection {
         reason: CloseReason,
     ) {
         match self.get_mut(id) {
-            Some(s) if s.tcp.state.is_synchronized() => {
+            Some(s) if !matches!(s.tcp.state, State::SynSent | State::Closed) => {
                 s.reset = Some((reset, reason));
                 self.reinject_outstanding(id);
             }

@@ -3,7 +3,8 @@
 use super::info::SubflowChange;
 use super::session::tcprst;
 use super::{
-    CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, News, Role, Session, Subflow,
+    CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, News, Request, Role, Session,
+    Subflow,
 };
 use crate::SubflowId;
 use crate::path_manager::PathEvent;
@@ -136,19 +137,25 @@ impl Connection {
         if flags.contains(TcpFlags::RST) {
             if flags.contains(TcpFlags::ACK) && s.tcp.acknowledges_syn(seg) {
                 if self.is_initial_handshake() {
-                    return self.fail(ConnectionError::Refused);
+                    return self.fail(now, ConnectionError::Refused);
                 }
                 if self.iter().all(|(other, s)| other == id || !s.established) {
                     // Nothing else is left, and the peer knows the connection no more.
-                    return self.fail(ConnectionError::Reset);
+                    return self.fail(now, ConnectionError::Reset);
                 }
                 self.close_subflow(now, env, id, CloseReason::ResetByPeer);
             }
             return;
         }
-        if !flags.contains(TcpFlags::SYN | TcpFlags::ACK) || !s.tcp.on_syn_ack(now, seg) {
+        if flags.contains(TcpFlags::ACK) && !s.tcp.acknowledges_syn(seg) {
+            // RFC 9293, section 3.10.7.3: somebody has an old connection there; it must go first.
+            let (local, remote, link) = (s.tcp.local, s.tcp.remote, s.tcp.link);
+            return self.requests.push(Request::Refuse { local, remote, link, seq: seg.tcp.ack });
+        }
+        if !flags.contains(TcpFlags::SYN | TcpFlags::ACK) {
             return;
         }
+        s.tcp.on_syn_ack(now, seg);
         match s.handshake {
             Handshake::JoinSyn { nonce } => self.on_join_syn_ack(now, env, id, nonce, seg),
             _ => self.on_capable_syn_ack(now, id, seg),
@@ -221,7 +228,7 @@ impl Connection {
         if flags.contains(TcpFlags::RST) {
             if s.tcp.seq_of(seg) == s.tcp.rcv_nxt() {
                 if initial {
-                    self.fail(ConnectionError::Reset);
+                    self.fail(now, ConnectionError::Reset);
                 } else {
                     self.close_subflow(now, env, id, CloseReason::ResetByPeer);
                 }
@@ -320,11 +327,16 @@ impl Connection {
         s.handshake = Handshake::Done;
         s.established = true;
         let mss = s.tcp.mss_with(if active { super::output::DSS_BYTES } else { 0 });
-        let local = s.tcp.local.ip();
+        let (local, remote) = (s.tcp.local.ip(), s.tcp.remote);
         self.ever_joined |= joined;
         self.judge_alarm(now, local);
+        if self.role == Role::Client && !self.known_remotes.contains(&remote) {
+            self.known_remotes.push(remote);
+        }
         self.congestion.on_subflow_added(id, mss);
-        self.timers.stop(super::timers::ConnectionTimer::Abandon);
+        if !self.orphaned && !self.finished {
+            self.timers.stop(super::timers::ConnectionTimer::Abandon);
+        }
         self.subflow_news(id, SubflowChange::Established);
         if !self.writable_wanted {
             return;
@@ -366,6 +378,9 @@ impl Connection {
         let local_id = self.local_id(tcp.local.ip());
         let remote_id = self.remote_addresses.iter().find(|(_, a)| *a == tcp.remote).map_or(0, |(id, _)| *id);
         let mut subflow = Subflow::new(now, tcp, Handshake::JoinSyn { nonce }, local_id, remote_id);
+        // An address that the peer announced may be anybody's: only RFC 6298's pace until it has answered.
+        let remote = subflow.tcp.remote;
+        subflow.worked_before = remote == self.initial_remote || self.known_remotes.contains(&remote);
         self.name_subflow(env, &mut subflow);
         self.add_subflow(env.config.max_subflows, subflow)
     }

@@ -3,7 +3,7 @@
 //! In order: the handshake, if it is not over; TCP's checks; what the MPTCP options say; what is
 //! acknowledged; the data.
 
-use super::{CloseReason, Connection, Env, FallbackReason, Handshake, Multipath, Role, info::SubflowChange};
+use super::{CloseReason, Connection, Env, FallbackReason, Handshake, Multipath, info::SubflowChange};
 use crate::SubflowId;
 use crate::congestion::{AckSample, Congestion};
 use crate::seq::{Dsn, Ssn, unwrap_relative_ssn};
@@ -36,15 +36,24 @@ impl Connection {
         if !self.on_options(now, env, id, seg, payload.len()) {
             return self.advance_close(now);
         }
-        self.on_acknowledgement(now, env, id, seg, payload.len());
+        if self.on_acknowledgement(now, env, id, seg, payload.len()) {
+            return self.advance_close(now);
+        }
         self.on_payload(now, env, id, seg, payload);
         self.advance_close(now);
     }
 
-    /// TCP's acknowledgement, and the connection-level window where there is no DSS.
-    fn on_acknowledgement(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: usize) {
+    /// TCP's acknowledgement, and the connection-level window where there is no DSS. True: the subflow is over.
+    fn on_acknowledgement(
+        &mut self,
+        now: Instant,
+        env: &Env<'_>,
+        id: SubflowId,
+        seg: &Segment,
+        payload: usize,
+    ) -> bool {
         let cwnd = self.congestion.window(id);
-        let Some(s) = self.get_mut(id) else { return };
+        let Some(s) = self.get_mut(id) else { return true };
         let out = s.tcp.on_ack(now, seg, payload);
         let srtt = s.tcp.rtt.srtt().unwrap_or_default();
         if out.advanced && s.stalled.take().is_some() {
@@ -53,6 +62,9 @@ impl Connection {
             self.subflow_news(id, SubflowChange::Recovered);
         }
         self.feed_congestion(now, id, cwnd, srtt, &out);
+        if self.notice_missing_dss(now, env, id, seg, &out) {
+            return true;
+        }
         if let (Multipath::Fallback(_), Some(s)) = (&self.multipath, self.get(id)) {
             let una = Dsn(s.tcp.snd_una().0);
             let window = una + s.tcp.snd_wnd();
@@ -60,12 +72,12 @@ impl Connection {
             let una = una.min(self.send.end());
             self.data_acknowledged(env.config.send_buffer_max, una);
         }
-        self.notice_missing_dss(id, seg, &out);
         if out.delivered > 0 {
             self.arm_data_retransmit(now);
             self.note_progress(now);
         }
         self.arm_persist(now);
+        false
     }
 
     fn feed_congestion(&mut self, now: Instant, id: SubflowId, cwnd: u64, srtt: crate::Duration, out: &AckOutcome) {
@@ -92,25 +104,34 @@ impl Connection {
         }
     }
 
-    /// RFC 8684, section 3.7: our first data is acknowledged without a DATA_ACK: options do not get through.
-    fn notice_missing_dss(&mut self, id: SubflowId, seg: &Segment, out: &AckOutcome) {
-        let Multipath::Active(session) = &self.multipath else { return };
-        if session.confirmed || self.role != Role::Client || !out.advanced || has_mptcp(seg) {
-            return;
+    /// RFC 8684, section 3.7: our first data is acknowledged without a DATA_ACK, so options do not get through.
+    /// True: the subflow had to go.
+    fn notice_missing_dss(
+        &mut self,
+        now: Instant,
+        env: &Env<'_>,
+        id: SubflowId,
+        seg: &Segment,
+        out: &AckOutcome,
+    ) -> bool {
+        let Multipath::Active(session) = &self.multipath else { return false };
+        let data_acked = out.advanced && self.get(id).is_some_and(|s| s.tcp.snd_una() > Ssn::FIRST);
+        if session.data_ack_seen || has_mptcp(seg) || !data_acked {
+            return false;
         }
-        if self.may_fall_back(id) && self.get(id).is_some_and(|s| s.tcp.snd_una() > Ssn::FIRST) {
+        if self.may_fall_back(id) {
             self.fall_back(FallbackReason::NoDss);
+            return false;
         }
+        self.close_subflow_with_reset(now, env, id, ResetReason::MiddleboxInterference, CloseReason::ProtocolError);
+        true
     }
 
-    fn is_unconfirmed(&self) -> bool {
-        self.multipath.session().is_some_and(|session| !session.confirmed)
-    }
-
-    /// The first subflow is the only one there ever was, and its bytes are the connection's in order.
+    /// The first subflow is the only one there ever was, and in both directions its bytes are the connection's,
+    /// in the same places.
     pub(super) fn may_fall_back(&self, id: SubflowId) -> bool {
-        let only =
-            self.subflow_count() == 1 && self.get(id).is_some_and(|s| s.handshake == Handshake::Done && !s.rx.seen);
+        let only = self.subflow_count() == 1
+            && self.get(id).is_some_and(|s| s.handshake == Handshake::Done && s.rx.is_identity());
         only && self.bytes_reinjected == 0 && !self.ever_joined
     }
 
@@ -134,7 +155,8 @@ impl Connection {
         if !self.drain_subflow(id) && !self.on_unmapped_data(id) {
             return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
         }
-        if fin && !has_mptcp(seg) && self.role == Role::Client && self.is_unconfirmed() && self.may_fall_back(id) {
+        let no_dss = self.multipath.session().is_some_and(|session| !session.data_ack_seen) && !has_mptcp(seg);
+        if fin && no_dss && self.may_fall_back(id) {
             // The end of the stream came without a DSS, before any did: this is plain TCP.
             self.fall_back(FallbackReason::NoDss);
         }
@@ -142,7 +164,7 @@ impl Connection {
         self.window.on_arrival(now, fresh as usize, self.longest_rtt());
         if self.orphaned && fresh > 0 {
             // RFC 9293, section 3.6.1: data for an application that is gone resets the connection.
-            return self.abort();
+            return self.abort(now);
         }
         if self.get(id).is_some_and(|s| s.tcp.fin_received()) {
             self.on_subflow_fin();
@@ -153,7 +175,7 @@ impl Connection {
     /// Data in order without a mapping. RFC 8684, section 3.7: on the first subflow, before any mapping was
     /// seen, options are removed on the way and the connection goes on as plain TCP.
     fn on_unmapped_data(&mut self, id: SubflowId) -> bool {
-        if !self.may_fall_back(id) {
+        if !self.may_fall_back(id) || self.get(id).is_some_and(|s| s.rx.seen) {
             return false;
         }
         self.fall_back(FallbackReason::NoDss);
@@ -171,36 +193,31 @@ impl Connection {
             return true;
         }
         for option in &seg.options.mptcp {
-            let go_on = match option {
-                MptcpOption::Dss(dss) => self.on_dss(now, env, id, dss, seg),
-                MptcpOption::MpCapable(capable) => self.on_late_capable(id, &capable.keys, payload),
-                MptcpOption::MpFastclose(fastclose) => self.on_fastclose(fastclose),
+            match option {
+                MptcpOption::Dss(dss) if !self.on_dss(now, env, id, dss, seg, payload) => return false,
+                MptcpOption::MpCapable(capable) if !self.on_late_capable(id, &capable.keys, payload) => return false,
+                MptcpOption::MpFastclose(fastclose) if self.on_fastclose(now, fastclose, None) => return false,
                 MptcpOption::AddAddr(add) => self.on_add_addr(now, env, id, add),
                 MptcpOption::RemoveAddr(remove) => self.on_remove_addr(now, env, remove),
                 MptcpOption::MpPrio(prio) => self.on_mp_prio(id, prio.backup),
                 MptcpOption::MpJoin(_) => self.on_repeated_join_ack(id),
-                MptcpOption::MpFail(_) | MptcpOption::MpTcprst(_) => true,
-            };
-            if !go_on {
-                return false;
+                _ => {}
             }
         }
-        true
+        self.get(id).is_some()
     }
 
     /// The third ACK of a join came again: our fourth was lost (RFC 8684, section 3.2).
-    fn on_repeated_join_ack(&mut self, id: SubflowId) -> bool {
+    fn on_repeated_join_ack(&mut self, id: SubflowId) {
         if let Some(s) = self.get_mut(id) {
             s.tcp.ack_now();
         }
-        true
     }
 
-    fn on_mp_prio(&mut self, id: SubflowId, backup: bool) -> bool {
+    fn on_mp_prio(&mut self, id: SubflowId, backup: bool) {
         if let Some(s) = self.get_mut(id) {
             s.remote_backup = backup;
         }
-        true
     }
 
     /// The client's first data carries its keys again, and its mapping without saying so: it starts the
@@ -216,10 +233,11 @@ impl Connection {
         true
     }
 
-    fn on_dss(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, dss: &Dss, seg: &Segment) -> bool {
+    fn on_dss(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, dss: &Dss, seg: &Segment, payload: usize) -> bool {
         let (data_una, rcv_nxt) = (self.data_una, Dsn(self.assembler.next()));
         let Some(session) = self.multipath.session_mut() else { return true };
         let was_confirmed = core::mem::replace(&mut session.confirmed, true);
+        session.data_ack_seen |= dss.data_ack.is_some();
         let data_ack = dss.data_ack.map(|ack| session.local_dsn.unwrap(ack, data_una));
         let mapping = dss.mapping.as_ref().map(|m| (m, session.remote_dsn.unwrap(m.dsn, rcv_nxt)));
         if let Some(ack) = data_ack {
@@ -228,10 +246,11 @@ impl Connection {
         if !was_confirmed {
             self.on_confirmed(now, env);
         }
-        match mapping {
-            Some((m, dsn)) => self.on_mapping(now, env, id, m, dsn, dss.data_fin),
-            None => true,
+        let accepted = mapping.is_none_or(|(m, dsn)| self.on_mapping(id, m, dsn, dss.data_fin, seg, payload));
+        if !accepted {
+            self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
         }
+        accepted
     }
 
     /// RFC 8684, section 3.3.2 and 3.3.5: the DATA_ACK, and the window counted from it.
@@ -251,44 +270,55 @@ impl Connection {
         }
     }
 
-    fn on_mapping(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, m: &DssMapping, dsn: Dsn, fin: bool) -> bool {
+    /// False: it contradicts what was said before.
+    fn on_mapping(
+        &mut self,
+        id: SubflowId,
+        m: &DssMapping,
+        dsn: Dsn,
+        fin: bool,
+        seg: &Segment,
+        payload: usize,
+    ) -> bool {
         // Its last byte is the DATA_FIN itself, which no subflow byte stands for.
         let len = u64::from(m.len).saturating_sub(u64::from(fin));
-        if fin {
-            self.on_data_fin(id, dsn + len);
-        }
-        let Some(s) = self.get_mut(id) else { return false };
-        if m.ssn == 0 || len == 0 {
-            // A DATA_FIN alone. (An infinite mapping has length 0 and no DATA_FIN: it changes nothing for
-            // a stream whose mappings are still being sent.)
-            return true;
-        }
-        let rcv_nxt = s.tcp.rcv_nxt();
-        let ssn = unwrap_relative_ssn(m.ssn, rcv_nxt);
-        if s.rx.insert(ssn, dsn, len, rcv_nxt).is_err() {
-            self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
+        if fin && !self.on_data_fin(id, dsn + len) {
             return false;
         }
-        true
+        let Some(s) = self.get_mut(id) else { return false };
+        let rcv_nxt = s.tcp.rcv_nxt();
+        let ssn = unwrap_relative_ssn(m.ssn, rcv_nxt);
+        let seq = s.tcp.seq_of(seg);
+        // Only what the segment itself brings: mappings for bytes to come would cost memory on trust. (An
+        // infinite mapping has length 0: it changes nothing for a stream whose mappings are still sent.)
+        if len == 0 || ssn >= seq + payload as u64 || ssn + len <= seq {
+            return true;
+        }
+        s.rx.insert(ssn, dsn, len, rcv_nxt).is_ok()
     }
 
-    /// RFC 8684, section 3.3.3: the end of the peer's stream.
-    fn on_data_fin(&mut self, id: SubflowId, at: Dsn) {
+    /// RFC 8684, section 3.3.3: the end of the peer's stream. False: it lies before data that has arrived.
+    fn on_data_fin(&mut self, id: SubflowId, at: Dsn) -> bool {
         if let Some(s) = self.get_mut(id) {
             s.tcp.ack_now();
         }
-        if self.data_fin_at.is_none() && at >= Dsn(self.assembler.next()) && at <= self.window.edge() {
-            self.data_fin_at = Some(at);
-            let had = self.assembler.next();
-            self.collect_in_order(had);
+        if self.data_fin_at.is_some() || at < Dsn(self.assembler.next()) || at > self.window.edge() {
+            return true;
         }
+        if self.assembler.waiting_end().is_some_and(|end| end > at.0) {
+            return false;
+        }
+        self.data_fin_at = Some(at);
+        let had = self.assembler.next();
+        self.collect_in_order(had);
+        true
     }
 
     /// A valid reset of one subflow.
     fn on_reset(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment) {
         for option in &seg.options.mptcp {
             if let MptcpOption::MpFastclose(fastclose) = option
-                && !self.on_fastclose(fastclose)
+                && self.on_fastclose(now, fastclose, Some(id))
             {
                 return;
             }

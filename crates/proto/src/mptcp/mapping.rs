@@ -22,9 +22,14 @@ pub(crate) struct RxMappings {
     mappings: VecDeque<RxMapping>,
     /// A mapping was ever seen: from now on data without one is an error.
     pub(crate) seen: bool,
+    /// One that puts bytes elsewhere than where they stand in the subflow.
+    shifted: bool,
 }
 
-/// The peer mapped the same subflow bytes to two places.
+/// More are not kept for one subflow: its whole window in single small segments needs fewer.
+const MAX_MAPPINGS: usize = 16 * 1024;
+
+/// The peer mapped the same subflow bytes to two places, or far too many of them.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Conflict;
 
@@ -33,6 +38,7 @@ impl RxMappings {
     /// super-segment bring it, changes nothing.
     pub(crate) fn insert(&mut self, ssn: Ssn, dsn: Dsn, len: u64, rcv_nxt: Ssn) -> Result<(), Conflict> {
         self.seen = true;
+        self.shifted |= ssn.0 != dsn.0;
         let new = RxMapping { ssn, dsn, len };
         if len == 0 || new.end() <= rcv_nxt {
             return Ok(());
@@ -54,11 +60,17 @@ impl RxMappings {
                 self.mappings[i] = RxMapping { ssn: start, dsn, len: end - start };
                 Ok(())
             }
+            _ if self.mappings.len() >= MAX_MAPPINGS => Err(Conflict),
             _ => {
                 self.mappings.insert(i, new);
                 Ok(())
             }
         }
+    }
+
+    /// Every byte so far stands at the same place in the subflow and in the connection.
+    pub(crate) fn is_identity(&self) -> bool {
+        !self.shifted
     }
 
     /// Where the byte at `ssn` belongs, and how many bytes from there on are mapped in one line.

@@ -75,6 +75,8 @@ enum SendHalf {
 pub(crate) enum Request {
     /// Open a subflow from `local` to `remote`.
     Open { local: IpAddr, remote: SocketAddr },
+    /// Answer a segment that acknowledges what was never sent with a reset.
+    Refuse { local: SocketAddr, remote: SocketAddr, link: crate::LinkId, seq: polypath_wire::SeqNum },
     /// Forget a subflow's addresses, or keep them in TIME-WAIT.
     Release { local: SocketAddr, remote: SocketAddr, time_wait: Option<TimeWait> },
 }
@@ -85,6 +87,9 @@ pub(crate) struct TimeWait {
     pub(crate) snd_nxt: polypath_wire::SeqNum,
     pub(crate) rcv_nxt: polypath_wire::SeqNum,
     pub(crate) link: crate::LinkId,
+    pub(crate) timestamps: Option<polypath_wire::Timestamps>,
+    /// The peer's FIN is not acknowledged yet.
+    pub(crate) owes_ack: bool,
 }
 
 /// News for the application.
@@ -133,6 +138,8 @@ pub(crate) struct Connection {
     // Signals.
     signals: VecDeque<MptcpOption>,
     remote_addresses: Vec<(u8, SocketAddr)>,
+    /// Remote ends that have answered.
+    known_remotes: Vec<SocketAddr>,
     announced: Vec<address::Announced>,
     next_local_id: u8,
     local_ids: Vec<(IpAddr, u8)>,
@@ -144,6 +151,8 @@ pub(crate) struct Connection {
     finished: bool,
     pub(crate) news: VecDeque<News>,
     pub(crate) requests: Vec<Request>,
+    /// What the path manager is to be told when there is an occasion.
+    path_events: Vec<PathEvent>,
     bytes_reinjected: u64,
     ever_joined: bool,
     /// The path last given up as silent, and how often that was hasty.
@@ -191,6 +200,7 @@ impl Connection {
             path_manager: Box::new(SubflowManager::default()),
             signals: VecDeque::new(),
             remote_addresses: Vec::new(),
+            known_remotes: Vec::new(),
             announced: Vec::new(),
             next_local_id: 1,
             local_ids: vec![(local.ip(), 0)],
@@ -200,6 +210,7 @@ impl Connection {
             finished: false,
             news: VecDeque::new(),
             requests: Vec::new(),
+            path_events: Vec::new(),
             bytes_reinjected: 0,
             ever_joined: false,
             given_up: None,
@@ -270,6 +281,13 @@ impl Connection {
     /// Nothing more will happen, and the application has been told: the slot may go.
     pub(crate) fn is_dead(&self) -> bool {
         self.orphaned && self.subflow_count() == 0 && (self.finished || self.error.is_some())
+    }
+
+    /// Passes on what happened where the path manager could not be called.
+    fn tell_path_manager(&mut self, now: Instant, env: &Env<'_>) {
+        for event in core::mem::take(&mut self.path_events) {
+            self.notify_path_manager(now, env, &event);
+        }
     }
 
     fn notify_path_manager(&mut self, now: Instant, env: &Env<'_>, event: &PathEvent) {

@@ -66,6 +66,7 @@ impl Connection {
             Connection::send_fin,
             Connection::send_ack_or_probe,
         ];
+        self.tell_path_manager(now, env);
         STEPS.iter().find_map(|step| step(self, now, env, out))
     }
 
@@ -113,7 +114,7 @@ impl Connection {
         Some(self.emit_ack(now, env, id, option, &[signal], out))
     }
 
-    /// RFC 8985, section 7.3: new data if there is any that may go, else the end of what was sent.
+    /// RFC 8985, section 7.3. The end of what was sent serves as the probe, also where new data could.
     fn send_tail_probe(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
         let id = self.ids().find(|id| self.get(*id).is_some_and(|s| s.tail_probe_due))?;
         let s = self.get_mut(id)?;
@@ -150,7 +151,10 @@ impl Connection {
             return None;
         }
         let limits = self.payload_limits(env);
-        let a = self.assign_reinjection(|s| limits(s))?;
+        let Some(a) = self.assign_reinjection(|s| limits(s)) else {
+            self.arm_persist(now);
+            return None;
+        };
         Some(self.send_data(now, env, a.on, a.dsn, a.len, out))
     }
 

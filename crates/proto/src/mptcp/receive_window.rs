@@ -7,7 +7,7 @@ use crate::time::{Duration, Instant};
 /// The buffer before anything is known of the path.
 const INITIAL: usize = 256 * 1024;
 
-/// Dynamic right-sizing: the buffer follows what arrives in a round trip.
+/// Bytes out of order lie within the window and are not charged again. Dynamic right-sizing: the buffer follows what arrives in a round trip.
 #[derive(Debug)]
 pub(super) struct ReceiveWindow {
     capacity: usize,

@@ -19,6 +19,8 @@ pub(super) struct Reinjection {
     end: Dsn,
     /// Who was given them before, while it exists.
     from: Option<SubflowId>,
+    /// Who shall have them, where the scheduler said so already.
+    to: Option<SubflowId>,
 }
 
 /// Where the next bytes go, and how many.
@@ -97,8 +99,7 @@ impl Connection {
         }
         let dsn = self.data_nxt;
         for copy in targets {
-            self.reinjections.push_back(Reinjection { start: dsn, end: dsn + len, from: Some(on) });
-            debug_assert_ne!(copy, on);
+            self.reinjections.push_back(Reinjection { start: dsn, end: dsn + len, from: Some(on), to: Some(copy) });
         }
         Some(Assignment { on, dsn, len })
     }
@@ -106,18 +107,22 @@ impl Connection {
     /// The next bytes to send once more, on another subflow than had them.
     pub(super) fn assign_reinjection(&mut self, max_payload: impl Fn(&Subflow) -> u64) -> Option<Assignment> {
         self.forget_reinjections();
-        while let Some(&Reinjection { start, end, from }) = self.reinjections.front() {
+        while let Some(&Reinjection { start, end, from, to }) = self.reinjections.front() {
             // It recovered: it will deliver them itself.
             let recovered = from.and_then(|id| self.get(id)).is_some_and(|s| s.is_usable() && s.stalled.is_none());
-            if recovered && !self.scheduler_duplicates() {
+            let gone = to.is_some_and(|id| self.get(id).is_none_or(|s| !s.is_usable()));
+            if (recovered && to.is_none()) || gone {
                 self.reinjections.pop_front();
                 continue;
             }
             let paths = self.views();
             let pending = (end - start).min(self.data_wnd_end.since(start));
             let view = View { paths: &paths, pending, reinjection_of: from };
-            let Decision::Send { on, limit } = self.scheduler.schedule(&view) else { return None };
-            let on = on.iter().next()?;
+            let (on, limit) = match (to, self.scheduler.schedule(&view)) {
+                (Some(id), _) => (id, u64::MAX),
+                (None, Decision::Send { on, limit }) => (on.iter().next()?, limit),
+                (None, Decision::Wait) => return None,
+            };
             let path = paths.iter().find(|p| p.id == on)?;
             let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max_payload(self.get(on)?));
             if len == 0 {
@@ -130,11 +135,6 @@ impl Connection {
             return Some(Assignment { on, dsn: start, len });
         }
         None
-    }
-
-    /// Copies wanted by a redundant scheduler are sent although the first one lives.
-    fn scheduler_duplicates(&self) -> bool {
-        self.scheduler.name() == "redundant"
     }
 
     /// Drops what the peer has acknowledged meanwhile.
@@ -166,7 +166,7 @@ impl Connection {
         s.reinjected_to = ranges.iter().map(|r| r.1).max().unwrap_or(fresh_from).max(fresh_from);
         ranges.sort_unstable();
         for (start, end) in ranges {
-            self.reinjections.push_back(Reinjection { start, end, from: Some(id) });
+            self.reinjections.push_back(Reinjection { start, end, from: Some(id), to: None });
         }
     }
 
@@ -183,14 +183,15 @@ impl Connection {
     /// acknowledged and lost it.
     pub(super) fn reinject_if_stuck(&mut self, now: Instant) {
         let una = self.data_una;
-        if una >= self.send.end() || !self.is_active() {
+        let acknowledged_at_all = self.multipath.session().is_some_and(|session| session.data_ack_seen);
+        if una >= self.send.end() || !acknowledged_at_all {
             return;
         }
         let holders = self.iter().filter(|(_, s)| s.stalled.is_none()).flat_map(|(_, s)| s.tcp.outstanding());
         let next_held = holders.filter(|r| r.dsn + r.payload.len() as u64 > una).map(|r| r.dsn).min();
         let end = next_held.unwrap_or(self.data_nxt).min(self.data_nxt).min(self.send.end()).min(una + STUCK_CHUNK);
         if end > una && !self.reinjections.iter().any(|r| r.start <= una && r.end > una) {
-            self.reinjections.push_front(Reinjection { start: una, end, from: None });
+            self.reinjections.push_front(Reinjection { start: una, end, from: None, to: None });
         }
         self.arm_data_retransmit(now);
     }
@@ -208,7 +209,8 @@ impl Connection {
     /// Data waits, nothing is on its way that could open a window, and the connection's or a subflow's own is
     /// shut: ask now and then (RFC 9293, section 3.8.6.1).
     pub(super) fn arm_persist(&mut self, now: Instant) {
-        let waiting = self.send.end() > self.data_nxt && self.iter().all(|(_, s)| !s.tcp.has_outstanding());
+        let something = self.send.end() > self.data_nxt || !self.reinjections.is_empty();
+        let waiting = something && self.iter().all(|(_, s)| !s.tcp.has_outstanding());
         if !waiting && !self.persisting {
             return;
         }
@@ -216,7 +218,7 @@ impl Connection {
         self.persisting = false;
         for id in self.ids() {
             let Some(s) = self.get_mut(id) else { continue };
-            if !(waiting && s.is_usable() && (shut || s.tcp.window_room() == 0)) {
+            if !(waiting && s.is_usable() && (shut || s.tcp.window_room() < s.tcp.mss_with(0))) {
                 s.persist_backoff = 0;
                 s.tcp.timers.stop(Timer::Persist);
                 continue;

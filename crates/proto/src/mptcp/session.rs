@@ -43,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) remote_dsn: DsnSpace,
     /// The peer has shown that it knows both keys (RFC 8684, section 3.1: fully established).
     pub(crate) confirmed: bool,
+    /// A DATA_ACK has come: options survive the way here.
+    pub(crate) data_ack_seen: bool,
     /// The peer does not want joins to the address and port of the first subflow (the C flag).
     pub(crate) deny_join_initial: bool,
 }
@@ -56,6 +58,7 @@ impl Session {
             local_dsn: DsnSpace::new(local_key.idsn()),
             remote_dsn: DsnSpace::new(remote_key.idsn()),
             confirmed: false,
+            data_ack_seen: false,
             deny_join_initial: false,
         }
     }

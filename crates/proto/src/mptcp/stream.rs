@@ -6,17 +6,23 @@ use crate::seq::{Dsn, Ssn};
 use crate::time::Duration;
 use bytes::{Buf, Bytes};
 
+/// Pieces that wait for data before them, from all subflows: more is an attack.
+const MAX_PIECES: usize = 64 * 1024;
+
 /// The send buffer before the congestion windows say what is useful.
 const SEND_BUFFER_MIN: u64 = 256 * 1024;
 
 impl Connection {
     /// Bytes that a write may add now.
     pub(crate) fn write_room(&self, max: usize) -> usize {
-        // Twice the windows of all subflows: one in flight, one to send when it is acknowledged, and what
+        // Three windows of all subflows: one in flight, one to send when it is acknowledged, and one that
         // waits at the data level for the slowest of them.
+        self.send_capacity(max).saturating_sub(self.send.len())
+    }
+
+    fn send_capacity(&self, max: usize) -> usize {
         let windows: u64 = self.iter().map(|(id, _)| self.congestion.window(id)).sum();
-        let capacity = (3 * windows).max(SEND_BUFFER_MIN).min(max as u64) as usize;
-        capacity.saturating_sub(self.send.len())
+        (3 * windows).max(SEND_BUFFER_MIN).min(max as u64) as usize
     }
 
     fn check_writable(&self) -> Result<(), ConnectionError> {
@@ -53,7 +59,8 @@ impl Connection {
         if self.send_half == SendHalf::FinSent && self.is_active() && una > self.send.end() {
             self.send_half = SendHalf::FinAcked;
         }
-        if self.writable_wanted && self.write_room(max) > 0 {
+        // A quarter of it at a time: no wake-ups for slivers (Linux: sk_stream_min_wspace).
+        if self.writable_wanted && self.write_room(max) >= self.send_capacity(max) / 4 {
             self.writable_wanted = false;
             self.news.push_back(News::Writable);
         }
@@ -61,6 +68,9 @@ impl Connection {
 
     /// At most `max` bytes, if any are there; an empty piece is the end of the stream.
     pub(crate) fn read(&mut self, max: usize) -> Result<Option<Bytes>, ConnectionError> {
+        if max == 0 {
+            return Ok(None);
+        }
         let Some(front) = self.ready.front_mut() else { return self.nothing_to_read() };
         let data = if front.len() > max { front.split_to(max) } else { self.ready.pop_front().unwrap_or_default() };
         self.taken(data.len());
@@ -146,7 +156,8 @@ impl Connection {
             // A little beyond happens: Linux pairs a new DATA_ACK with the window of the segment before.
             let end = dsn + piece.len() as u64;
             let limit = self.window.edge() + self.window.capacity() as u64;
-            if self.is_active() && (end > limit || self.data_fin_at.is_some_and(|fin| end > fin)) {
+            let crumbs = self.assembler.pieces() >= MAX_PIECES;
+            if self.is_active() && (crumbs || end > limit || self.data_fin_at.is_some_and(|fin| end > fin)) {
                 return false;
             }
             self.assembler.insert(dsn.0, piece);

@@ -46,10 +46,8 @@ pub enum CloseReason {
     RemoteAddressRemoved,
     /// A join failed its authentication, or the peer broke the protocol.
     ProtocolError,
-    /// The connection was aborted.
+    /// The connection was aborted, or ended while the subflow was being opened.
     Aborted,
-    /// The path manager asked for it.
-    Unwanted,
 }
 
 /// One path of a connection.
@@ -75,13 +73,15 @@ pub(crate) struct Subflow {
     /// The tail loss probe is due.
     pub(crate) tail_probe_due: bool,
     pub(crate) send_syn: bool,
-    /// To be closed by FIN as soon as nothing is in flight.
+    /// To be closed by FIN, after all that was given to it.
     pub(crate) close_wanted: bool,
     /// To be closed by RST.
     pub(crate) reset: Option<(ResetReason, CloseReason)>,
     /// Everything before this was given to another subflow too.
     pub(crate) reinjected_to: Dsn,
     pub(crate) persist_backoff: u32,
+    /// Its path was in use before, or goes where the application wanted: its SYN may go at a steady pace.
+    pub(crate) worked_before: bool,
     pub(crate) last_data: Option<Instant>,
     pub(crate) opened_at: Instant,
 }
@@ -107,6 +107,7 @@ impl Subflow {
             reset: None,
             reinjected_to: Dsn::FIRST,
             persist_backoff: 0,
+            worked_before: false,
             last_data: None,
             opened_at: now,
         }

@@ -1,6 +1,6 @@
 //! The connection's own timers, and what happens when any timer expires.
 
-use super::{CloseReason, Connection, ConnectionError, Env, Handshake, Role};
+use super::{CloseReason, Connection, ConnectionError, Env, Handshake, SendHalf};
 use crate::SubflowId;
 use crate::congestion::Congestion;
 use crate::path_manager::PathEvent;
@@ -49,6 +49,17 @@ impl ConnectionTimers {
 
     pub(super) fn is_set(&self, timer: ConnectionTimer) -> bool {
         self.at[timer as usize].is_some()
+    }
+
+    /// Sets it, unless it is set to an earlier time.
+    pub(super) fn set_if_earlier(&mut self, timer: ConnectionTimer, at: Instant) {
+        if self.at[timer as usize].is_none_or(|old| at < old) {
+            self.set(timer, at);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = ConnectionTimers::default();
     }
 
     fn next(&self) -> Option<Instant> {
@@ -106,12 +117,13 @@ impl Connection {
 
     fn on_connection_timer(&mut self, now: Instant, env: &Env<'_>, timer: ConnectionTimer) {
         match timer {
-            ConnectionTimer::DataFin => self.on_data_fin_timer(now),
+            ConnectionTimer::DataFin if self.send_half == SendHalf::FinSent => self.on_data_fin_timer(now),
+            ConnectionTimer::DataFin => {}
             ConnectionTimer::DataRetransmit => self.reinject_if_stuck(now),
             ConnectionTimer::Liveness => self.check_liveness(now, env),
             ConnectionTimer::PathManager => self.notify_path_manager(now, env, &PathEvent::Timer),
             ConnectionTimer::AddAddr => self.repeat_announcements(now),
-            ConnectionTimer::Abandon => self.fail(ConnectionError::TimedOut),
+            ConnectionTimer::Abandon => self.fail(now, ConnectionError::TimedOut),
         }
     }
 
@@ -162,16 +174,19 @@ impl Connection {
         match s.tcp.state {
             State::SynSent if initial => {
                 if tries > SYN_RETRIES {
-                    return self.fail(ConnectionError::TimedOut);
+                    return self.fail(now, ConnectionError::TimedOut);
                 }
                 // RFC 8684, section 3.7: something may drop SYNs with options it does not know.
                 if tries > SYN_RETRIES_WITH_CAPABLE && matches!(self.multipath, super::Multipath::Negotiating { .. }) {
                     self.fall_back(super::FallbackReason::SynDropped);
                 }
             }
+            State::SynSent if !initial && !s.worked_before && tries > SYN_RETRIES => {
+                self.close_subflow(now, env, id, CloseReason::TimedOut);
+            }
             State::SynReceived if tries > SYN_ACK_RETRIES => {
                 if initial {
-                    self.fail(ConnectionError::TimedOut);
+                    self.fail(now, ConnectionError::TimedOut);
                 } else {
                     self.close_subflow(now, env, id, CloseReason::TimedOut);
                 }
@@ -185,7 +200,7 @@ impl Connection {
         let Some(s) = self.get(id) else { return INITIAL_RTO };
         match s.handshake {
             // A join's SYN is also the probe of a path that comes back.
-            Handshake::JoinSyn { .. } if self.role == Role::Client => probe_pace(now, s.opened_at),
+            Handshake::JoinSyn { .. } if s.worked_before => probe_pace(now, s.opened_at),
             _ => s.tcp.backed_off_rto(),
         }
     }
@@ -200,7 +215,8 @@ impl Connection {
 
     /// RFC 6298, section 5: nothing was acknowledged for too long.
     fn on_retransmission_timeout(&mut self, now: Instant, id: SubflowId) {
-        let alone = !self.ids().any(|other| other != id && self.get(other).is_some_and(super::Subflow::is_usable));
+        let works = |s: &super::Subflow| s.is_usable() && s.stalled.is_none();
+        let alone = !self.ids().any(|other| other != id && self.get(other).is_some_and(works));
         let Some(s) = self.get_mut(id) else { return };
         if !s.tcp.has_outstanding() {
             return;
@@ -218,7 +234,7 @@ impl Connection {
             self.subflow_news(id, super::info::SubflowChange::Stalled);
         }
         if alone && now - since > GIVE_UP_AFTER {
-            return self.fail(ConnectionError::TimedOut);
+            return self.fail(now, ConnectionError::TimedOut);
         }
         self.reinject_outstanding(id);
     }

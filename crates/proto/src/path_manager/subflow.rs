@@ -34,7 +34,7 @@ impl SubflowManager {
             // Without any subflow there is nothing to be gentle with.
             _ if alone => RETRY_SILENT,
             CloseReason::Silent | CloseReason::AddressRemoved => RETRY_SILENT,
-            CloseReason::Finished | CloseReason::Aborted | CloseReason::Unwanted => RETRY_MAX,
+            CloseReason::Finished | CloseReason::Aborted => RETRY_MAX,
             _ => old.map_or(RETRY_REFUSED, |r| (r.pause * 2).clamp(RETRY_REFUSED, RETRY_MAX)),
         };
         self.retries.push(Retry { local, not_before: now + pause, pause });

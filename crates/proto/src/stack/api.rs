@@ -74,8 +74,9 @@ impl Connection<'_> {
 
     /// Ends it at once for both ends (MP_FASTCLOSE, or RST in plain TCP).
     pub fn abort(&mut self) {
+        let now = self.now;
         if let Ok(c) = self.inner() {
-            c.abort();
+            c.abort(now);
         }
     }
 

@@ -4,6 +4,9 @@ use super::{ConnectionId, ListenerId};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+/// Linux: the default of tcp_max_syn_backlog on a host with enough memory.
+const MAX_HALF_OPEN: usize = 1024;
+
 #[derive(Debug)]
 pub(super) struct Listener {
     /// Unspecified: any address of the stack. An unspecified IPv6 address takes IPv4 too.
@@ -25,8 +28,9 @@ impl Listener {
     }
 
     /// RFC 9293 leaves it to the host: beyond the backlog a SYN is not answered, so that the peer tries again.
+    /// Handshakes under way have a limit of their own, so that SYNs of nobody do not shut out everybody soon.
     pub(super) fn is_full(&self) -> bool {
-        self.half_open + self.ready.len() >= self.backlog
+        self.ready.len() >= self.backlog || self.half_open >= self.backlog.max(MAX_HALF_OPEN)
     }
 }
 
@@ -78,19 +82,23 @@ impl super::Stack {
 
     /// The oldest connection that waits to be accepted.
     pub fn accept(&mut self, id: ListenerId) -> Option<ConnectionId> {
-        self.listeners.get_mut(id.0)?.ready.pop_front()
+        let connection = self.listeners.get_mut(id.0)?.ready.pop_front()?;
+        if let Some(slot) = self.connections.get_mut(connection.0) {
+            slot.accepted = true;
+        }
+        Some(connection)
     }
 
     /// Stops listening. Connections that nobody accepted are reset; joins to accepted ones go on.
     pub fn close_listener(&mut self, now: crate::Instant, id: ListenerId) {
-        let Some(listener) = self.listeners.remove(id.0) else { return };
-        for connection in listener.ready {
-            if let Some(mut c) = self.connection(now, connection) {
-                c.abort();
-            }
-            if let Some(mut c) = self.connection(now, connection) {
-                c.close();
-            }
+        if self.listeners.remove(id.0).is_none() {
+            return;
+        }
+        let of_it = |slot: &super::Slot| slot.listener == Some(id) && !slot.accepted;
+        let unheld: Vec<ConnectionId> =
+            self.connections.iter().filter(|(_, slot)| of_it(slot)).map(|(h, _)| ConnectionId(h)).collect();
+        for connection in unheld {
+            self.abandon(connection, now);
         }
     }
 }

@@ -134,7 +134,9 @@ struct FourTuple {
 struct Slot {
     connection: mptcp::Connection,
     listener: Option<ListenerId>,
-    /// Accepted, or opened here: somebody holds it.
+    /// Somebody took it from its listener.
+    accepted: bool,
+    /// What joins name it by.
     token: Option<Token>,
     ready: bool,
     /// The earliest deadline that stands in the timer queue.
@@ -160,6 +162,19 @@ pub struct Stack {
     replies: VecDeque<(Segment, LinkId)>,
     events: VecDeque<Event>,
     counters: StackCounters,
+}
+
+/// A segment of no connection.
+fn bare_segment(
+    local: SocketAddr,
+    remote: SocketAddr,
+    seq: polypath_wire::SeqNum,
+    ack: polypath_wire::SeqNum,
+    flags: TcpFlags,
+) -> Segment {
+    let tcp = TcpHeader { src_port: local.port(), dst_port: remote.port(), seq, ack, flags, window: 0, urgent: 0 };
+    let ip = IpHeader { src: local.ip(), dst: remote.ip(), hop_limit: 64, ecn: Ecn::NotEct, dscp: 0 };
+    Segment { ip, tcp, options: TcpOptions::default() }
 }
 
 /// Answers to strangers that wait at once; more are not given.
@@ -286,20 +301,20 @@ impl Stack {
         } else {
             (polypath_wire::SeqNum(0), seg.tcp.seq.wrapping_add(length), TcpFlags::RST | TcpFlags::ACK)
         };
-        let tcp =
-            TcpHeader { src_port: seg.tcp.dst_port, dst_port: seg.tcp.src_port, seq, ack, flags, window: 0, urgent: 0 };
-        let ip = IpHeader { src: seg.ip.dst, dst: seg.ip.src, hop_limit: 64, ecn: Ecn::NotEct, dscp: 0 };
-        let mut options = TcpOptions::default();
-        options.mptcp.extend(option);
+        let local = SocketAddr::new(seg.ip.dst, seg.tcp.dst_port);
+        let remote = SocketAddr::new(seg.ip.src, seg.tcp.src_port);
+        let mut reset = bare_segment(local, remote, seq, ack, flags);
+        reset.options.mptcp.extend(option);
         self.counters.out_rsts += 1;
-        self.replies.push_back((Segment { ip, tcp, options }, on));
+        self.replies.push_back((reset, on));
     }
 
     /// Time has passed: everything due happens.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.time_waits.expire(now);
-        while let Some(id) = self.timers.pop_due(now) {
-            let Some(slot) = self.connections.get_mut(id.0) else { continue };
+        while let Some((at, id)) = self.timers.pop_due(now) {
+            // Replaced by an earlier deadline meanwhile, which has its own entry.
+            let Some(slot) = self.connections.get_mut(id.0).filter(|slot| slot.armed == Some(at)) else { continue };
             slot.armed = None;
             if slot.connection.next_timeout().is_some_and(|at| at <= now) {
                 self.with_connection(id, |c, env| c.on_timeout(now, env));
@@ -390,11 +405,13 @@ impl Stack {
     }
 
     fn drain_connection(&mut self, now: Instant, id: ConnectionId) {
-        while let Some(request) = self.connections.get_mut(id.0).and_then(|s| s.connection.requests.pop()) {
-            self.on_request(now, id, request);
+        while let Some(slot) = self.connections.get_mut(id.0).filter(|s| !s.connection.requests.is_empty()) {
+            for request in core::mem::take(&mut slot.connection.requests) {
+                self.on_request(now, id, request);
+            }
         }
         while let Some(news) = self.connections.get_mut(id.0).and_then(|s| s.connection.news.pop_front()) {
-            self.on_news(id, news);
+            self.on_news(now, id, news);
         }
         if self.connections.get(id.0).is_some_and(|slot| slot.connection.is_dead()) {
             if let Some(slot) = self.connections.remove(id.0) {
@@ -422,16 +439,24 @@ impl Stack {
                 let tuple = FourTuple { local, remote };
                 self.by_tuple.remove(&tuple);
                 if let Some(what) = time_wait {
+                    if what.owes_ack {
+                        self.replies.push_back((time_wait::acknowledgement(&tuple, &what), what.link));
+                    }
                     self.time_waits.insert(now, tuple, what);
                 }
+            }
+            Request::Refuse { local, remote, link, seq } => {
+                let no_ack = polypath_wire::SeqNum(0);
+                self.replies.push_back((bare_segment(local, remote, seq, no_ack, TcpFlags::RST), link));
+                self.counters.out_rsts += 1;
             }
         }
     }
 
-    fn on_news(&mut self, id: ConnectionId, news: News) {
+    fn on_news(&mut self, now: Instant, id: ConnectionId, news: News) {
         let event = match news {
             News::Connected => match self.connections.get(id.0).and_then(|slot| slot.listener) {
-                Some(listener) => return self.on_accepted(id, listener),
+                Some(listener) => return self.on_accepted(now, id, listener),
                 None => Event::Connected(id),
             },
             News::Readable => Event::Readable(id),

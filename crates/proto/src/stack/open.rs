@@ -42,6 +42,8 @@ impl Stack {
         remote: SocketAddr,
         options: ConnectOptions,
     ) -> Result<ConnectionId, ConnectError> {
+        // Flow label and scope are no part of who the two ends are.
+        let remote = SocketAddr::new(remote.ip(), remote.port());
         let wanted = options.local.filter(|l| !l.ip().is_unspecified());
         let address = self
             .addresses
@@ -80,7 +82,7 @@ impl Stack {
             Multipath::Active(_) | Multipath::Fallback(_) => None,
         };
         let tuple = connection.iter().next().map(|(_, s)| FourTuple { local: s.tcp.local, remote: s.tcp.remote });
-        let slot = Slot { connection, listener, token, ready: false, armed: None };
+        let slot = Slot { connection, listener, accepted: false, token, ready: false, armed: None };
         let id = ConnectionId(self.connections.insert(slot));
         if let (Some(tuple), Some(subflow)) = (tuple, subflow) {
             self.time_waits.remove(&tuple);
@@ -199,14 +201,14 @@ impl Stack {
     }
 
     /// A handshake of a listener is over.
-    pub(super) fn on_accepted(&mut self, id: ConnectionId, listener: ListenerId) {
+    pub(super) fn on_accepted(&mut self, now: Instant, id: ConnectionId, listener: ListenerId) {
         match self.listeners.get_mut(listener.0) {
             Some(l) => {
                 l.half_open = l.half_open.saturating_sub(1);
                 l.ready.push_back(id);
                 self.events.push_back(super::Event::Acceptable(listener));
             }
-            None => self.orphan(id),
+            None => self.abandon(id, now),
         }
     }
 
@@ -223,9 +225,12 @@ impl Stack {
         }
     }
 
-    fn orphan(&mut self, id: ConnectionId) {
+    /// Nobody will ever hold it.
+    pub(super) fn abandon(&mut self, id: ConnectionId, now: Instant) {
         if let Some(slot) = self.connections.get_mut(id.0) {
             slot.connection.orphaned = true;
+            slot.connection.abort(now);
+            self.mark_ready(id);
         }
     }
 }

@@ -4,7 +4,7 @@ use super::FourTuple;
 use crate::mptcp::TimeWait;
 use crate::time::{Duration, Instant};
 use core::hash::BuildHasher;
-use polypath_wire::{Ecn, IpHeader, Segment, TcpFlags, TcpHeader, TcpOptions};
+use polypath_wire::{Segment, TcpFlags};
 use std::collections::{HashMap, VecDeque};
 
 /// Linux: TCP_TIMEWAIT_LEN; RFC 9293 says twice the MSL of two minutes.
@@ -54,16 +54,14 @@ impl<S: BuildHasher> TimeWaits<S> {
         if seg.tcp.flags.contains(TcpFlags::RST) || !seg.tcp.flags.contains(TcpFlags::FIN) {
             return None;
         }
-        let tcp = TcpHeader {
-            src_port: tuple.local.port(),
-            dst_port: tuple.remote.port(),
-            seq: tw.snd_nxt,
-            ack: tw.rcv_nxt,
-            flags: TcpFlags::ACK,
-            window: 0,
-            urgent: 0,
-        };
-        let ip = IpHeader { src: tuple.local.ip(), dst: tuple.remote.ip(), hop_limit: 64, ecn: Ecn::NotEct, dscp: 0 };
-        Some((Segment { ip, tcp, options: TcpOptions::default() }, tw.link))
+        Some((acknowledgement(tuple, tw), tw.link))
     }
+}
+
+/// Our last word on a connection, which may have to be said again.
+pub(super) fn acknowledgement(tuple: &FourTuple, tw: &TimeWait) -> Segment {
+    let mut segment = super::bare_segment(tuple.local, tuple.remote, tw.snd_nxt, tw.rcv_nxt, TcpFlags::ACK);
+    // RFC 7323, section 3.2: on every segment once agreed.
+    segment.options.timestamps = tw.timestamps;
+    segment
 }

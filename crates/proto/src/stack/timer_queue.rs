@@ -22,12 +22,13 @@ impl TimerQueue {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<ConnectionId> {
+    /// An entry that is due. It counts only if it is the connection's latest.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnectionId)> {
         let Reverse((at, id)) = *self.heap.peek()?;
         if at > now {
             return None;
         }
         self.heap.pop();
-        Some(id)
+        Some((at, id))
     }
 }

@@ -147,6 +147,7 @@ pub(crate) struct Tcp {
     /// The largest window ever advertised: segments are accepted this far ahead.
     max_window: u64,
     last_ack_sent: Ssn,
+    last_challenge: Option<Instant>,
     ack: ack::AckPolicy,
     // Time.
     pub(crate) rtt: rtt::RttEstimator,
@@ -214,6 +215,7 @@ impl Tcp {
             fin_at: None,
             max_window: 65_535,
             last_ack_sent: Ssn::FIRST,
+            last_challenge: None,
             ack: ack::AckPolicy::default(),
             rtt: rtt::RttEstimator::default(),
             timers: Timers::default(),

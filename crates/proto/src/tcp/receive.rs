@@ -11,6 +11,11 @@ use polypath_wire::{Segment, TcpFlags};
 /// RFC 7323, section 5.5: after 24 days TS.Recent says nothing any more.
 const TS_RECENT_LIFE: Duration = Duration::from_secs(24 * 24 * 3600);
 
+/// Between two answers to segments without payload that are not acceptable.
+const CHALLENGE_PAUSE: Duration = Duration::from_millis(500);
+/// Pieces that wait in a subflow for data before them; far more than a window in full segments has.
+const MAX_PIECES: usize = 16 * 1024;
+
 /// What to do with a segment.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -55,7 +60,7 @@ impl Tcp {
         let end =
             seq + payload as u64 + u64::from(flags.contains(TcpFlags::FIN)) + u64::from(flags.contains(TcpFlags::SYN));
         if !flags.contains(TcpFlags::RST) && self.is_too_old(now, seg) {
-            self.ack_now();
+            self.challenge(now, payload);
             return Verdict::Drop;
         }
         let rcv_nxt = self.rcv_nxt();
@@ -67,7 +72,7 @@ impl Tcp {
                 return Verdict::Reset;
             }
             if acceptable {
-                self.ack_now();
+                self.challenge(now, 0);
             }
             return Verdict::Drop;
         }
@@ -80,7 +85,7 @@ impl Tcp {
             if end > seq && end <= rcv_nxt && payload > 0 {
                 self.ack_duplicate(seq.0..seq.0 + payload as u64);
             }
-            self.ack_now();
+            self.challenge(now, payload);
             // An old segment's acknowledgement is still worth reading; its data is not.
             return if seq < rcv_nxt && flags.contains(TcpFlags::ACK) && self.ack_is_plausible(seg) {
                 Verdict::Accept
@@ -93,12 +98,23 @@ impl Tcp {
         }
         if !self.ack_is_plausible(seg) {
             // RFC 5961, section 5.2.
-            self.ack_now();
+            self.challenge(now, payload);
             return Verdict::Drop;
         }
         self.last_received = now;
         self.take_timestamp(now, seg, seq);
         Verdict::Accept
+    }
+
+    /// Answers what is not acceptable. Without payload, now and then only: two ends that disagree must not
+    /// talk for ever, nor a stranger make us (RFC 5961, section 7; Linux: tcp_invalid_ratelimit).
+    fn challenge(&mut self, now: Instant, payload: usize) {
+        if payload > 0 || self.last_challenge.is_none_or(|at| now - at >= CHALLENGE_PAUSE) {
+            self.ack_now();
+            if payload == 0 {
+                self.last_challenge = Some(now);
+            }
+        }
     }
 
     fn ack_is_plausible(&self, seg: &Segment) -> bool {
@@ -139,18 +155,14 @@ impl Tcp {
         self.last_received = now;
     }
 
-    /// SYN-SENT: the peer's SYN/ACK (section 3.10.7.3). False: it does not acknowledge our SYN.
-    pub(crate) fn on_syn_ack(&mut self, now: Instant, seg: &Segment) -> bool {
-        if self.snd_space.unwrap(seg.tcp.ack, Ssn::FIRST) != Ssn::FIRST {
-            return false;
-        }
+    /// SYN-SENT: the peer's SYN/ACK, which acknowledges our SYN (section 3.10.7.3).
+    pub(crate) fn on_syn_ack(&mut self, now: Instant, seg: &Segment) {
         self.take_syn(now, seg);
         self.snd_una = Ssn::FIRST;
         self.snd_wnd_end = Ssn::FIRST + self.snd_wnd;
         self.sample_handshake_rtt(now);
         self.state = State::Established;
         self.ack_now();
-        true
     }
 
     /// SYN-RECEIVED: the segment acknowledges our SYN/ACK.
@@ -272,7 +284,10 @@ impl Tcp {
         // Nothing after a FIN counts, nor beyond what was ever offered.
         let edge = self.fin_at.unwrap_or(rcv_nxt + self.max_window).min(rcv_nxt + self.max_window);
         payload.truncate(edge.since(seq) as usize);
-        if len > 0 {
+        if len > 0 && seq > rcv_nxt && self.assembler.pieces() >= MAX_PIECES {
+            // Crumbs, to cost us memory: not taken, and so sent again.
+            self.ack_now();
+        } else if len > 0 {
             let had_gap = self.assembler.has_gap();
             let fresh = self.assembler.insert(seq.0, payload) as u64;
             self.counters.bytes_received += fresh;

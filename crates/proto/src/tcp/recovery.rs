@@ -27,7 +27,6 @@ enum Phase {
 #[derive(Copy, Clone, Debug)]
 struct Probe {
     end: Ssn,
-    is_retransmission: bool,
 }
 
 #[derive(Debug, Default)]
@@ -180,13 +179,13 @@ impl Tcp {
             return;
         }
         self.recovery.probe = None;
-        let repaired = probe.is_retransmission && !self.recovery.dsack_seen && !out.original_arrived;
+        let repaired = !self.recovery.dsack_seen && !out.original_arrived;
         if repaired && matches!(self.recovery.phase, Phase::Open) {
             out.congestion = true;
         }
     }
 
-    /// RACK's timer: what is still missing is lost now. True: a new recovery begins.
+    /// RACK's timer: what is still missing is lost now. Some: a new recovery begins.
     pub(crate) fn on_reorder_timer(&mut self, now: Instant) -> Option<AckOutcome> {
         let mut out = AckOutcome { prior_in_flight: self.board.in_flight(), ..AckOutcome::default() };
         let lost = self.detect_loss(now);
@@ -197,13 +196,13 @@ impl Tcp {
         out.congestion.then_some(out)
     }
 
-    /// RFC 8985, section 7.3: a probe for the tail. None: new data may serve instead, or nothing is out.
+    /// RFC 8985, section 7.3: a probe for the tail. None: one is out already, or nothing is.
     pub(crate) fn on_probe_timer(&mut self, now: Instant) -> Option<TxRecord> {
         self.timers.set(Timer::Retransmit, now + self.rtt.rto());
         if self.recovery.probe.is_some() || self.board.is_empty() {
             return None;
         }
-        self.recovery.probe = Some(Probe { end: self.snd_nxt, is_retransmission: true });
+        self.recovery.probe = Some(Probe { end: self.snd_nxt });
         self.recovery.dsack_seen = false;
         self.counters.loss_probes += 1;
         let mss = self.mss_with(20);

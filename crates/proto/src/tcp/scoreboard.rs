@@ -48,7 +48,11 @@ impl TxRecord {
             dsn: self.dsn + offset,
             payload: self.payload.split_off(offset as usize),
             fin: core::mem::take(&mut self.fin),
-            ..self.clone()
+            mapping: self.mapping,
+            sent_at: self.sent_at,
+            retransmitted: self.retransmitted,
+            sacked: self.sacked,
+            lost: self.lost,
         }
     }
 }

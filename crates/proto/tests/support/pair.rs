@@ -400,4 +400,3 @@ impl Pair {
         sent.filter(|p| !p.payload.is_empty()).count()
     }
 }
-

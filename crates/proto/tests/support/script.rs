@@ -106,8 +106,11 @@ impl Script {
         let mut stack = Stack::new(options.config.clone(), [7; 32]);
         let now = Instant::from_millis(10_000);
         for addr in &options.addresses {
-            let link =
-                stack.add_link(LinkConfig { mtu: 1500, max_segment: options.max_segment, checksum: ChecksumMode::Full });
+            let link = stack.add_link(LinkConfig {
+                mtu: 1500,
+                max_segment: options.max_segment,
+                checksum: ChecksumMode::Full,
+            });
             stack.add_address(now, LocalAddress { addr: *addr, link, backup: false, name: None });
         }
         Script {
@@ -399,10 +402,7 @@ impl Script {
         options.mss = seg.mss;
         options.window_scale = seg.window_scale;
         options.sack_permitted = seg.sack_permitted;
-        let end = relative_seq
-            + payload.len() as u32
-            + u32::from(syn)
-            + u32::from(seg.flags.contains(TcpFlags::FIN));
+        let end = relative_seq + payload.len() as u32 + u32::from(syn) + u32::from(seg.flags.contains(TcpFlags::FIN));
         let flow = &mut self.flows[self.current];
         flow.snd_nxt = flow.snd_nxt.max(end);
         if syn {
@@ -421,9 +421,7 @@ impl Script {
             });
         }
         for (left, right) in seg.sack.iter().flatten() {
-            options
-                .sack
-                .push(SackBlock { left: stack_isn.wrapping_add(*left), right: stack_isn.wrapping_add(*right) });
+            options.sack.push(SackBlock { left: stack_isn.wrapping_add(*left), right: stack_isn.wrapping_add(*right) });
         }
         if let Mptcp::Exactly(opts) = &seg.mptcp {
             options.mptcp.extend(opts.iter().map(|o| self.wire_option(o, true)));

@@ -1,0 +1,294 @@
+//! Paths that stall, vanish, fall silent and come back; addresses told and withdrawn (RFC 8684, section 3.4).
+
+mod support;
+
+use polypath_proto::{ChecksumMode, CloseReason, Config, Duration, Instant, LinkConfig, LocalAddress, SubflowEvent};
+use polypath_wire::{MpJoin, MptcpOption, add_addr_hmac};
+use std::net::IpAddr;
+use support::*;
+
+/// Both paths in use: one packet with data in 50 is lost, so no window grows to carry everything alone.
+fn busy(options: &PairOptions, by: Side, bytes: u64) -> Pair {
+    let mut pair = Pair::connected(options);
+    let mut n = 0;
+    pair.lose(move |p| {
+        n += u32::from(!p.payload.is_empty());
+        !p.payload.is_empty() && n.is_multiple_of(50)
+    });
+    pair.send(by, bytes);
+    pair.drive(ms(500));
+    for path in [WIFI, LTE] {
+        assert!(pair.data_packets(by, path, before(pair.now, 100)) > 0, "{path} is idle");
+    }
+    pair
+}
+
+/// When the side was told that of the path, after `since`.
+fn when(pair: &mut Pair, side: Side, path: IpAddr, since: Instant, what: SubflowEvent) -> Option<Duration> {
+    let events = pair.subflow_events(side);
+    events.into_iter().find(|(at, p, w)| *at >= since && *p == path && *w == what).map(|(at, ..)| at - since)
+}
+
+fn before(now: Instant, millis: u64) -> Instant {
+    Instant::from_millis(now.as_millis() - millis)
+}
+
+const UPLOAD: u64 = 3_000_000;
+
+#[test]
+fn what_a_stalled_subflow_holds_goes_over_the_other_within_a_timeout() {
+    let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
+    let cut = pair.now;
+    pair.cut(WIFI);
+    let before = pair.info(Side::Client).bytes_reinjected;
+    pair.drive_until(ms(1_000), |p| p.info(Side::Client).bytes_reinjected > before);
+    // The timeout is 200 ms, counted from the last acknowledgement (20 ms) or tail probe (42 ms).
+    assert!(pair.now - cut <= ms(200 + 20 + 42), "{:?}", pair.now - cut);
+    assert_eq!(when(&mut pair, Side::Client, WIFI, cut, SubflowEvent::Stalled), Some(pair.now - cut));
+    pair.drive_until(ms(20_000), |p| p.server.received.len() as u64 == UPLOAD);
+    pair.assert_received(Side::Server, UPLOAD);
+}
+
+#[test]
+fn a_stalled_subflow_is_probed_at_a_steady_pace_and_used_again_when_it_answers() {
+    let mut pair = busy(&PairOptions::default(), Side::Client, 40_000_000);
+    pair.cut(WIFI);
+    pair.drive(ms(3_000));
+    // Four probes a second; the first second holds what had been in flight.
+    let probes = pair.data_packets(Side::Client, WIFI, before(pair.now, 2_000));
+    assert!((7..=9).contains(&probes), "{probes}");
+    let mended = pair.now;
+    pair.mend(WIFI);
+    pair.drive(ms(1_000));
+    let recovered = when(&mut pair, Side::Client, WIFI, mended, SubflowEvent::Recovered).expect("it recovers");
+    assert!(recovered <= ms(250 + 20), "{recovered:?}");
+    assert!(pair.data_packets(Side::Client, WIFI, before(pair.now, 500)) > 20, "it carries data again");
+}
+
+#[test]
+fn a_server_with_one_address_never_withdraws_it() {
+    let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
+    pair.cut(WIFI);
+    pair.drive_until(ms(20_000), |p| p.server.received.len() as u64 == UPLOAD);
+    assert!(pair.log.iter().all(|p| p.by == Side::Client || p.remove_addr_ids().is_empty()));
+}
+
+#[test]
+fn a_silent_path_under_a_download_is_asked_given_up_and_joined_again() {
+    const DOWNLOAD: u64 = 6_000_000;
+    let mut pair = busy(&PairOptions::default(), Side::Server, DOWNLOAD);
+    let cut = pair.now;
+    pair.cut(WIFI);
+    pair.drive(ms(1_000));
+    let log: Vec<_> = pair.log.iter().filter(|p| p.by == Side::Client && p.at >= cut).collect();
+    let asked = log.iter().filter(|p| p.path() == WIFI && p.payload.is_empty() && !p.is_join_syn()).count();
+    assert!(asked >= 2, "the question is asked twice: {asked}");
+    let withdrawn: Vec<_> = log.iter().filter(|p| !p.remove_addr_ids().is_empty()).collect();
+    let first = withdrawn.first().expect("a REMOVE_ADDR");
+    // ID 0 is the first subflow's address. Round trip 20 ms: much sooner than the sender's timeout.
+    assert_eq!((first.remove_addr_ids(), first.path()), (vec![0], LTE));
+    assert!(first.at - cut < ms(150), "{:?}", first.at - cut);
+    assert_eq!(withdrawn.len(), 2, "there is no echo: it is said twice");
+    // The SYNs of the join are the probes, four a second.
+    let joins = log.iter().filter(|p| p.is_join_syn() && p.path() == WIFI).count();
+    assert!((3..=5).contains(&joins), "{joins}");
+    let closed = when(&mut pair, Side::Client, WIFI, cut, SubflowEvent::Closed(CloseReason::Silent));
+    assert!(closed.is_some_and(|after| after < ms(150)), "{closed:?}");
+
+    let mended = pair.now;
+    pair.mend(WIFI);
+    pair.drive(ms(600));
+    let joined = when(&mut pair, Side::Client, WIFI, mended, SubflowEvent::Established);
+    assert!(joined.is_some_and(|after| after <= ms(250 + 40)), "{joined:?}");
+    pair.drive_until(ms(20_000), |p| p.client.received.len() as u64 == DOWNLOAD);
+    pair.assert_received(Side::Client, DOWNLOAD);
+}
+
+#[test]
+fn a_removed_address_is_withdrawn_and_its_data_goes_elsewhere() {
+    let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
+    let (removed, since) = (pair.now, pair.log.len());
+    pair.client.stack.remove_address(removed, WIFI);
+    pair.drain();
+    let told = pair.log[since..].iter().find(|p| !p.remove_addr_ids().is_empty()).expect("a REMOVE_ADDR");
+    assert_eq!((told.at, told.path(), told.remove_addr_ids()), (removed, LTE, vec![0]));
+    assert_eq!(
+        when(&mut pair, Side::Client, WIFI, removed, SubflowEvent::Closed(CloseReason::AddressRemoved)),
+        Some(ms(0))
+    );
+    pair.drive_until(ms(20_000), |p| p.server.received.len() as u64 == UPLOAD);
+    pair.assert_received(Side::Server, UPLOAD);
+    assert_eq!(
+        when(&mut pair, Side::Server, WIFI, removed, SubflowEvent::Closed(CloseReason::RemoteAddressRemoved)),
+        Some(ms(10))
+    );
+    assert!(pair.info(Side::Client).bytes_reinjected > 0);
+    assert!(pair.log[since..].iter().all(|p| p.by == Side::Server || p.path() == LTE));
+}
+
+#[test]
+fn the_second_address_is_withdrawn_under_its_own_id() {
+    let mut pair = Pair::connected(&PairOptions::default());
+    let join = pair.log.iter().find(|p| p.by == Side::Client && p.is_join_syn()).expect("a join");
+    let Some(MptcpOption::MpJoin(MpJoin::Syn { address_id, .. })) = join.seg.options.mptcp.first().cloned() else {
+        panic!("{join:?}")
+    };
+    let since = pair.log.len();
+    pair.client.stack.remove_address(pair.now, LTE);
+    pair.drain();
+    let told = pair.log[since..].iter().find(|p| !p.remove_addr_ids().is_empty()).expect("a REMOVE_ADDR");
+    assert_eq!((told.path(), told.remove_addr_ids()), (WIFI, vec![address_id]));
+}
+
+#[test]
+fn an_address_that_appears_is_joined_at_once() {
+    let mut pair = Pair::connected(&PairOptions { client_addresses: vec![(WIFI, false)], ..PairOptions::default() });
+    let added = pair.now;
+    let link = pair.client.stack.add_link(LinkConfig { mtu: 1500, max_segment: 1500, checksum: ChecksumMode::Full });
+    pair.client.stack.add_address(added, LocalAddress { addr: LTE, link, backup: false, name: Some("lte".into()) });
+    pair.drain();
+    pair.drive(ms(100));
+    // SYN, SYN/ACK, third ACK, fourth ACK.
+    assert_eq!(when(&mut pair, Side::Client, LTE, added, SubflowEvent::Established), Some(ms(40)));
+    let info = pair.info(Side::Client);
+    assert_eq!(info.subflows.iter().find(|s| s.local.ip() == LTE).and_then(|s| s.name.as_deref()), Some("lte"));
+}
+
+#[test]
+fn an_announced_address_is_echoed_and_joined() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    let hmac = add_addr_hmac(PEER_KEY, s.stack_key(), 3, PEER_2, None);
+    s.inject(ack(1).opt(add_addr(3, PEER_2, hmac)));
+    // The echo comes alone, without HMAC.
+    s.expect(ack(1).opt(add_addr_echo(3, PEER_2)));
+    let (_, join) = s.take_syn();
+    // No port was named: that of the subflow it came on.
+    assert_eq!((join.seg.ip.dst, join.seg.tcp.dst_port), (PEER_2, PEER_PORT));
+    assert!(matches!(join.seg.options.mptcp[..], [MptcpOption::MpJoin(MpJoin::Syn { .. })]));
+    // A repeated announcement is echoed, and not joined again.
+    s.on(0).inject(ack(1).opt(add_addr(3, PEER_2, hmac)));
+    s.expect(ack(1).opt(add_addr_echo(3, PEER_2)));
+    s.expect_nothing();
+}
+
+#[test]
+fn an_announced_port_is_joined() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    let hmac = add_addr_hmac(PEER_KEY, s.stack_key(), 3, PEER_2, Some(8080));
+    s.inject(ack(1).opt(polypath_wire::AddAddr { port: Some(8080), ..add_addr(3, PEER_2, hmac) }));
+    let (_, join) = s.take_syn();
+    assert_eq!((join.seg.ip.dst, join.seg.tcp.dst_port), (PEER_2, 8080));
+}
+
+#[test]
+fn an_announcement_with_a_wrong_hmac_is_silently_ignored() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    let hmac = add_addr_hmac(PEER_KEY, s.stack_key(), 3, PEER_2, None);
+    s.inject(ack(1).opt(add_addr(3, PEER_2, hmac ^ 1)));
+    s.inject(ack(1).opt(add_addr(4, PEER_2, hmac)));
+    s.expect_silence(ms(5_000));
+}
+
+#[test]
+fn a_withdrawn_address_closes_its_subflow() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.inject(ack(1).opt(remove_addr(9)));
+    assert_eq!(s.subflow_events(), []);
+    s.inject(ack(1).opt(remove_addr(0)));
+    assert_eq!(s.subflow_events(), [SubflowEvent::Closed(CloseReason::RemoteAddressRemoved)]);
+    assert_eq!(s.closed(), None);
+}
+
+#[test]
+fn a_server_announces_its_second_address_until_it_is_echoed() {
+    let mut s = Script::active_server(&ScriptOptions::two_addresses());
+    let hmac = add_addr_hmac(s.stack_key(), PEER_KEY, 1, LTE, None);
+    let announcement = || ack(1).opt(add_addr(1, LTE, hmac));
+    s.expect(announcement());
+    // Doubling pauses.
+    s.expect_after(ms(1_000), announcement());
+    s.expect_after(ms(2_000), announcement());
+    // An echo of something else is none.
+    s.inject(ack(1).opt(add_addr_echo(2, LTE)));
+    s.expect_after(ms(4_000), announcement());
+    s.inject(ack(1).opt(add_addr_echo(1, LTE)));
+    s.expect_silence(ms(60_000));
+}
+
+#[test]
+fn an_echo_at_once_is_the_end_of_it() {
+    let mut s = Script::active_server(&ScriptOptions::two_addresses());
+    let hmac = add_addr_hmac(s.stack_key(), PEER_KEY, 1, LTE, None);
+    s.expect(ack(1).opt(add_addr(1, LTE, hmac)));
+    s.inject(ack(1).opt(add_addr_echo(1, LTE)));
+    s.expect_silence(ms(60_000));
+}
+
+#[test]
+fn a_server_that_shall_not_announce_does_not() {
+    let config = Config { announce_addresses: false, ..Config::default() };
+    let mut s = Script::active_server(&ScriptOptions { config, ..ScriptOptions::two_addresses() });
+    s.expect_silence(ms(10_000));
+}
+
+#[test]
+fn two_addresses_at_each_end_make_a_subflow_to_each() {
+    let mut pair = Pair::connected(&PairOptions { server_addresses: vec![PEER, PEER_2], ..PairOptions::default() });
+    pair.drive(ms(1_000));
+    let subflows = pair.info(Side::Client).subflows;
+    let mut remotes: Vec<_> = subflows.iter().map(|s| s.remote.ip()).collect();
+    remotes.sort();
+    remotes.dedup();
+    assert_eq!(remotes, [PEER, PEER_2]);
+    assert!(pair.established(Side::Client) == subflows.len() && pair.established(Side::Server) == subflows.len());
+}
+
+#[test]
+fn a_backup_is_idle_while_another_works_and_used_when_it_dies() {
+    for by in [Side::Client, Side::Server] {
+        let addresses = vec![(WIFI, false), (LTE, true)];
+        let mut pair = Pair::connected(&PairOptions { client_addresses: addresses, ..PairOptions::default() });
+        let start = pair.now;
+        let mut n = 0;
+        pair.lose(move |p| {
+            n += u32::from(!p.payload.is_empty());
+            !p.payload.is_empty() && n.is_multiple_of(50)
+        });
+        pair.send(by, UPLOAD);
+        pair.drive(ms(500));
+        assert_eq!(pair.data_packets(by, LTE, start), 0, "{by:?}");
+        let cut = pair.now;
+        pair.cut(WIFI);
+        let other = if by == Side::Client { Side::Server } else { Side::Client };
+        pair.drive_until(ms(20_000), |p| {
+            let end = if other == Side::Client { &p.client } else { &p.server };
+            end.received.len() as u64 == UPLOAD
+        });
+        assert!(pair.data_packets(by, LTE, cut) > 1_000, "{by:?}");
+        pair.assert_received(other, UPLOAD);
+    }
+}
+
+#[test]
+fn mp_prio_makes_a_subflow_a_backup() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(ack(1).opt(prio(true)));
+    assert!(s.info().subflows[0].backup);
+    // The only one there is carries data all the same.
+    s.write(0, 10);
+    s.expect(data(1, 10));
+    s.inject(ack(11).opt(prio(false)));
+    assert!(!s.info().subflows[0].backup);
+}
+
+#[test]
+fn a_connection_without_any_path_goes_on_when_one_comes_back() {
+    let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
+    pair.cut(WIFI);
+    pair.cut(LTE);
+    pair.drive(ms(10_000));
+    pair.mend(LTE);
+    pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == UPLOAD);
+    pair.assert_received(Side::Server, UPLOAD);
+    assert_eq!(pair.closed(Side::Client), None);
+}

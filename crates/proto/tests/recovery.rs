@@ -1,0 +1,430 @@
+//! Loss, timeouts, windows and segments that do not belong (RFC 9293, 6298, 8985, 5961, 7323).
+
+mod support;
+
+use polypath_proto::{Config, ConnectionError, Instant};
+use support::*;
+
+const FULL: usize = MSS as usize;
+
+/// A plain client that has sent `n` full segments; srtt is 20 ms, the timeout 200 ms.
+fn sent(n: u32) -> Script {
+    let mut s = Script::plain_client(&ScriptOptions::default());
+    s.write(0, (n * MSS) as usize);
+    for i in 0..n {
+        s.expect(data(place(i), FULL));
+    }
+    s.expect_nothing();
+    s
+}
+
+/// The sequence number of the full segment number `i`, counted from 0.
+fn place(i: u32) -> u32 {
+    1 + i * MSS
+}
+
+fn cwnd(s: &mut Script) -> u64 {
+    s.info().subflows[0].cwnd / u64::from(MSS)
+}
+
+#[test]
+fn three_segments_sacked_beyond_a_hole_send_it_again_at_once() {
+    let mut s = sent(10);
+    s.advance(RTT);
+    s.inject(ack(place(0)).sack(&[(place(1), place(2))]));
+    s.expect_nothing();
+    s.inject(ack(place(0)).sack(&[(place(1), place(3))]));
+    s.expect_nothing();
+    s.inject(ack(place(0)).sack(&[(place(1), place(4))]));
+    s.expect(data(place(0), FULL).payload(&stream(0, FULL)));
+    s.expect_nothing();
+    s.advance(RTT);
+    s.inject(ack(place(10)));
+    s.expect_silence(ms(5_000));
+    assert_eq!(s.info().subflows[0].counters.retransmits, 1);
+    assert_eq!(s.info().subflows[0].counters.timeouts, 0);
+}
+
+#[test]
+fn only_what_is_missing_is_sent_again() {
+    let mut s = sent(10);
+    s.advance(RTT);
+    // Segments 2 and 5 are lost.
+    s.inject(ack(place(2)).sack(&[(place(6), place(10)), (place(3), place(5))]));
+    s.expect(data(place(2), FULL));
+    s.advance(ms(1));
+    s.inject(ack(place(2)).sack(&[(place(6), place(10)), (place(3), place(5))]));
+    s.advance(RTT);
+    s.inject(ack(place(5)).sack(&[(place(6), place(10))]));
+    s.expect(data(place(5), FULL));
+    s.advance(RTT);
+    s.inject(ack(place(10)));
+    s.expect_silence(ms(5_000));
+    assert_eq!(s.info().subflows[0].counters.retransmits, 2);
+}
+
+#[test]
+fn three_duplicate_acks_do_without_sack() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.advance(RTT);
+    s.inject(Seg { sack_permitted: false, ..syn_ack() });
+    s.expect(ack(1));
+    s.write(0, 5 * FULL);
+    for i in 0..5 {
+        s.expect(data(place(i), FULL));
+    }
+    s.advance(RTT);
+    s.inject(ack(1));
+    s.inject(ack(1));
+    s.expect_nothing();
+    s.inject(ack(1));
+    s.expect(data(1, FULL));
+    s.expect_nothing();
+}
+
+#[test]
+fn a_lost_tail_is_probed_for_after_two_round_trips() {
+    let mut s = sent(5);
+    // RFC 8985, section 7.2: 2 * SRTT, and 2 ms for the clocks.
+    s.expect_after(ms(42), data(place(4), FULL));
+    assert_eq!(s.info().subflows[0].counters.loss_probes, 1);
+    // The last two were lost: the answer to the probe shows the other one.
+    s.advance(RTT);
+    s.inject(ack(place(3)).sack(&[(place(4), place(5))]));
+    s.expect(data(place(3), FULL));
+    s.advance(RTT);
+    s.inject(ack(place(5)));
+    s.expect_silence(ms(5_000));
+    assert_eq!(s.info().subflows[0].counters.timeouts, 0);
+}
+
+#[test]
+fn a_probe_without_an_answer_is_followed_by_the_timeout() {
+    let mut s = sent(5);
+    s.expect_after(ms(42), data(place(4), FULL));
+    s.expect_after(ms(200), data(place(0), FULL));
+    assert_eq!(s.info().subflows[0].counters.timeouts, 1);
+    assert_eq!(cwnd(&mut s), 1);
+}
+
+#[test]
+fn timeouts_double_and_an_answer_resets_them() {
+    let mut s = Script::plain_client(&ScriptOptions::default());
+    s.write(0, 100);
+    s.expect(data(1, 100));
+    s.expect_after(ms(200), data(1, 100));
+    s.expect_after(ms(400), data(1, 100));
+    s.expect_after(ms(800), data(1, 100));
+    s.expect_after(ms(1_600), data(1, 100));
+    s.inject(ack(101));
+    s.write(100, 100);
+    s.expect(data(101, 100));
+    s.expect_after(ms(200), data(101, 100));
+}
+
+#[test]
+fn a_timeout_is_never_longer_than_a_minute_and_gives_up_in_the_end() {
+    let mut s = Script::plain_client(&ScriptOptions::default());
+    s.write(0, 100);
+    s.advance(ms(13 * 60_000));
+    assert_eq!(s.closed(), None);
+    let mut last: Option<Instant> = None;
+    let mut longest = ms(0);
+    while let Some(packet) = s.next_packet() {
+        longest = longest.max(packet.at - last.unwrap_or(packet.at));
+        last = Some(packet.at);
+    }
+    assert_eq!(longest, ms(60_000));
+    s.advance(ms(4 * 60_000));
+    assert_eq!(s.closed(), Some(Some(ConnectionError::TimedOut)));
+}
+
+#[test]
+fn after_a_timeout_the_window_opens_again_in_slow_start() {
+    let mut s = sent(10);
+    s.expect_after(ms(42), data(place(9), FULL));
+    s.expect_after(ms(200), data(place(0), FULL));
+    s.advance(RTT);
+    s.inject(ack(place(1)));
+    s.expect(data(place(1), FULL));
+    s.expect(data(place(2), FULL));
+    s.expect_nothing();
+}
+
+#[test]
+fn a_spurious_timeout_is_undone() {
+    let mut s = Script::plain_client(&ScriptOptions::default());
+    s.write(0, 10 * FULL);
+    let first = s.expect(data(place(0), FULL)).seg.options.timestamps.unwrap().val;
+    s.clear();
+    s.expect_after(ms(42), data(place(9), FULL));
+    s.expect_after(ms(200), data(place(0), FULL));
+    assert_eq!(cwnd(&mut s), 1);
+    // The originals arrive after all: the echo is older than the repetition (RFC 3522).
+    s.inject(ack(place(1)).tsecr(first));
+    s.expect_nothing();
+    assert!(cwnd(&mut s) >= 10, "{} segments", cwnd(&mut s));
+    s.inject(ack(place(10)).tsecr(first));
+    s.expect_silence(ms(5_000));
+    assert_eq!(s.info().subflows[0].counters.retransmits, 2);
+}
+
+#[test]
+fn a_real_timeout_is_not_undone() {
+    let mut s = sent(10);
+    s.expect_after(ms(42), data(place(9), FULL));
+    s.expect_after(ms(200), data(place(0), FULL));
+    // The echo is that of the repetition.
+    s.inject(ack(place(1)));
+    s.expect(data(place(1), FULL));
+    assert!(cwnd(&mut s) <= 2);
+}
+
+#[test]
+fn a_little_reordering_sends_nothing_again() {
+    let mut s = sent(10);
+    s.advance(RTT);
+    s.inject(ack(place(0)).sack(&[(place(1), place(3))]));
+    s.expect_nothing();
+    s.advance(ms(2));
+    s.inject(ack(place(3)));
+    s.inject(ack(place(10)));
+    s.expect_silence(ms(5_000));
+    assert_eq!(s.info().subflows[0].counters.retransmits, 0);
+}
+
+#[test]
+fn what_stays_missing_for_a_quarter_of_a_round_trip_is_lost() {
+    let mut s = sent(10);
+    s.advance(RTT);
+    s.inject(ack(place(0)).sack(&[(place(1), place(2))]));
+    s.expect_after(RTT / 4, data(place(0), FULL));
+}
+
+#[test]
+fn where_reordering_was_seen_three_segments_are_no_proof_of_loss() {
+    let mut s = sent(10);
+    s.advance(RTT);
+    s.inject(ack(place(0)).sack(&[(place(1), place(2))]));
+    s.inject(ack(place(2)));
+    // Now a hole, and three beyond.
+    s.inject(ack(place(2)).sack(&[(place(3), place(6))]));
+    s.expect_nothing();
+    // RFC 8985, section 6.2: a quarter of the round trip later it counts as lost.
+    s.expect_after(RTT / 4, data(place(2), FULL));
+}
+
+#[test]
+fn a_shut_window_is_probed_until_it_opens() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.advance(RTT);
+    s.inject(syn_ack().window(1_000));
+    s.expect(ack(1));
+    s.write(0, 3_000);
+    s.expect(data(1, 1_000));
+    s.inject(ack(1_001).window(0));
+    s.expect_nothing();
+    // RFC 9293, section 3.8.6.1: after a timeout, then ever more slowly. Below the window: it must be answered.
+    s.expect_after(ms(200), ack(1).seq(1_000));
+    s.inject(ack(1_001).window(0));
+    s.expect_after(ms(400), ack(1).seq(1_000));
+    s.inject(ack(1_001).window(0));
+    s.expect_after(ms(800), ack(1).seq(1_000));
+    s.inject(ack(1_001).window(1_000));
+    s.expect(data(1_001, FULL));
+    s.expect(data(1_001 + MSS, 2_000 - FULL));
+    s.inject(ack(3_001));
+    s.expect_silence(ms(10_000));
+}
+
+#[test]
+fn a_reader_that_makes_room_sends_a_window_update() {
+    let config = Config { recv_buffer_max: 10_000, ..Config::default() };
+    let mut s = Script::plain_server(&ScriptOptions { config, ..ScriptOptions::default() });
+    for i in 0..6 {
+        s.inject(data(place(i), FULL));
+        s.expect(ack(place(i + 1)).window(10_000 - (i as u16 + 1) * 1_448));
+    }
+    s.inject(data(place(6), 10_000 - 6 * FULL));
+    s.expect(ack(10_001).window(0));
+    // A little room is not worth a segment (RFC 9293, section 3.8.6.2.2).
+    s.act(|c| c.read(1_000)).unwrap();
+    s.expect_nothing();
+    s.read();
+    s.expect(ack(10_001).window(10_000));
+}
+
+#[test]
+fn data_into_a_shut_window_is_refused_and_answered() {
+    let config = Config { recv_buffer_max: 5_000, ..Config::default() };
+    let mut s = Script::plain_server(&ScriptOptions { config, ..ScriptOptions::default() });
+    for i in 0..3 {
+        s.inject(data(place(i), FULL));
+        s.expect(ack(place(i + 1)));
+    }
+    s.inject(data(place(3), 5_000 - 3 * FULL));
+    s.expect(ack(5_001).window(0));
+    // The kind of probe with one byte of data.
+    s.inject(data(5_001, 1));
+    assert_eq!(s.next_packet().map(|p| p.seg.tcp.window), Some(0));
+}
+
+/// A plain server beyond the first segments, which are acknowledged at once.
+fn after_quick_acks() -> (Script, u32) {
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    for i in 0..16 {
+        s.inject(data(place(i), FULL));
+        s.expect(ack(place(i + 1)));
+    }
+    (s, 16)
+}
+
+#[test]
+fn every_second_segment_is_acknowledged() {
+    let (mut s, n) = after_quick_acks();
+    for i in 0..4 {
+        s.inject(data(place(n + 2 * i), FULL));
+        s.expect_nothing();
+        s.inject(data(place(n + 2 * i + 1), FULL));
+        s.expect(ack(place(n + 2 * i + 2)));
+    }
+}
+
+#[test]
+fn a_single_segment_is_acknowledged_after_40_milliseconds() {
+    let (mut s, n) = after_quick_acks();
+    s.inject(data(place(n), 100));
+    s.expect_after(ms(40), ack(place(n) + 100));
+    // Data of ours takes it along.
+    s.inject(data(place(n) + 100, 100));
+    s.write(0, 10);
+    s.expect(data(1, 10).ack(place(n) + 200));
+    s.inject(ack(11));
+    s.expect_silence(ms(1_000));
+}
+
+#[test]
+fn out_of_order_and_hole_filling_segments_are_acknowledged_at_once() {
+    let (mut s, n) = after_quick_acks();
+    s.inject(data(place(n + 1), 100));
+    s.expect(ack(place(n)).sack(&[(place(n + 1), place(n + 1) + 100)]));
+    s.inject(data(place(n), FULL));
+    s.expect(ack(place(n + 1) + 100));
+}
+
+#[test]
+fn a_reset_is_believed_only_at_the_expected_number() {
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    // RFC 5961, section 3.2: in the window, elsewhere: challenged. Outside: dropped.
+    s.inject(rst(500));
+    s.expect(ack(1).seq(1));
+    s.inject(rst(100_000_000));
+    s.expect_nothing();
+    assert_eq!(s.closed(), None);
+    s.inject(rst(1));
+    assert_eq!(s.closed(), Some(Some(ConnectionError::Reset)));
+}
+
+#[test]
+fn a_syn_in_an_open_connection_is_challenged() {
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    s.write(0, 10);
+    s.expect(data(1, 10));
+    // RFC 5961, section 4.2: whatever its number.
+    s.inject(syn().seq(1));
+    s.expect(ack(1).seq(11));
+    s.inject(syn().seq(50_000_000));
+    s.expect(ack(1).seq(11));
+    assert_eq!(s.closed(), None);
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_never_sent_is_challenged() {
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    s.inject(data(1, 10).ack(5_000));
+    s.expect(ack(1).seq(1));
+    assert_eq!(s.read().0, []);
+}
+
+#[test]
+fn segments_outside_the_window_are_answered_and_dropped() {
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    s.inject(data(100_000_000, 10));
+    s.expect(ack(1));
+    // A keep-alive.
+    s.inject(ack(1).seq(0));
+    s.expect(ack(1));
+    assert_eq!(s.read().0, []);
+}
+
+#[test]
+fn a_segment_that_overlaps_is_trimmed() {
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    s.inject(data(1, 100));
+    s.inject(data(51, 100));
+    s.inject(data(141, 60));
+    assert_eq!(s.read().0, stream(0, 200));
+}
+
+#[test]
+fn old_timestamps_are_not_accepted() {
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    s.inject(data(1, 10));
+    s.expect(ack(11));
+    let old = s.peer_clock() - 1_000;
+    // RFC 7323, section 5.3: dropped, and acknowledged.
+    s.inject(data(11, 10).tsval(old));
+    s.expect(ack(11));
+    assert_eq!(s.read().0, stream(0, 10));
+    s.inject(data(11, 10));
+    s.expect(ack(21));
+    // A reset is not subject to it.
+    s.inject(rst(21).tsval(old));
+    assert_eq!(s.closed(), Some(Some(ConnectionError::Reset)));
+}
+
+#[test]
+fn timestamps_echo_the_segment_that_the_acknowledgement_waits_for() {
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    let early = s.peer_clock() + 1;
+    s.inject(data(1, 10).tsval(early));
+    assert_eq!(s.expect(ack(11)).seg.options.timestamps.unwrap().ecr, early);
+    // RFC 7323, section 4.3: a segment after a hole does not count.
+    s.inject(data(51, 10).tsval(early + 5));
+    assert_eq!(s.expect(ack(11)).seg.options.timestamps.unwrap().ecr, early);
+}
+
+#[test]
+fn a_wrong_checksum_is_counted_and_forgotten() {
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    s.act_on_stack(|stack, now| {
+        let headers = [0x45; 40];
+        let rx = polypath_proto::Received {
+            headers: &headers,
+            payload: bytes::Bytes::new(),
+            checksum: polypath_proto::RxChecksum::Unverified,
+        };
+        stack.handle_packet(now, polypath_proto::LinkId(0), rx);
+    });
+    assert_eq!(s.stack.counters().in_discards, 1);
+    s.expect_nothing();
+}
+
+#[test]
+fn a_lossy_path_delivers_everything() {
+    let options = PairOptions { client_addresses: vec![(WIFI, false)], ..PairOptions::default() };
+    let mut pair = Pair::connected(&options);
+    let mut n = 0;
+    // Every 13th packet in either direction, whatever it is.
+    pair.lose(move |_| {
+        n += 1;
+        n % 13 == 0
+    });
+    pair.send(Side::Client, 400_000);
+    pair.send(Side::Server, 400_000);
+    pair.drive_until(ms(60_000), |p| p.server.received.len() == 400_000 && p.client.received.len() == 400_000);
+    pair.assert_received(Side::Server, 400_000);
+    pair.assert_received(Side::Client, 400_000);
+}
