@@ -1,7 +1,7 @@
 //! The options that say what stack there is: its TUN device, its addresses, its taste.
 
 use anyhow::Context as _;
-use polypath_net::Host;
+use polypath_net::{AttachOptions, Host, PathOptions};
 use polypath_proto::Config;
 use polypath_proto::congestion::CongestionKind;
 use polypath_proto::scheduler::SchedulerKind;
@@ -14,10 +14,15 @@ pub(crate) struct HostArgs {
     /// Name of the TUN device to make (`%d` becomes a number).
     #[arg(long, default_value = "pp%d")]
     pub(crate) tun: String,
-    /// An address of the stack, the name of its path, and whether it is only a backup; repeat for each path.
-    #[arg(long = "address", value_name = "ADDRESS[=NAME][:backup]", required = true)]
+    /// An interface to use, as it is; repeat for each. Only as a backup, or in this order (the smallest number first).
+    /// Without this and --address: every interface with a default route.
+    #[arg(long = "path", value_name = "IFACE[:backup|:prio=N]", conflicts_with = "addresses")]
+    pub(crate) paths: Vec<Path>,
+    /// An address that is routed to this host and not the kernel's own, the name of its path, and whether it is only
+    /// a backup; repeat for each path.
+    #[arg(long = "address", value_name = "ADDRESS[=NAME][:backup]")]
     pub(crate) addresses: Vec<Address>,
-    /// Largest packet on the paths, in bytes.
+    /// Largest packet on the paths of --address, in bytes; interfaces have their own.
     #[arg(long, default_value_t = 1500)]
     pub(crate) mtu: u32,
     /// Congestion control.
@@ -57,6 +62,29 @@ impl FromStr for Address {
     }
 }
 
+/// `IFACE[:backup|:prio=N]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Path(PathOptions);
+
+impl FromStr for Path {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // An interface's name cannot hold a colon but for an alias, and those have no addresses of their own.
+        let mut parts = text.split(':');
+        let interface = parts.next().filter(|name| (1..=15).contains(&name.len()));
+        let mut path = PathOptions::new(interface.ok_or("an interface's name has 1 to 15 bytes")?);
+        for part in parts {
+            match (part, part.strip_prefix("prio=").map(str::parse)) {
+                ("backup", _) => path.backup = true,
+                (_, Some(Ok(priority))) => path.priority = Some(priority),
+                _ => return Err(format!("':{part}' is neither ':backup' nor ':prio=N' with a number")),
+            }
+        }
+        Ok(Path(path))
+    }
+}
+
 impl HostArgs {
     /// Starts the stack in the current network namespace.
     pub(crate) fn start(&self) -> anyhow::Result<Host> {
@@ -67,6 +95,10 @@ impl HostArgs {
             ..Config::default()
         };
         let mut builder = Host::builder().tun(self.tun.as_str()).mtu(self.mtu).config(config);
+        if self.addresses.is_empty() {
+            let paths = self.paths.iter().map(|path| path.0.clone()).collect();
+            builder = builder.attach(AttachOptions { paths });
+        }
         for address in &self.addresses {
             builder = builder.address(address.addr, address.name.as_deref(), address.backup);
         }
@@ -77,6 +109,16 @@ impl HostArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_may_be_a_backup_and_have_a_priority() {
+        let parse = |text: &str| text.parse::<Path>().map(|path| (path.0.interface, path.0.backup, path.0.priority));
+        assert_eq!(parse("wlan0"), Ok(("wlan0".into(), false, None)));
+        assert_eq!(parse("wwan0:backup"), Ok(("wwan0".into(), true, None)));
+        assert_eq!(parse("eth0:prio=2"), Ok(("eth0".into(), false, Some(2))));
+        assert!(parse("eth0:prio=x").unwrap_err().contains("prio=x"));
+        assert!(parse("").is_err());
+    }
 
     #[test]
     fn an_address_may_have_a_name_and_be_a_backup() {

@@ -1,10 +1,16 @@
 //! The `polypath` command: one thin file for each subcommand.
 
 mod demo;
+mod doctor;
 mod events;
 mod host;
+mod instruments;
+mod network;
 mod run;
 mod serve;
+mod ss;
+mod summary;
+mod text;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -21,17 +27,23 @@ struct Cli {
 enum Command {
     /// Run an unmodified program over Multipath TCP.
     Run(run::Args),
+    /// Say what this system has and lacks, and the command that gives it.
+    Doctor(doctor::Args),
     /// An unmodified curl downloads over emulated Wi-Fi and LTE while Wi-Fi dies and comes back.
     Demo(demo::Args),
     /// Serve test data over HTTP on a Multipath TCP listener (the demo's server where the kernel has no MPTCP).
     Serve(serve::Args),
+    /// Show the connections and subflows of all running instances.
+    Ss(ss::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::main(args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Demo(args) => demo::main(args),
         Command::Serve(args) => serve::main(&args),
+        Command::Ss(args) => ss::main(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("polypath: {error:#}");

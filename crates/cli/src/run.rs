@@ -2,9 +2,10 @@
 
 use crate::events::EventLog;
 use crate::host::HostArgs;
+use crate::instruments::InstrumentArgs;
+use crate::network::HostNetwork;
 use anyhow::Context as _;
 use polypath_run::Runner;
-use polypath_run::StackNetwork;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub(crate) struct Args {
     /// Write what happens to connections and subflows to this file, as JSON lines.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    #[command(flatten)]
+    instruments: InstrumentArgs,
     /// The program and its arguments.
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
@@ -37,14 +40,17 @@ pub(crate) fn main(args: Args) -> anyhow::Result<ExitCode> {
 async fn run(args: Args) -> anyhow::Result<ExitStatus> {
     let host = args.host.start()?;
     let events = args.events.as_deref().map(|path| EventLog::start(&host, path)).transpose()?;
+    let words: Vec<_> = args.program.iter().map(|word| word.to_string_lossy()).collect();
+    let instruments = args.instruments.start(&host, &words.join(" "))?;
     let (program, arguments) = args.program.split_first().context("no program was given")?;
     let mut command = Command::new(program);
     command.args(arguments);
-    let status = Runner::new(command, StackNetwork::new(host.clone())).run().await;
+    let status = Runner::new(command, HostNetwork::new(host.clone())).run().await;
     let delivered = host.shutdown(LINGER).await;
     if let Some(events) = events {
         events.finish().await?;
     }
+    instruments.finish()?;
     if let Err(error) = delivered {
         eprintln!("polypath: not everything was delivered: {error}");
     }

@@ -1,18 +1,26 @@
 //! `polypath serve`: test data over HTTP, on a Multipath TCP listener.
 
 use crate::host::HostArgs;
+use crate::instruments::InstrumentArgs;
 use anyhow::Context as _;
-use polypath_net::{MptcpListener, MptcpStream};
+use polypath_net::{Host, MptcpListener, MptcpStream};
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long connections may take to deliver what was written, once a signal has come.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Serve test data over HTTP: `GET /bytes/N` answers with N bytes that the seed decides.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     host: HostArgs,
+    #[command(flatten)]
+    instruments: InstrumentArgs,
     /// The port.
     #[arg(long, default_value_t = 80)]
     port: u16,
@@ -44,22 +52,41 @@ impl Write for Blocking {
 }
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(!args.host.addresses.is_empty(), "a server needs an address of its own: --address ADDRESS");
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let host = args.host.start()?;
-        let listener = MptcpListener::bind(&host, ("0.0.0.0", args.port)).await.context("listening")?;
-        println!("listening on port {}", args.port);
-        loop {
-            let (stream, peer) = listener.accept().await.context("accepting a connection")?;
-            let seed = args.seed;
-            let runtime = Handle::current();
-            tokio::task::spawn_blocking(move || {
-                let mut stream = Blocking { stream, runtime };
-                if let Err(error) = polypath_lab::kernel::serve_http(&mut stream, seed) {
-                    eprintln!("polypath serve: {peer}: {error}");
-                }
-                let _ = stream.runtime.block_on(stream.stream.shutdown());
-            });
-        }
-    })
+        let instruments = args.instruments.start(&host, &format!("serve --port {}", args.port))?;
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let served = tokio::select! {
+            served = serve(&host, args) => served,
+            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+        };
+        // Connections that are left are reset: it is data for tests.
+        let _ = host.shutdown(LINGER).await;
+        instruments.finish()?;
+        served
+    });
+    // Threads that serve notice that the host is gone, in their own time.
+    runtime.shutdown_background();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Accepts connections for as long as it can.
+async fn serve(host: &Host, args: &Args) -> anyhow::Result<()> {
+    let listener = MptcpListener::bind(host, ("0.0.0.0", args.port)).await.context("listening")?;
+    println!("listening on port {}", args.port);
+    loop {
+        let (stream, peer) = listener.accept().await.context("accepting a connection")?;
+        let seed = args.seed;
+        let runtime = Handle::current();
+        tokio::task::spawn_blocking(move || {
+            let mut stream = Blocking { stream, runtime };
+            if let Err(error) = polypath_lab::kernel::serve_http(&mut stream, seed) {
+                eprintln!("polypath serve: {peer}: {error}");
+            }
+            let _ = stream.runtime.block_on(stream.stream.shutdown());
+        });
+    }
 }

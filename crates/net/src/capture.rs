@@ -117,6 +117,7 @@ impl Drop for Capture {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are packets: a box would be an allocation for each")]
 enum Message {
     Interface(String),
     Packet(Record),
@@ -310,13 +311,8 @@ mod tests {
     use super::*;
 
     fn headers(src: &str, dst: &str, payload: &[Bytes]) -> Vec<u8> {
-        let ip = IpHeader {
-            src: src.parse().unwrap(),
-            dst: dst.parse().unwrap(),
-            hop_limit: 64,
-            ecn: Ecn::NotEct,
-            dscp: 0,
-        };
+        let ip =
+            IpHeader { src: src.parse().unwrap(), dst: dst.parse().unwrap(), hop_limit: 64, ecn: Ecn::NotEct, dscp: 0 };
         let (seq, ack, flags) = (SeqNum(7), SeqNum(9), TcpFlags::ACK);
         let tcp = TcpHeader { src_port: 1, dst_port: 2, seq, ack, flags, window: 3, urgent: 0 };
         let segment = Segment { ip, tcp, options: TcpOptions::default() };

@@ -12,6 +12,7 @@ use polypath_proto::{
 };
 use tokio::sync::broadcast;
 
+use crate::attach::{AttachOptions, Attachment, Follower, Ports, View};
 use crate::clock::Clock;
 use crate::device::{Interface, MAX_PACKET, Offload, Tun};
 use crate::driver::Driver;
@@ -22,15 +23,21 @@ use crate::stats::DeviceStats;
 const MTU_MIN: u32 = 576;
 const MTU_MAX: u32 = MAX_PACKET as u32;
 
+/// What may wait in the uplinks' queues, in bytes: enough for full speed, little enough not to be dropped there.
+const ATTACHED_SEND_BUFFER: u32 = 300 * 1024;
+
 /// A stack with addresses of its own, attached to the kernel by a TUN device.
 ///
 /// It is a handle: clones are the same host. The host runs until [`shutdown`](Self::shutdown), or
 /// until the last handle, stream and listener is dropped; then the device and its routes vanish,
 /// and what was not delivered is lost.
 ///
-/// The addresses are *routed*: no interface carries them, the kernel only knows that they are
-/// reached through the device. Whether packets go on from there to other machines is up to the
-/// kernel's routing (`net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding`).
+/// [Attached](HostBuilder::attach) to the host's interfaces, it speaks from the addresses that these have, and follows
+/// them as they come and go.
+///
+/// Addresses [of its own](HostBuilder::address) are *routed*: no interface carries them, the kernel only knows that
+/// they are reached through the device. Whether packets go on from there to other machines is up to the kernel's
+/// routing (`net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding`).
 #[derive(Clone)]
 pub struct Host {
     inner: Arc<Inner>,
@@ -42,6 +49,8 @@ struct Inner {
     tun_name: String,
     interface: Mutex<Interface>,
     driver: Mutex<Option<JoinHandle<()>>>,
+    attached: Option<Arc<View>>,
+    follower: Mutex<Option<Follower>>,
 }
 
 /// What a [`Host`] is started from.
@@ -53,6 +62,7 @@ pub struct HostBuilder {
     send_buffer: Option<u32>,
     offload: Offload,
     addresses: Vec<Address>,
+    attach: Option<AttachOptions>,
     config: Config,
 }
 
@@ -71,6 +81,7 @@ impl HostBuilder {
             send_buffer: None,
             offload: Offload::Segmentation,
             addresses: Vec::new(),
+            attach: None,
             config: Config::default(),
         }
     }
@@ -113,6 +124,16 @@ impl HostBuilder {
         self
     }
 
+    /// Attaches the stack to interfaces of the host: it speaks from their addresses, on client ports that no socket of
+    /// the kernel uses, and follows what changes. Nothing of the host is changed, but for one nftables table of our
+    /// own; it goes with the host, as the device does. For programs that connect: nobody can reach a listener there.
+    /// Not to be used together with [`address`](Self::address). [`mtu`](Self::mtu) does not count: each path has the
+    /// MTU of its interface and routes.
+    pub fn attach(mut self, options: AttachOptions) -> Self {
+        self.attach = Some(options);
+        self
+    }
+
     /// Sets the stack's configuration.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -126,11 +147,18 @@ impl HostBuilder {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a name or MTU out of range;
     /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) without `CAP_NET_ADMIN`; otherwise
     /// what the kernel had against the device or a route. The message says which.
-    pub fn start(self) -> io::Result<Host> {
+    pub fn start(mut self) -> io::Result<Host> {
         let mtu = self.checked_mtu()?;
+        let ports = self.attach.is_some().then(Ports::claim).transpose()?;
         let tun = Arc::new(Tun::open(&self.tun, self.send_buffer, self.offload)?);
         let mut interface = Interface::find(tun.name())?;
         interface.bring_up(mtu)?;
+        let mut attachment = None;
+        if let (Some(options), Some(ports)) = (self.attach, ports) {
+            self.config.client_ports = ports.range();
+            let link = link_config(tun.offload(), mtu);
+            attachment = Some(Attachment::new(options, ports, (tun.name(), interface.index()), link)?);
+        }
 
         let clock = Clock::start();
         let mut seed = [0; 32];
@@ -142,9 +170,15 @@ impl HostBuilder {
             interface.add_route(address.addr)?;
             stack.add_address(clock.now(), address.on(link));
         }
+        if let Some(attachment) = &mut attachment {
+            attachment.introduce(&mut stack, clock.now());
+        }
 
         let shared = Arc::new(Shared::new(stack, clock, &tun)?);
         let tun_name = tun.name().to_owned();
+        let attached = attachment.as_ref().map(Attachment::view);
+        let follow = |attachment| Follower::start(attachment, Arc::clone(&shared), &tun_name);
+        let follower = attachment.map(follow).transpose()?;
         let driver = Driver::new(Arc::clone(&shared), tun, link);
         let thread = std::thread::Builder::new().name(format!("polypath {tun_name}")).spawn(move || driver.run())?;
         Ok(Host {
@@ -154,11 +188,24 @@ impl HostBuilder {
                 tun_name,
                 interface: Mutex::new(interface),
                 driver: Mutex::new(Some(thread)),
+                attached,
+                follower: Mutex::new(follower),
             }),
         })
     }
 
-    fn checked_mtu(&self) -> io::Result<u32> {
+    fn checked_mtu(&mut self) -> io::Result<u32> {
+        if self.attach.is_some() {
+            if !self.addresses.is_empty() {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "a host is attached to interfaces or has addresses of its own, not both",
+                ));
+            }
+            self.send_buffer.get_or_insert(ATTACHED_SEND_BUFFER);
+            // The device must take whatever the uplinks bring.
+            return Ok(MTU_MAX);
+        }
         let v6 = self.addresses.iter().any(|address| address.addr.is_ipv6());
         let min = if v6 { 1280 } else { MTU_MIN };
         if !(min..=MTU_MAX).contains(&self.mtu) {
@@ -218,6 +265,25 @@ impl Host {
     pub fn remove_address(&self, addr: IpAddr) -> io::Result<()> {
         self.shared().call(|core, now| core.stack.remove_address(now, addr))?;
         self.interface().remove_route(addr)
+    }
+
+    /// Whether connections to `remote` are for this stack: an [attached](HostBuilder::attach) one leaves to the kernel
+    /// what no path leads to, the host's own addresses, and networks that the kernel reaches by a more specific route
+    /// over another interface.
+    #[must_use]
+    pub fn carries(&self, remote: IpAddr) -> bool {
+        self.inner.attached.as_ref().is_none_or(|view| view.carries(remote))
+    }
+
+    /// Whether the kernel has this host's addresses too, as it has those of an [attached](HostBuilder::attach) one.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.inner.attached.is_some()
+    }
+
+    /// Where a connection to `remote` begins, if that is not left to the stack.
+    pub(crate) fn source(&self, remote: IpAddr) -> Option<IpAddr> {
+        self.inner.attached.as_ref()?.source(remote)
     }
 
     /// Whether `addr` is one of the host's.
@@ -295,6 +361,9 @@ impl Inner {
     /// Stops the driver thread and waits for its end, so that the device is gone afterwards.
     fn stop(&self) {
         self.shared.stop("it has been shut down");
+        if let Some(mut follower) = self.follower.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            follower.stop();
+        }
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(driver) = driver
             // The driver may drop the last handle itself, by waking a task that owns it.

@@ -162,8 +162,7 @@ impl Ledger {
         path.failed += u64::from(!established);
         self.removed += u64::from(reason == CloseReason::AddressRemoved);
         let (local, remote) = ends;
-        let mut ended =
-            Ended { at: now, connection, name, local, remote, reason, established, count: 1, counters };
+        let mut ended = Ended { at: now, connection, name, local, remote, reason, established, count: 1, counters };
         // A silent path is tried again and again: its failures shall not push out all the others.
         let same = |other: &Ended| {
             !other.established

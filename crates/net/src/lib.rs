@@ -10,6 +10,7 @@
 //!
 //! It needs `CAP_NET_ADMIN` in the network namespace, `/dev/net/tun`, and Linux 5.11.
 
+mod attach;
 mod buffer;
 mod capture;
 mod clock;
@@ -36,6 +37,7 @@ mod testing;
 mod transmit;
 mod waiting;
 
+pub use attach::{AttachOptions, PathOptions};
 pub use capture::{Capture, Captured};
 pub use host::{Host, HostBuilder};
 pub use listener::MptcpListener;

@@ -122,11 +122,8 @@ impl Seen {
     }
 
     fn connections(&self, core: &Core, ledger: &mut Ledger) -> Vec<ConnectionSnapshot> {
-        let mut connections: Vec<_> = core
-            .stack
-            .connections()
-            .map(|(id, info)| self.connection(&info, ledger.account(self.now, id)))
-            .collect();
+        let mut connections: Vec<_> =
+            core.stack.connections().map(|(id, info)| self.connection(&info, ledger.account(self.now, id))).collect();
         connections.sort_by_key(|connection| connection.id);
         connections
     }

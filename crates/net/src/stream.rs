@@ -79,7 +79,12 @@ impl MptcpStream {
     ///
     /// # Errors
     /// As [`connect`](Self::connect) and [`connect_from`](Self::connect_from).
-    pub async fn connect_with(host: &Host, remote: SocketAddr, options: ConnectOptions) -> io::Result<Self> {
+    pub async fn connect_with(host: &Host, remote: SocketAddr, mut options: ConnectOptions) -> io::Result<Self> {
+        if options.local.is_none_or(|local| local.ip().is_unspecified())
+            && let Some(source) = host.source(remote.ip())
+        {
+            options.local = Some(SocketAddr::new(source, options.local.map_or(0, |local| local.port())));
+        }
         let socket = host.shared().call(|core, now| {
             let id = core.stack.connect(now, remote, options).map_err(error::connect)?;
             Socket::adopt(host, core, now, id, Phase::Connecting)

@@ -2,7 +2,7 @@
 
 mod support;
 
-use polypath_proto::{Config, ConnectionError, Instant};
+use polypath_proto::{Config, ConnectionError, Duration, Instant};
 use support::*;
 
 const FULL: usize = MSS as usize;
@@ -50,17 +50,25 @@ fn only_what_is_missing_is_sent_again() {
     let mut s = sent(10);
     s.advance(RTT);
     // Segments 2 and 5 are lost.
+    s.inject(ack(place(2)).sack(&[(place(3), place(5))]));
+    s.expect_nothing();
     s.inject(ack(place(2)).sack(&[(place(6), place(10)), (place(3), place(5))]));
     s.expect(data(place(2), FULL));
-    s.advance(ms(1));
-    s.inject(ack(place(2)).sack(&[(place(6), place(10)), (place(3), place(5))]));
-    s.advance(RTT);
-    s.inject(ack(place(5)).sack(&[(place(6), place(10))]));
     s.expect(data(place(5), FULL));
     s.advance(RTT);
     s.inject(ack(place(10)));
     s.expect_silence(ms(5_000));
     assert_eq!(s.info().subflows[0].counters.retransmits, 2);
+}
+
+#[test]
+fn the_order_of_the_blocks_in_one_ack_is_not_reordering() {
+    let mut s = sent(10);
+    s.advance(RTT);
+    // The acknowledgements before this one were lost; the latest block comes first (RFC 2018, section 4).
+    s.inject(ack(place(2)).sack(&[(place(6), place(10)), (place(3), place(5))]));
+    s.expect(data(place(2), FULL));
+    s.expect(data(place(5), FULL));
 }
 
 #[test]
@@ -83,16 +91,43 @@ fn three_duplicate_acks_do_without_sack() {
     s.expect_nothing();
 }
 
+/// The tail loss probe after so long: the end of what was sent.
+#[track_caller]
+fn expect_probe(s: &mut Script, after: Duration, end: u32) {
+    let probe = s.expect_after(after, Seg { seq: None, len: None, ..data(0, 0) });
+    assert_eq!(probe.payload, stream(u64::from(end) - 1 - probe.payload.len() as u64, probe.payload.len()));
+}
+
+#[test]
+fn a_tail_loss_probe_is_the_whole_last_segment() {
+    let mut s = sent(5);
+    // RFC 8985, section 7.3: the highest-sequence segment sent so far.
+    s.expect_after(ms(42), data(place(4), FULL));
+    s.inject(ack(place(4)).sack(&[(place(4), place(5))]));
+
+    let mut s = Script::active_client(&ScriptOptions::default());
+    let last = 1 + 4 * DSS_MSS;
+    s.write(0, 5 * DSS_MSS as usize);
+    s.clear();
+    s.expect_after(ms(42), data(last, DSS_MSS as usize).opt(map(u64::from(last), last, DSS_MSS as usize, 1)));
+}
+
 #[test]
 fn a_lost_tail_is_probed_for_after_two_round_trips() {
     let mut s = sent(5);
     // RFC 8985, section 7.2: 2 * SRTT, and 2 ms for the clocks.
-    s.expect_after(ms(42), data(place(4), FULL));
+    expect_probe(&mut s, ms(42), place(5));
     assert_eq!(s.info().subflows[0].counters.loss_probes, 1);
     // The last two were lost: the answer to the probe shows the other one.
     s.advance(RTT);
-    s.inject(ack(place(3)).sack(&[(place(4), place(5))]));
-    s.expect(data(place(3), FULL));
+    s.inject(ack(place(3)).sack(&[(place(5) - 1_000, place(5))]));
+    let mut at = place(3);
+    s.advance(RTT / 4);
+    while let Some(packet) = s.next_packet() {
+        assert_eq!(packet.payload, stream(u64::from(at) - 1, packet.payload.len()));
+        at += packet.payload.len() as u32;
+    }
+    assert!(at >= place(4), "{at}");
     s.advance(RTT);
     s.inject(ack(place(5)));
     s.expect_silence(ms(5_000));
@@ -102,7 +137,7 @@ fn a_lost_tail_is_probed_for_after_two_round_trips() {
 #[test]
 fn a_probe_without_an_answer_is_followed_by_the_timeout() {
     let mut s = sent(5);
-    s.expect_after(ms(42), data(place(4), FULL));
+    expect_probe(&mut s, ms(42), place(5));
     s.expect_after(ms(200), data(place(0), FULL));
     assert_eq!(s.info().subflows[0].counters.timeouts, 1);
     assert_eq!(cwnd(&mut s), 1);
@@ -143,7 +178,7 @@ fn a_timeout_is_never_longer_than_a_minute_and_gives_up_in_the_end() {
 #[test]
 fn after_a_timeout_the_window_opens_again_in_slow_start() {
     let mut s = sent(10);
-    s.expect_after(ms(42), data(place(9), FULL));
+    expect_probe(&mut s, ms(42), place(10));
     s.expect_after(ms(200), data(place(0), FULL));
     s.advance(RTT);
     s.inject(ack(place(1)));
@@ -158,7 +193,7 @@ fn a_spurious_timeout_is_undone() {
     s.write(0, 10 * FULL);
     let first = s.expect(data(place(0), FULL)).seg.options.timestamps.unwrap().val;
     s.clear();
-    s.expect_after(ms(42), data(place(9), FULL));
+    expect_probe(&mut s, ms(42), place(10));
     s.expect_after(ms(200), data(place(0), FULL));
     assert_eq!(cwnd(&mut s), 1);
     // The originals arrive after all: the echo is older than the repetition (RFC 3522).
@@ -173,7 +208,7 @@ fn a_spurious_timeout_is_undone() {
 #[test]
 fn a_real_timeout_is_not_undone() {
     let mut s = sent(10);
-    s.expect_after(ms(42), data(place(9), FULL));
+    expect_probe(&mut s, ms(42), place(10));
     s.expect_after(ms(200), data(place(0), FULL));
     // The echo is that of the repetition.
     s.inject(ack(place(1)));

@@ -31,7 +31,12 @@ pub(crate) struct Route {
     pub(crate) prefix_len: u8,
     /// `None`: the destination itself is on the link.
     pub(crate) gateway: Option<IpAddr>,
-    pub(crate) metric: u32,
+}
+
+impl Path {
+    fn route_to(&self, addr: IpAddr) -> Option<&Route> {
+        self.routes.iter().find(|route| route.leads_to(addr))
+    }
 }
 
 impl Route {
@@ -40,20 +45,27 @@ impl Route {
     }
 }
 
-/// The path that `remote` is reached by first: the most specific route, then the lowest metric, and a backup only
-/// where nothing else is. `paths` are in the order of preference.
+/// The path that a connection to `remote` begins on: no backup if possible, then the most specific route, then the
+/// first of `paths`, which are in the order of preference.
 pub(crate) fn best<'a>(paths: &'a [Path], remote: IpAddr) -> Option<&'a Path> {
-    let rank = |path: &&'a Path| {
-        let route = path.routes.iter().find(|route| route.leads_to(remote))?;
-        Some((path.backup, u8::MAX - route.prefix_len, route.metric))
-    };
+    let rank = |path: &&'a Path| Some((path.backup, u8::MAX - path.route_to(remote)?.prefix_len));
     paths.iter().filter(|path| rank(path).is_some()).min_by_key(|path| rank(path))
 }
 
-/// What the kernel would do with a packet to `remote`: the interface of the most specific route of the main table.
-pub(super) fn kernels_choice(snapshot: &Snapshot, remote: IpAddr) -> Option<u32> {
-    let leads = |r: &&KernelRoute| r.table == TABLE_MAIN && contains(r.destination, r.prefix_len, remote);
-    snapshot.routes.iter().filter(leads).min_by_key(|r| (u8::MAX - r.prefix_len, r.metric)).map(|r| r.index)
+/// Whether connections to `remote` are for the stack: a path leads there, it is not this host itself, and the kernel
+/// has no more specific route over an interface that is no path (to a container, for example).
+pub(super) fn carries(snapshot: &Snapshot, paths: &[Path], remote: IpAddr) -> bool {
+    let Some(ours) = paths.iter().filter_map(|path| path.route_to(remote)).map(|route| route.prefix_len).max() else {
+        return false;
+    };
+    let elsewhere = |route: &KernelRoute| {
+        // A tunnel's two halves are a default route; whoever names other paths wants those.
+        route.table == TABLE_MAIN
+            && route.prefix_len > ours.max(1)
+            && contains(route.destination, route.prefix_len, remote)
+            && !paths.iter().any(|path| path.index == route.index)
+    };
+    !snapshot.addresses.iter().any(|a| a.addr == remote) && !snapshot.routes.iter().any(elsewhere)
 }
 
 /// The paths there are, at most one for each interface and family, in the order of preference. An address in use
@@ -72,7 +84,7 @@ pub(super) fn discover(snapshot: &Snapshot, options: &AttachOptions, current: &[
         };
         for (link, wanted) in chosen {
             if let Some(path) = path(snapshot, link, &wanted, v6, current) {
-                let metric = path.routes.iter().map(|r| r.metric).min_by_key(|m| *m).unwrap_or(0);
+                let metric = if options.paths.is_empty() { metric(snapshot, &path) } else { 0 };
                 paths.push((wanted.priority.unwrap_or(u32::MAX), metric, path));
             }
         }
@@ -80,6 +92,13 @@ pub(super) fn discover(snapshot: &Snapshot, options: &AttachOptions, current: &[
     // Sorting is stable: what is equal stays in the order of the command line or the kernel's.
     paths.sort_by_key(|(priority, metric, _)| (*priority, *metric));
     paths.into_iter().map(|(_, _, path)| path).collect()
+}
+
+/// What the kernel orders interfaces by: the default route's, or else the smallest.
+fn metric(snapshot: &Snapshot, path: &Path) -> u32 {
+    let routes =
+        snapshot.routes.iter().filter(|r| r.index == path.index && r.destination.is_ipv6() == path.addr.is_ipv6());
+    routes.min_by_key(|r| (r.prefix_len > 0, r.metric)).map_or(0, |r| r.metric)
 }
 
 /// The interfaces with a default route, or a route over a gateway; if there is none, those with any route. Where a
@@ -130,7 +149,7 @@ fn path(snapshot: &Snapshot, link: &Link, wanted: &PathOptions, v6: bool, curren
     }
     let routes = found
         .iter()
-        .map(|r| Route { destination: r.destination, prefix_len: r.prefix_len, gateway: r.gateway, metric: r.metric })
+        .map(|r| Route { destination: r.destination, prefix_len: r.prefix_len, gateway: r.gateway })
         .collect();
     Some(Path { interface: link.name.clone(), index: link.index, addr, backup: wanted.backup, mtu, routes })
 }
@@ -247,7 +266,9 @@ mod tests {
         assert_eq!(prefixes, [24, 0], "the most specific first");
         assert_eq!(best(&paths, ip("10.64.3.1")).unwrap().interface, "wwan0");
         assert_eq!(best(&paths, ip("192.0.2.1")).unwrap().interface, "wlan0");
-        assert_eq!(kernels_choice(&laptop(), ip("172.17.0.9")), Some(4));
+        let carried = |remote| carries(&laptop(), &paths, ip(remote));
+        assert!(carried("192.0.2.1") && carried("10.64.3.1"));
+        assert!(!carried("172.17.0.9") && !carried("192.168.1.7") && !carried("2001:db8::1"));
     }
 
     #[test]
@@ -272,7 +293,7 @@ mod tests {
         host.routes.push(route(5, "128.0.0.0/1", Some("10.8.0.1"), 0));
         assert_eq!(names(&auto(&host)), ["tun0"]);
         let options = AttachOptions { paths: vec![PathOptions::new("wlan0"), PathOptions::new("tun0")] };
-        assert_eq!(names(&discover(&host, &options, &[])), ["tun0", "wlan0"]);
+        assert_eq!(names(&discover(&host, &options, &[])), ["wlan0", "tun0"]);
     }
 
     #[test]

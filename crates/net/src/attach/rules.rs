@@ -168,7 +168,6 @@ mod tests {
             destination: destination.parse().unwrap(),
             prefix_len: *prefix_len,
             gateway: gateway.map(|g| g.parse().unwrap()),
-            metric: 0,
         };
         let addr = addr.parse().unwrap();
         let routes = routes.iter().map(route).collect();

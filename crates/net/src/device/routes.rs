@@ -39,6 +39,11 @@ impl Interface {
         Ok(Self { netlink, index, name: name.to_owned() })
     }
 
+    /// Its number in the kernel.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
     /// Sets MTU and queue length, keeps IPv6 from making up a link-local address, and brings the
     /// interface up.
     pub(crate) fn bring_up(&mut self, mtu: u32) -> io::Result<()> {

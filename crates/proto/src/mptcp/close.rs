@@ -99,6 +99,9 @@ impl Connection {
                 _ => self.close_all_subflows(),
             }
         }
+        if self.is_active() {
+            self.answer_fins();
+        }
         self.reap_subflows(now);
         if self.is_active() && self.eof && self.send_half == SendHalf::FinAcked && !self.finished {
             self.close_all_subflows();
@@ -139,18 +142,24 @@ impl Connection {
     /// The peer's FIN on a subflow has been reached.
     pub(super) fn on_subflow_fin(&mut self) {
         match self.multipath {
-            Multipath::Active(_) => {
-                for id in self.ids() {
-                    if let Some(s) = self.get_mut(id).filter(|s| s.tcp.fin_received()) {
-                        s.close_wanted = true;
-                    }
-                }
-            }
+            Multipath::Active(_) => self.answer_fins(),
             _ if !self.eof => {
                 self.eof = true;
                 self.news.push_back(News::Readable);
             }
             _ => {}
+        }
+    }
+
+    /// A subflow that the peer has closed is closed by us too, unless it is the last that can carry what we
+    /// still have to say: it may be sent on.
+    fn answer_fins(&mut self) {
+        let silent = self.data_una == self.data_nxt && self.data_nxt >= self.send.end();
+        for id in self.ids() {
+            let other = self.iter().any(|(o, s)| o != id && s.is_usable() && !s.tcp.fin_received());
+            if let Some(s) = self.get_mut(id).filter(|s| s.tcp.fin_received() && (silent || other)) {
+                s.close_wanted = true;
+            }
         }
     }
 

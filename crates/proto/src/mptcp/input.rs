@@ -116,11 +116,14 @@ impl Connection {
     ) -> bool {
         let Multipath::Active(session) = &self.multipath else { return false };
         let data_acked = out.advanced && self.get(id).is_some_and(|s| s.tcp.snd_una() > Ssn::FIRST);
-        if session.data_ack_seen || has_mptcp(seg) || !data_acked {
+        if has_mptcp(seg) || !data_acked {
             return false;
         }
+        let never = !session.data_ack_seen;
         if self.may_fall_back(id) {
             self.fall_back(FallbackReason::NoDss);
+        }
+        if !never || !self.is_active() {
             return false;
         }
         self.close_subflow_with_reset(now, env, id, ResetReason::MiddleboxInterference, CloseReason::ProtocolError);
@@ -155,9 +158,8 @@ impl Connection {
         if !self.drain_subflow(id) && !self.on_unmapped_data(id) {
             return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
         }
-        let no_dss = self.multipath.session().is_some_and(|session| !session.data_ack_seen) && !has_mptcp(seg);
-        if fin && no_dss && self.may_fall_back(id) {
-            // The end of the stream came without a DSS, before any did: this is plain TCP.
+        if fin && !has_mptcp(seg) && self.data_fin_at.is_none() && self.may_fall_back(id) {
+            // The end of the stream came without a word on the connection's: this is plain TCP.
             self.fall_back(FallbackReason::NoDss);
         }
         let fresh = self.data_received().saturating_sub(known);
@@ -172,10 +174,10 @@ impl Connection {
         self.watch_liveness(now);
     }
 
-    /// Data in order without a mapping. RFC 8684, section 3.7: on the first subflow, before any mapping was
-    /// seen, options are removed on the way and the connection goes on as plain TCP.
+    /// Data in order without a mapping. RFC 8684, section 3.7: options are removed on the way, or the peer has
+    /// noticed that ours are; while there is only the first subflow, the connection goes on as plain TCP.
     fn on_unmapped_data(&mut self, id: SubflowId) -> bool {
-        if !self.may_fall_back(id) || self.get(id).is_some_and(|s| s.rx.seen) {
+        if !self.may_fall_back(id) {
             return false;
         }
         self.fall_back(FallbackReason::NoDss);

@@ -20,8 +20,6 @@ impl RxMapping {
 #[derive(Debug, Default)]
 pub(crate) struct RxMappings {
     mappings: VecDeque<RxMapping>,
-    /// A mapping was ever seen: from now on data without one is an error.
-    pub(crate) seen: bool,
     /// One that puts bytes elsewhere than where they stand in the subflow.
     shifted: bool,
 }
@@ -37,7 +35,6 @@ impl RxMappings {
     /// Takes in a mapping; the same one again, as retransmissions and the copies of a segmented
     /// super-segment bring it, changes nothing.
     pub(crate) fn insert(&mut self, ssn: Ssn, dsn: Dsn, len: u64, rcv_nxt: Ssn) -> Result<(), Conflict> {
-        self.seen = true;
         self.shifted |= ssn.0 != dsn.0;
         let new = RxMapping { ssn, dsn, len };
         if len == 0 || new.end() <= rcv_nxt {

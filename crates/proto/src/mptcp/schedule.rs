@@ -187,6 +187,11 @@ impl Connection {
         if una >= self.send.end() || !acknowledged_at_all {
             return;
         }
+        if self.ids().any(|id| self.may_fall_back(id)) {
+            // The only subflow has delivered it. A peer without DSS would read a second copy as new bytes, and
+            // one whose application is slow (Linux acknowledges on the subflow first) needs none.
+            return self.arm_data_retransmit(now);
+        }
         let holders = self.iter().filter(|(_, s)| s.stalled.is_none()).flat_map(|(_, s)| s.tcp.outstanding());
         let next_held = holders.filter(|r| r.dsn + r.payload.len() as u64 > una).map(|r| r.dsn).min();
         let end = next_held.unwrap_or(self.data_nxt).min(self.data_nxt).min(self.send.end()).min(una + STUCK_CHUNK);

@@ -6,30 +6,30 @@ mod pair;
 mod script;
 mod seg;
 
-pub use pair::{Pair, PairOptions, Side};
-pub use script::{
+pub(crate) use pair::{Pair, PairOptions, Side};
+pub(crate) use script::{
     LTE, PEER, PEER_2, PEER_ISN, PEER_KEY, PEER_PORT, Packet, RTT, STACK_PORT, Script, ScriptOptions, Verdict, WIFI,
 };
-pub use seg::*;
+pub(crate) use seg::*;
 
 use polypath_proto::Duration;
 
 /// Milliseconds.
-pub const fn ms(n: u64) -> Duration {
+pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
 /// Payload of a full plain TCP segment with timestamps on a link of 1,500 bytes.
-pub const MSS: u32 = 1448;
+pub(crate) const MSS: u32 = 1448;
 /// The same with a DSS of 32-bit DATA_ACK and mapping.
-pub const DSS_MSS: u32 = 1428;
+pub(crate) const DSS_MSS: u32 = 1428;
 
 /// The byte at a place of the stream (0 is the first): what a place holds tells which place it is.
-pub fn byte_at(place: u64) -> u8 {
+pub(crate) fn byte_at(place: u64) -> u8 {
     (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 
 /// A stretch of that stream.
-pub fn stream(from: u64, len: usize) -> Vec<u8> {
+pub(crate) fn stream(from: u64, len: usize) -> Vec<u8> {
     (from..from + len as u64).map(byte_at).collect()
 }

@@ -14,29 +14,29 @@ use std::net::{IpAddr, SocketAddr};
 
 /// An end of the pair.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     Client,
     Server,
 }
 
 impl Side {
-    fn other(self) -> Side {
+    pub(crate) fn other(self) -> Side {
         if self == Side::Client { Side::Server } else { Side::Client }
     }
 }
 
 /// How the pair is set up.
 #[derive(Clone, Debug)]
-pub struct PairOptions {
-    pub client: Config,
-    pub server: Config,
+pub(crate) struct PairOptions {
+    pub(crate) client: Config,
+    pub(crate) server: Config,
     /// The client's addresses; the flag says backup.
-    pub client_addresses: Vec<(IpAddr, bool)>,
-    pub server_addresses: Vec<IpAddr>,
+    pub(crate) client_addresses: Vec<(IpAddr, bool)>,
+    pub(crate) server_addresses: Vec<IpAddr>,
     /// One way.
-    pub delay: Duration,
-    pub max_segment: u32,
-    pub connect: ConnectOptions,
+    pub(crate) delay: Duration,
+    pub(crate) max_segment: u32,
+    pub(crate) connect: ConnectOptions,
 }
 
 impl Default for PairOptions {
@@ -55,29 +55,29 @@ impl Default for PairOptions {
 
 /// A packet as it was sent, delivered or not.
 #[derive(Clone, Debug)]
-pub struct Sent {
-    pub at: Instant,
-    pub by: Side,
-    pub seg: Segment,
-    pub payload: Bytes,
-    pub delivered: bool,
+pub(crate) struct Sent {
+    pub(crate) at: Instant,
+    pub(crate) by: Side,
+    pub(crate) seg: Segment,
+    pub(crate) payload: Bytes,
+    pub(crate) delivered: bool,
 }
 
 impl Sent {
     /// The client's address: the path.
-    pub fn path(&self) -> IpAddr {
+    pub(crate) fn path(&self) -> IpAddr {
         if self.by == Side::Client { self.seg.ip.src } else { self.seg.ip.dst }
     }
 
-    pub fn has_option(&self, f: impl Fn(&MptcpOption) -> bool) -> bool {
+    pub(crate) fn has_option(&self, f: impl Fn(&MptcpOption) -> bool) -> bool {
         self.seg.options.mptcp.iter().any(f)
     }
 
-    pub fn is_join_syn(&self) -> bool {
+    pub(crate) fn is_join_syn(&self) -> bool {
         self.seg.tcp.flags.contains(TcpFlags::SYN) && self.has_option(|o| matches!(o, MptcpOption::MpJoin(_)))
     }
 
-    pub fn remove_addr_ids(&self) -> Vec<u8> {
+    pub(crate) fn remove_addr_ids(&self) -> Vec<u8> {
         let ids = self.seg.options.mptcp.iter().filter_map(|o| match o {
             MptcpOption::RemoveAddr(remove) => Some(remove.ids.to_vec()),
             _ => None,
@@ -88,14 +88,14 @@ impl Sent {
 
 /// A stack and its application, which writes what it is told to and reads all there is.
 #[derive(Debug)]
-pub struct End {
-    pub stack: Stack,
-    pub id: Option<ConnectionId>,
-    pub events: Vec<(Instant, Event)>,
-    pub received: Vec<u8>,
-    pub ended: bool,
+pub(crate) struct End {
+    pub(crate) stack: Stack,
+    pub(crate) id: Option<ConnectionId>,
+    pub(crate) events: Vec<(Instant, Event)>,
+    pub(crate) received: Vec<u8>,
+    pub(crate) ended: bool,
     /// Reading is switched off.
-    pub deaf: bool,
+    pub(crate) deaf: bool,
     to_write: u64,
     written: u64,
     shutdown: bool,
@@ -143,12 +143,12 @@ impl End {
 type Loss = Box<dyn FnMut(&Sent) -> bool>;
 
 /// The two, and what lies between.
-pub struct Pair {
-    pub now: Instant,
-    pub client: End,
-    pub server: End,
-    pub listener: ListenerId,
-    pub log: Vec<Sent>,
+pub(crate) struct Pair {
+    pub(crate) now: Instant,
+    pub(crate) client: End,
+    pub(crate) server: End,
+    pub(crate) listener: ListenerId,
+    pub(crate) log: Vec<Sent>,
     delay: Duration,
     delays: BTreeMap<IpAddr, Duration>,
     cut: Vec<IpAddr>,
@@ -159,7 +159,7 @@ pub struct Pair {
 
 impl Pair {
     /// Both stacks, with the client's SYN on its way.
-    pub fn new(options: &PairOptions) -> Pair {
+    pub(crate) fn new(options: &PairOptions) -> Pair {
         let now = Instant::from_millis(1_000);
         let mut client = End::new(options.client.clone(), 1);
         let mut server = End::new(options.server.clone(), 2);
@@ -192,7 +192,7 @@ impl Pair {
     }
 
     /// Connected, with a subflow from every client address.
-    pub fn connected(options: &PairOptions) -> Pair {
+    pub(crate) fn connected(options: &PairOptions) -> Pair {
         let mut pair = Pair::new(options);
         let all = options.client_addresses.len();
         let plain = !options.client.multipath || options.connect.no_multipath;
@@ -210,27 +210,27 @@ impl Pair {
         pair
     }
 
-    pub fn end(&mut self, side: Side) -> &mut End {
+    pub(crate) fn end(&mut self, side: Side) -> &mut End {
         match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
         }
     }
 
-    pub fn conn(&mut self, side: Side) -> Connection<'_> {
+    pub(crate) fn conn(&mut self, side: Side) -> Connection<'_> {
         let now = self.now;
         let end = self.end(side);
         let id = end.id.expect("a connection");
         end.stack.connection(now, id).expect("the connection lives")
     }
 
-    pub fn info(&self, side: Side) -> ConnectionInfo {
+    pub(crate) fn info(&self, side: Side) -> ConnectionInfo {
         let end = if side == Side::Client { &self.client } else { &self.server };
         end.stack.connections().find(|(id, _)| Some(*id) == end.id).expect("the connection lives").1
     }
 
     /// Subflows over which data can go.
-    pub fn established(&self, side: Side) -> usize {
+    pub(crate) fn established(&self, side: Side) -> usize {
         let end = if side == Side::Client { &self.client } else { &self.server };
         let Some((_, info)) = end.stack.connections().find(|(id, _)| Some(*id) == end.id) else { return 0 };
         let connected = end.events.iter().filter_map(|(_, e)| match e {
@@ -243,37 +243,37 @@ impl Pair {
     }
 
     /// The side's application writes so many bytes more, as room comes.
-    pub fn send(&mut self, by: Side, bytes: u64) {
+    pub(crate) fn send(&mut self, by: Side, bytes: u64) {
         self.end(by).to_write += bytes;
         self.drain();
     }
 
     /// ...and ends its stream after them.
-    pub fn finish(&mut self, by: Side) {
+    pub(crate) fn finish(&mut self, by: Side) {
         self.end(by).shutdown = true;
         self.drain();
     }
 
-    pub fn set_delay(&mut self, path: IpAddr, one_way: Duration) {
+    pub(crate) fn set_delay(&mut self, path: IpAddr, one_way: Duration) {
         self.delays.insert(path, one_way);
     }
 
-    /// Nothing gets through on the path any more.
-    pub fn cut(&mut self, path: IpAddr) {
+    /// Nothing gets through on the path any more, nor what is on its way.
+    pub(crate) fn cut(&mut self, path: IpAddr) {
         self.cut.push(path);
     }
 
-    pub fn mend(&mut self, path: IpAddr) {
+    pub(crate) fn mend(&mut self, path: IpAddr) {
         self.cut.retain(|p| *p != path);
     }
 
     /// Packets for which `f` says so vanish.
-    pub fn lose(&mut self, f: impl FnMut(&Sent) -> bool + 'static) {
+    pub(crate) fn lose(&mut self, f: impl FnMut(&Sent) -> bool + 'static) {
         self.loss = Some(Box::new(f));
     }
 
     /// The next thing that happens. False: nothing ever will.
-    pub fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         let arrival = self.wire.peek().map(|Reverse((at, _))| *at);
         let timers = [self.client.stack.poll_timeout(), self.server.stack.poll_timeout()];
         let Some(next) = timers.into_iter().flatten().chain(arrival).min() else { return false };
@@ -291,6 +291,10 @@ impl Pair {
 
     fn deliver(&mut self, index: usize) {
         let now = self.now;
+        if self.cut.contains(&self.log[index].path()) {
+            self.log[index].delivered = false;
+            return;
+        }
         let Sent { by, seg, payload, .. } = self.log[index].clone();
         let to = self.end(by.other());
         let Some(link) = to.stack.addresses().iter().find(|a| a.addr == seg.ip.dst).map(|a| a.link) else { return };
@@ -301,7 +305,7 @@ impl Pair {
     }
 
     /// Everything that happens within `time`.
-    pub fn drive(&mut self, time: Duration) {
+    pub(crate) fn drive(&mut self, time: Duration) {
         let until = self.now + time;
         while self.next_at().is_some_and(|at| at <= until) {
             self.step();
@@ -311,7 +315,7 @@ impl Pair {
 
     /// Until `done`, which must be within `limit`.
     #[track_caller]
-    pub fn drive_until(&mut self, limit: Duration, mut done: impl FnMut(&Pair) -> bool) {
+    pub(crate) fn drive_until(&mut self, limit: Duration, mut done: impl FnMut(&Pair) -> bool) {
         let until = self.now + limit;
         while !done(self) {
             assert!(self.next_at().is_some_and(|at| at <= until), "not done within {limit:?}, at {:?}", self.now);
@@ -326,7 +330,7 @@ impl Pair {
     }
 
     /// Lets both applications work and takes all packets out of both stacks.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         for side in [Side::Client, Side::Server] {
             self.events(side);
             let now = self.now;
@@ -366,7 +370,7 @@ impl Pair {
     }
 
     /// What the side's subflows went through, with the time.
-    pub fn subflow_events(&mut self, side: Side) -> Vec<(Instant, IpAddr, SubflowEvent)> {
+    pub(crate) fn subflow_events(&mut self, side: Side) -> Vec<(Instant, IpAddr, SubflowEvent)> {
         let events = self.end(side).events.iter();
         let pick = |(at, e): &(Instant, Event)| match e {
             Event::Subflow { local, remote, what, .. } => {
@@ -378,7 +382,7 @@ impl Pair {
     }
 
     /// How the side's connection ended.
-    pub fn closed(&self, side: Side) -> Option<Option<ConnectionError>> {
+    pub(crate) fn closed(&self, side: Side) -> Option<Option<ConnectionError>> {
         let end = if side == Side::Client { &self.client } else { &self.server };
         end.events.iter().find_map(|(_, e)| match e {
             Event::Closed { error, .. } => Some(*error),
@@ -388,14 +392,14 @@ impl Pair {
 
     /// The bytes that arrived are those that were sent.
     #[track_caller]
-    pub fn assert_received(&self, at: Side, bytes: u64) {
+    pub(crate) fn assert_received(&self, at: Side, bytes: u64) {
         let end = if at == Side::Client { &self.client } else { &self.server };
         assert_eq!(end.received.len() as u64, bytes);
         assert!(end.received == stream(0, bytes as usize), "the stream is garbled");
     }
 
     /// Payload packets the side sent on a path from `since` on.
-    pub fn data_packets(&self, by: Side, path: IpAddr, since: Instant) -> usize {
+    pub(crate) fn data_packets(&self, by: Side, path: IpAddr, since: Instant) -> usize {
         let sent = self.log.iter().filter(|p| p.by == by && p.at >= since && p.path() == path);
         sent.filter(|p| !p.payload.is_empty()).count()
     }

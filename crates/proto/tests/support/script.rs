@@ -16,41 +16,41 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The stack's addresses.
-pub const WIFI: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-pub const LTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
+pub(crate) const WIFI: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+pub(crate) const LTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
 /// The peer's.
-pub const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-pub const PEER_2: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+pub(crate) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+pub(crate) const PEER_2: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 /// Where the stack listens, where the peer does.
-pub const STACK_PORT: u16 = 443;
-pub const PEER_PORT: u16 = 80;
+pub(crate) const STACK_PORT: u16 = 443;
+pub(crate) const PEER_PORT: u16 = 80;
 /// The peer's numbers. The stack's are drawn from its seed.
-pub const PEER_ISN: u32 = 0xffff_ff00;
+pub(crate) const PEER_ISN: u32 = 0xffff_ff00;
 /// The round trip of the handshakes that the script plays by itself.
-pub const RTT: Duration = Duration::from_millis(20);
-pub const PEER_KEY: Key = Key(0x0123_4567_89ab_cdef);
+pub(crate) const RTT: Duration = Duration::from_millis(20);
+pub(crate) const PEER_KEY: Key = Key(0x0123_4567_89ab_cdef);
 
 /// A packet that the stack sent.
 #[derive(Clone, Debug)]
-pub struct Packet {
-    pub at: Instant,
-    pub link: LinkId,
-    pub seg: Segment,
-    pub payload: Bytes,
-    pub segment_size: Option<u16>,
+pub(crate) struct Packet {
+    pub(crate) at: Instant,
+    pub(crate) link: LinkId,
+    pub(crate) seg: Segment,
+    pub(crate) payload: Bytes,
+    pub(crate) segment_size: Option<u16>,
 }
 
 /// What a pattern makes of a packet: nothing wrong, or what.
-pub type Verdict = Result<(), String>;
+pub(crate) type Verdict = Result<(), String>;
 
 /// How the stack is set up.
 #[derive(Clone, Debug)]
-pub struct ScriptOptions {
-    pub config: Config,
-    pub addresses: Vec<IpAddr>,
+pub(crate) struct ScriptOptions {
+    pub(crate) config: Config,
+    pub(crate) addresses: Vec<IpAddr>,
     /// 65,535 switches segmentation offload on.
-    pub max_segment: u32,
-    pub connect: ConnectOptions,
+    pub(crate) max_segment: u32,
+    pub(crate) connect: ConnectOptions,
 }
 
 impl Default for ScriptOptions {
@@ -66,7 +66,7 @@ impl Default for ScriptOptions {
 
 impl ScriptOptions {
     #[must_use]
-    pub fn two_addresses() -> Self {
+    pub(crate) fn two_addresses() -> Self {
         ScriptOptions { addresses: vec![WIFI, LTE], ..Self::default() }
     }
 }
@@ -88,12 +88,12 @@ struct Flow {
 
 /// The stack under test and the script's clock.
 #[derive(Debug)]
-pub struct Script {
-    pub stack: Stack,
-    pub now: Instant,
-    pub id: Option<ConnectionId>,
-    pub listener: Option<ListenerId>,
-    pub stack_key: Option<Key>,
+pub(crate) struct Script {
+    pub(crate) stack: Stack,
+    pub(crate) now: Instant,
+    pub(crate) id: Option<ConnectionId>,
+    pub(crate) listener: Option<ListenerId>,
+    pub(crate) stack_key: Option<Key>,
     events: Vec<Event>,
     sent: VecDeque<Packet>,
     flows: Vec<Flow>,
@@ -102,7 +102,7 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn new(options: &ScriptOptions) -> Script {
+    pub(crate) fn new(options: &ScriptOptions) -> Script {
         let mut stack = Stack::new(options.config.clone(), [7; 32]);
         let now = Instant::from_millis(10_000);
         for addr in &options.addresses {
@@ -127,7 +127,7 @@ impl Script {
     }
 
     /// A stack that connects to the peer; its SYN is the next packet.
-    pub fn client(options: &ScriptOptions) -> Script {
+    pub(crate) fn client(options: &ScriptOptions) -> Script {
         let mut s = Script::new(options);
         let id = s.stack.connect(s.now, SocketAddr::new(PEER, PEER_PORT), options.connect).unwrap();
         s.id = Some(id);
@@ -138,7 +138,7 @@ impl Script {
     }
 
     /// A stack that listens, before the peer's SYN.
-    pub fn server(options: &ScriptOptions) -> Script {
+    pub(crate) fn server(options: &ScriptOptions) -> Script {
         let mut s = Script::new(options);
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), STACK_PORT);
         s.listener = Some(s.stack.listen(any, 16).unwrap());
@@ -147,7 +147,7 @@ impl Script {
     }
 
     /// A client whose Multipath TCP connection is established and confirmed.
-    pub fn active_client(options: &ScriptOptions) -> Script {
+    pub(crate) fn active_client(options: &ScriptOptions) -> Script {
         let mut s = Script::client(options);
         s.expect(syn().opt(capable_syn()));
         s.advance(RTT);
@@ -159,7 +159,7 @@ impl Script {
     }
 
     /// A server whose Multipath TCP connection is established and accepted.
-    pub fn active_server(options: &ScriptOptions) -> Script {
+    pub(crate) fn active_server(options: &ScriptOptions) -> Script {
         let mut s = Script::server(options);
         s.inject(syn().opt(capable_syn()));
         s.expect(syn_ack());
@@ -172,7 +172,7 @@ impl Script {
     }
 
     /// A client whose plain TCP connection is established.
-    pub fn plain_client(options: &ScriptOptions) -> Script {
+    pub(crate) fn plain_client(options: &ScriptOptions) -> Script {
         let mut s = Script::client(options);
         s.expect(syn());
         s.advance(RTT);
@@ -183,7 +183,7 @@ impl Script {
     }
 
     /// A server whose plain TCP connection is established and accepted.
-    pub fn plain_server(options: &ScriptOptions) -> Script {
+    pub(crate) fn plain_server(options: &ScriptOptions) -> Script {
         let mut s = Script::server(options);
         s.inject(syn());
         s.expect(syn_ack().plain());
@@ -195,7 +195,7 @@ impl Script {
     }
 
     /// Tells the script of a subflow, and makes it the current one; returns its number.
-    pub fn add_flow(&mut self, local: SocketAddr, remote: SocketAddr) -> usize {
+    pub(crate) fn add_flow(&mut self, local: SocketAddr, remote: SocketAddr) -> usize {
         self.flows.push(Flow {
             local,
             remote,
@@ -214,7 +214,7 @@ impl Script {
 
     /// Takes a SYN of the stack that begins a new flow, and makes that the current one.
     #[track_caller]
-    pub fn take_syn(&mut self) -> (usize, Packet) {
+    pub(crate) fn take_syn(&mut self) -> (usize, Packet) {
         let is_new = |p: &Packet| p.seg.tcp.flags == TcpFlags::SYN && self.flow_of(p).is_none();
         let index = self.sent.iter().position(is_new).expect("the stack sent a SYN on a new flow");
         let packet = self.sent.remove(index).expect("it is there");
@@ -225,42 +225,42 @@ impl Script {
     }
 
     /// From now on segments without a flow of their own belong to this one.
-    pub fn on(&mut self, flow: usize) -> &mut Script {
+    pub(crate) fn on(&mut self, flow: usize) -> &mut Script {
         self.current = flow;
         self
     }
 
-    pub fn stack_key(&self) -> Key {
+    pub(crate) fn stack_key(&self) -> Key {
         self.stack_key.expect("the stack has sent its key")
     }
 
-    pub fn conn(&mut self) -> Connection<'_> {
+    pub(crate) fn conn(&mut self) -> Connection<'_> {
         let id = self.id.expect("a connection");
         self.stack.connection(self.now, id).expect("the connection lives")
     }
 
-    pub fn info(&mut self) -> ConnectionInfo {
+    pub(crate) fn info(&mut self) -> ConnectionInfo {
         self.conn().info()
     }
 
-    pub fn multipath(&mut self) -> MultipathState {
+    pub(crate) fn multipath(&mut self) -> MultipathState {
         self.info().multipath
     }
 
-    pub fn accept(&mut self) {
+    pub(crate) fn accept(&mut self) {
         let listener = self.listener.expect("a listener");
         self.id = Some(self.stack.accept(listener).expect("a connection to accept"));
     }
 
     /// Writes the stream's bytes `from..from + len`; they must all fit.
-    pub fn write(&mut self, from: u64, len: usize) {
+    pub(crate) fn write(&mut self, from: u64, len: usize) {
         let bytes = super::stream(from, len);
         assert_eq!(self.conn().write(&bytes), Ok(len));
         self.drain();
     }
 
     /// Reads all there is; the flag says that the stream ended.
-    pub fn read(&mut self) -> (Vec<u8>, bool) {
+    pub(crate) fn read(&mut self) -> (Vec<u8>, bool) {
         let mut all = Vec::new();
         let mut ended = false;
         while let Some(piece) = self.conn().read(usize::MAX).unwrap_or(None) {
@@ -275,25 +275,25 @@ impl Script {
     }
 
     /// Does something to the connection and lets the stack act on it.
-    pub fn act<T>(&mut self, f: impl FnOnce(&mut Connection<'_>) -> T) -> T {
+    pub(crate) fn act<T>(&mut self, f: impl FnOnce(&mut Connection<'_>) -> T) -> T {
         let result = f(&mut self.conn());
         self.drain();
         result
     }
 
     /// Does something to the stack and lets it act.
-    pub fn act_on_stack<T>(&mut self, f: impl FnOnce(&mut Stack, Instant) -> T) -> T {
+    pub(crate) fn act_on_stack<T>(&mut self, f: impl FnOnce(&mut Stack, Instant) -> T) -> T {
         let result = f(&mut self.stack, self.now);
         self.drain();
         result
     }
 
-    pub fn take_events(&mut self) -> Vec<Event> {
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
         core::mem::take(&mut self.events)
     }
 
     /// How the connection ended, if it did.
-    pub fn closed(&self) -> Option<Option<ConnectionError>> {
+    pub(crate) fn closed(&self) -> Option<Option<ConnectionError>> {
         self.events.iter().find_map(|e| match e {
             Event::Closed { error, .. } => Some(*error),
             _ => None,
@@ -301,13 +301,13 @@ impl Script {
     }
 
     /// What happened to subflows since last asked.
-    pub fn subflow_events(&mut self) -> Vec<SubflowEvent> {
+    pub(crate) fn subflow_events(&mut self) -> Vec<SubflowEvent> {
         let events = self.take_events();
         events.into_iter().filter_map(|e| if let Event::Subflow { what, .. } = e { Some(what) } else { None }).collect()
     }
 
     /// Lets time pass; what the stack sends meanwhile waits to be expected.
-    pub fn advance(&mut self, by: Duration) {
+    pub(crate) fn advance(&mut self, by: Duration) {
         let until = self.now + by;
         while let Some(at) = self.stack.poll_timeout().filter(|at| *at <= until) {
             self.now = self.now.max(at);
@@ -318,18 +318,18 @@ impl Script {
     }
 
     /// The next packet of the stack, whatever flow it is on.
-    pub fn next_packet(&mut self) -> Option<Packet> {
+    pub(crate) fn next_packet(&mut self) -> Option<Packet> {
         self.sent.pop_front()
     }
 
     /// Forgets what was sent and not looked at.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.sent.clear();
     }
 
     /// The stack has sent this now, before anything else on the current flow.
     #[track_caller]
-    pub fn expect(&mut self, pattern: Seg) -> Packet {
+    pub(crate) fn expect(&mut self, pattern: Seg) -> Packet {
         let first = self.sent.iter().position(|p| self.flow_of(p) == Some(self.current));
         let Some(packet) = first.and_then(|i| self.sent.remove(i)) else {
             let other: Vec<String> = self.sent.iter().map(|p| self.describe(p)).collect();
@@ -343,7 +343,7 @@ impl Script {
 
     /// Nothing more goes out before `after` has passed, and then this.
     #[track_caller]
-    pub fn expect_after(&mut self, after: Duration, pattern: Seg) -> Packet {
+    pub(crate) fn expect_after(&mut self, after: Duration, pattern: Seg) -> Packet {
         self.expect_nothing();
         let until = self.now + after;
         self.advance(after.saturating_sub(Duration::from_nanos(1)));
@@ -356,7 +356,7 @@ impl Script {
     }
 
     #[track_caller]
-    pub fn expect_nothing(&self) {
+    pub(crate) fn expect_nothing(&self) {
         if let Some(packet) = self.sent.front() {
             panic!("unexpected: {}", self.describe(packet));
         }
@@ -364,7 +364,7 @@ impl Script {
 
     /// Nothing was sent on the current flow; elsewhere there may be something.
     #[track_caller]
-    pub fn expect_nothing_on_current(&self) {
+    pub(crate) fn expect_nothing_on_current(&self) {
         if let Some(packet) = self.sent.iter().find(|p| self.flow_of(p) == Some(self.current)) {
             panic!("unexpected: {}", self.describe(packet));
         }
@@ -372,14 +372,14 @@ impl Script {
 
     /// Nothing goes out for so long.
     #[track_caller]
-    pub fn expect_silence(&mut self, during: Duration) {
+    pub(crate) fn expect_silence(&mut self, during: Duration) {
         self.expect_nothing();
         self.advance(during);
         self.expect_nothing();
     }
 
     /// Sends a segment to the stack, on the current flow. What is not said is right.
-    pub fn inject(&mut self, seg: Seg) {
+    pub(crate) fn inject(&mut self, seg: Seg) {
         let flow = self.flows[self.current].clone();
         let syn = seg.flags.contains(TcpFlags::SYN);
         let relative_seq = seg.seq.unwrap_or(flow.snd_nxt);
@@ -430,7 +430,7 @@ impl Script {
     }
 
     /// The peer's timestamp clock, in milliseconds.
-    pub fn peer_clock(&self) -> u32 {
+    pub(crate) fn peer_clock(&self) -> u32 {
         0x7fff_0000u32.wrapping_add(self.now.as_millis() as u32)
     }
 
@@ -445,7 +445,7 @@ impl Script {
     }
 
     /// The option with its numbers as on the wire, as sent by the peer or by the stack.
-    pub fn wire_option(&self, opt: &Opt, by_peer: bool) -> MptcpOption {
+    pub(crate) fn wire_option(&self, opt: &Opt, by_peer: bool) -> MptcpOption {
         let idsn = |of_peer: bool| if of_peer { PEER_KEY.idsn() } else { self.stack_key().idsn() };
         let dss = |ack: &Option<u64>, map: &Option<(u64, u32, u16)>, fin: bool, long: bool| {
             let number = |n: u64| if long { WireDsn::Long(n) } else { WireDsn::Short(n as u32) };
@@ -465,7 +465,7 @@ impl Script {
     }
 
     /// Takes everything out of the stack.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         let mut buf = TransmitBuf::default();
         for _ in 0..100_000 {
             let Some(t) = self.stack.poll_transmit(self.now, &mut buf) else { break };
@@ -523,7 +523,7 @@ impl Script {
     }
 
     /// A packet with relative numbers, for people.
-    pub fn describe(&self, packet: &Packet) -> String {
+    pub(crate) fn describe(&self, packet: &Packet) -> String {
         let isn = self.flow_of(packet).and_then(|f| self.flows[f].stack_isn).unwrap_or(SeqNum(0));
         let tcp = &packet.seg.tcp;
         let mut text = format!(
@@ -562,7 +562,7 @@ impl Script {
     }
 
     /// SACK blocks of a packet of the stack, relative.
-    pub fn sack_of(&self, packet: &Packet) -> Vec<(u32, u32)> {
+    pub(crate) fn sack_of(&self, packet: &Packet) -> Vec<(u32, u32)> {
         let relative = |n: SeqNum| n.wrapping_sub(PEER_ISN).0;
         packet.seg.options.sack.iter().map(|b| (relative(b.left), relative(b.right))).collect()
     }

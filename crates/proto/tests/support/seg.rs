@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 /// An MPTCP option; data sequence numbers count from the initial one (1 is the first byte).
 #[derive(Clone, Debug, PartialEq)]
-pub enum Opt {
+pub(crate) enum Opt {
     /// Anything without data sequence numbers.
     Raw(MptcpOption),
     /// A DSS, in 32-bit numbers.
@@ -31,7 +31,7 @@ pub enum Opt {
 
 /// What of the MPTCP options is expected (or sent).
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Mptcp {
+pub(crate) enum Mptcp {
     /// Expected: anything. Sent: none.
     #[default]
     Any,
@@ -41,21 +41,21 @@ pub enum Mptcp {
 
 /// A segment to send to the stack, or a pattern for one that it shall send.
 #[derive(Clone, Debug)]
-pub struct Seg {
-    pub flags: TcpFlags,
-    pub seq: Option<u32>,
-    pub ack: Option<u32>,
-    pub len: Option<usize>,
-    pub payload: Option<Vec<u8>>,
-    pub window: Option<u16>,
-    pub sack: Option<Vec<(u32, u32)>>,
-    pub mptcp: Mptcp,
-    pub tsval: Option<u32>,
-    pub tsecr: Option<u32>,
-    pub no_timestamps: bool,
-    pub mss: Option<u16>,
-    pub window_scale: Option<u8>,
-    pub sack_permitted: bool,
+pub(crate) struct Seg {
+    pub(crate) flags: TcpFlags,
+    pub(crate) seq: Option<u32>,
+    pub(crate) ack: Option<u32>,
+    pub(crate) len: Option<usize>,
+    pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) window: Option<u16>,
+    pub(crate) sack: Option<Vec<(u32, u32)>>,
+    pub(crate) mptcp: Mptcp,
+    pub(crate) tsval: Option<u32>,
+    pub(crate) tsecr: Option<u32>,
+    pub(crate) no_timestamps: bool,
+    pub(crate) mss: Option<u16>,
+    pub(crate) window_scale: Option<u8>,
+    pub(crate) sack_permitted: bool,
 }
 
 fn seg(flags: TcpFlags) -> Seg {
@@ -78,90 +78,90 @@ fn seg(flags: TcpFlags) -> Seg {
 }
 
 /// A SYN (as sent by the script: with MSS 1460, SACK permitted, timestamps and a window scale of 8).
-pub fn syn() -> Seg {
+pub(crate) fn syn() -> Seg {
     Seg { mss: Some(1460), window_scale: Some(8), sack_permitted: true, ..seg(TcpFlags::SYN).seq(0) }
 }
 
 /// A SYN/ACK.
-pub fn syn_ack() -> Seg {
+pub(crate) fn syn_ack() -> Seg {
     Seg { flags: TcpFlags::SYN | TcpFlags::ACK, ..syn().ack(1) }
 }
 
 /// A segment without payload that acknowledges `n`.
-pub fn ack(n: u32) -> Seg {
+pub(crate) fn ack(n: u32) -> Seg {
     seg(TcpFlags::ACK).ack(n).len(0)
 }
 
 /// A segment with `len` bytes at `seq`; sent, the bytes are those of the plain stream at that place.
-pub fn data(seq: u32, len: usize) -> Seg {
+pub(crate) fn data(seq: u32, len: usize) -> Seg {
     seg(TcpFlags::ACK).seq(seq).len(len)
 }
 
 /// A FIN at `seq`.
-pub fn fin(seq: u32) -> Seg {
+pub(crate) fn fin(seq: u32) -> Seg {
     seg(TcpFlags::FIN | TcpFlags::ACK).seq(seq).len(0)
 }
 
 /// A reset without ACK.
-pub fn rst(seq: u32) -> Seg {
+pub(crate) fn rst(seq: u32) -> Seg {
     seg(TcpFlags::RST).seq(seq).len(0)
 }
 
 /// A reset with ACK.
-pub fn rst_ack() -> Seg {
+pub(crate) fn rst_ack() -> Seg {
     seg(TcpFlags::RST | TcpFlags::ACK).len(0)
 }
 
 impl Seg {
     #[must_use]
-    pub fn flags(self, flags: TcpFlags) -> Seg {
+    pub(crate) fn flags(self, flags: TcpFlags) -> Seg {
         Seg { flags, ..self }
     }
     #[must_use]
-    pub fn seq(self, seq: u32) -> Seg {
+    pub(crate) fn seq(self, seq: u32) -> Seg {
         Seg { seq: Some(seq), ..self }
     }
     #[must_use]
-    pub fn ack(self, ack: u32) -> Seg {
+    pub(crate) fn ack(self, ack: u32) -> Seg {
         Seg { ack: Some(ack), ..self }
     }
     #[must_use]
-    pub fn len(self, len: usize) -> Seg {
+    pub(crate) fn len(self, len: usize) -> Seg {
         Seg { len: Some(len), ..self }
     }
     #[must_use]
-    pub fn payload(self, bytes: &[u8]) -> Seg {
+    pub(crate) fn payload(self, bytes: &[u8]) -> Seg {
         Seg { payload: Some(bytes.to_vec()), len: Some(bytes.len()), ..self }
     }
     /// The window field, unscaled.
     #[must_use]
-    pub fn window(self, window: u16) -> Seg {
+    pub(crate) fn window(self, window: u16) -> Seg {
         Seg { window: Some(window), ..self }
     }
     #[must_use]
-    pub fn sack(self, blocks: &[(u32, u32)]) -> Seg {
+    pub(crate) fn sack(self, blocks: &[(u32, u32)]) -> Seg {
         Seg { sack: Some(blocks.to_vec()), ..self }
     }
     #[must_use]
-    pub fn tsval(self, val: u32) -> Seg {
+    pub(crate) fn tsval(self, val: u32) -> Seg {
         Seg { tsval: Some(val), ..self }
     }
     #[must_use]
-    pub fn tsecr(self, ecr: u32) -> Seg {
+    pub(crate) fn tsecr(self, ecr: u32) -> Seg {
         Seg { tsecr: Some(ecr), ..self }
     }
     #[must_use]
-    pub fn no_timestamps(self) -> Seg {
+    pub(crate) fn no_timestamps(self) -> Seg {
         Seg { no_timestamps: true, ..self }
     }
     /// Without any MPTCP option.
     #[must_use]
-    pub fn plain(self) -> Seg {
+    pub(crate) fn plain(self) -> Seg {
         Seg { mptcp: Mptcp::Exactly(Vec::new()), ..self }
     }
     /// With one more MPTCP option.
     #[must_use]
-    pub fn opt(mut self, opt: impl Into<Opt>) -> Seg {
+    pub(crate) fn opt(mut self, opt: impl Into<Opt>) -> Seg {
         match &mut self.mptcp {
             Mptcp::Exactly(opts) => opts.push(opt.into()),
             any => *any = Mptcp::Exactly(vec![opt.into()]),
@@ -177,65 +177,65 @@ impl<T: Into<MptcpOption>> From<T> for Opt {
 }
 
 /// A DSS with nothing but a DATA_ACK.
-pub fn dack(n: u64) -> Opt {
+pub(crate) fn dack(n: u64) -> Opt {
     Opt::Dss { ack: Some(n), map: None, fin: false }
 }
 
 /// A DSS with mapping and DATA_ACK.
-pub fn map(dsn: u64, ssn: u32, len: usize, ack: u64) -> Opt {
+pub(crate) fn map(dsn: u64, ssn: u32, len: usize, ack: u64) -> Opt {
     Opt::Dss { ack: Some(ack), map: Some((dsn, ssn, len as u16)), fin: false }
 }
 
 /// A DATA_FIN that stands alone.
-pub fn data_fin(dsn: u64, ack: u64) -> Opt {
+pub(crate) fn data_fin(dsn: u64, ack: u64) -> Opt {
     Opt::Dss { ack: Some(ack), map: Some((dsn, 0, 1)), fin: true }
 }
 
 /// MP_CAPABLE, as this stack and Linux have it: version 1, HMAC-SHA256.
-pub fn capable(keys: CapableKeys) -> MpCapable {
+pub(crate) fn capable(keys: CapableKeys) -> MpCapable {
     MpCapable { version: 1, flags: CapableFlags::HMAC_SHA256, keys }
 }
 
-pub fn capable_syn() -> MpCapable {
+pub(crate) fn capable_syn() -> MpCapable {
     capable(CapableKeys::Syn)
 }
 
-pub fn capable_syn_ack(sender: Key) -> MpCapable {
+pub(crate) fn capable_syn_ack(sender: Key) -> MpCapable {
     capable(CapableKeys::SynAck { sender })
 }
 
-pub fn capable_ack(sender: Key, receiver: Key) -> MpCapable {
+pub(crate) fn capable_ack(sender: Key, receiver: Key) -> MpCapable {
     capable(CapableKeys::Ack { sender, receiver })
 }
 
-pub fn capable_data(sender: Key, receiver: Key, data_len: usize) -> MpCapable {
+pub(crate) fn capable_data(sender: Key, receiver: Key, data_len: usize) -> MpCapable {
     capable(CapableKeys::Data { sender, receiver, data_len: data_len as u16, checksum: None })
 }
 
-pub fn tcprst(reason: ResetReason) -> MpTcprst {
+pub(crate) fn tcprst(reason: ResetReason) -> MpTcprst {
     MpTcprst { transient: false, reason }
 }
 
-pub fn fastclose(receiver_key: Key) -> MpFastclose {
+pub(crate) fn fastclose(receiver_key: Key) -> MpFastclose {
     MpFastclose { receiver_key }
 }
 
-pub fn prio(backup: bool) -> MpPrio {
+pub(crate) fn prio(backup: bool) -> MpPrio {
     MpPrio { backup }
 }
 
-pub fn remove_addr(id: u8) -> RemoveAddr {
+pub(crate) fn remove_addr(id: u8) -> RemoveAddr {
     [id].into_iter().collect()
 }
 
-pub fn add_addr(id: u8, addr: IpAddr, hmac: u64) -> AddAddr {
+pub(crate) fn add_addr(id: u8, addr: IpAddr, hmac: u64) -> AddAddr {
     AddAddr { echo: false, address_id: id, addr, port: None, hmac: Some(hmac) }
 }
 
-pub fn add_addr_echo(id: u8, addr: IpAddr) -> AddAddr {
+pub(crate) fn add_addr_echo(id: u8, addr: IpAddr) -> AddAddr {
     AddAddr { echo: true, address_id: id, addr, port: None, hmac: None }
 }
 
-pub fn join(option: MpJoin) -> Opt {
+pub(crate) fn join(option: MpJoin) -> Opt {
     option.into()
 }

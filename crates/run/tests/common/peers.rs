@@ -56,7 +56,8 @@ pub(crate) fn closed_port() -> String {
     listener.local_addr().unwrap().port().to_string()
 }
 
-fn linger_zero(stream: &TcpStream) {
+/// Makes the close of `stream` a reset.
+pub(crate) fn linger_zero(stream: &TcpStream) {
     use std::os::fd::AsRawFd;
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: pointer and length describe `linger`.
