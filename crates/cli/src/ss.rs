@@ -190,7 +190,8 @@ mod tests {
                 "bytes_sent": 98_765_432_101_u64, "retransmits": 12_345, "timeouts": 123,
             })
         };
-        let mut ended: Vec<_> = (0..9).map(|_| json!({ "name": "wifi", "reason": "Silent", "established": true })).collect();
+        let mut ended: Vec<_> =
+            (0..9).map(|_| json!({ "name": "wifi", "reason": "Silent", "established": true })).collect();
         ended.push(json!({ "name": "lte", "reason": "TimedOut", "count": 17, "at": 1000.0 }));
         let value = json!({
             "pid": 4_194_303, "tun": "pp0", "started": 1000.0, "uptime": 61.0,

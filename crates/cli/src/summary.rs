@@ -10,8 +10,7 @@ pub(crate) fn render(snapshot: &Snapshot) -> String {
     let sum = |of: fn(&PathSnapshot) -> u64| snapshot.paths.iter().map(of).sum::<u64>();
     let (down, up) = (sum(|path| path.bytes_received), sum(|path| path.bytes_sent));
     let kinds = kinds(snapshot);
-    let mut out =
-        format!("polypath: {} down, {} up in {}", bytes(down), bytes(up), seconds(snapshot.uptime));
+    let mut out = format!("polypath: {} down, {} up in {}", bytes(down), bytes(up), seconds(snapshot.uptime));
     let _ = match kinds.as_slice() {
         [] => writeln!(out, "; no connection"),
         [(kind, 1)] => writeln!(out, "; {kind}"),

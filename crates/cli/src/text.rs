@@ -101,7 +101,8 @@ impl Table {
         let mut out = String::new();
         for row in &self.rows {
             let mut line = " ".repeat(indent);
-            for ((cell, width), align) in row.iter().zip(&widths).zip(&self.align).filter(|((_, width), _)| **width > 0) {
+            for ((cell, width), align) in row.iter().zip(&widths).zip(&self.align).filter(|((_, width), _)| **width > 0)
+            {
                 let space = " ".repeat(width.saturating_sub(cell.chars().count()));
                 match align {
                     Align::Left => line.extend([cell, space.as_str(), "  "]),
@@ -122,9 +123,8 @@ mod tests {
     #[test]
     fn figures_have_three_digits() {
         let shown = [0, 999, 1000, 1005, 9_994, 9_996, 99_940, 99_960, 999_499, 999_500, 12_345_678].map(bytes);
-        let expected = [
-            "0B", "999B", "1.00kB", "1.00kB", "9.99kB", "10.0kB", "99.9kB", "100kB", "999kB", "1.00MB", "12.3MB",
-        ];
+        let expected =
+            ["0B", "999B", "1.00kB", "1.00kB", "9.99kB", "10.0kB", "99.9kB", "100kB", "999kB", "1.00MB", "12.3MB"];
         assert_eq!(shown, expected);
         assert_eq!(rate(u64::MAX), "18.4Ebit/s");
     }

