@@ -26,7 +26,7 @@ fn a_connection_closed_here_first_ends_in_order() {
     let mut s = Script::active_client(&ScriptOptions::default());
     s.write(0, 100);
     s.expect(data(1, 100));
-    s.act(|c| c.shutdown());
+    s.shutdown();
     // The DATA_FIN takes a number of the connection, and none of the subflow.
     s.expect(ack(1).seq(101).opt(data_fin(101, 1)));
     s.inject(ack(101).opt(dack(102)));
@@ -50,7 +50,7 @@ fn a_connection_closed_by_the_peer_first_ends_in_order() {
     s.inject(ack(1).opt(data_fin(1, 1)));
     s.expect(ack(1).seq(1).opt(dack(2)));
     assert_eq!(s.read(), (Vec::new(), true));
-    s.act(|c| c.shutdown());
+    s.shutdown();
     s.expect(ack(1).seq(1).opt(data_fin(1, 2)));
     s.inject(ack(1).opt(dack(2)));
     s.expect(fin(1).ack(1));
@@ -81,7 +81,7 @@ fn a_data_fin_ahead_of_missing_data_waits_for_it() {
 #[test]
 fn a_data_fin_is_repeated_until_acknowledged() {
     let mut s = Script::active_client(&ScriptOptions::default());
-    s.act(|c| c.shutdown());
+    s.shutdown();
     let first = s.expect(ack(1).seq(1).opt(data_fin(1, 1)));
     s.advance(ms(1_000));
     let second = s.expect(ack(1).seq(1).opt(data_fin(1, 1)));
@@ -106,7 +106,7 @@ fn a_repeated_data_fin_is_acknowledged_again() {
 #[test]
 fn after_our_end_the_peer_may_go_on_sending() {
     let mut s = Script::active_client(&ScriptOptions::default());
-    s.act(|c| c.shutdown());
+    s.shutdown();
     s.expect(ack(1).opt(data_fin(1, 1)));
     s.inject(ack(1).opt(dack(2)));
     s.inject(data(1, 100).opt(map(1, 1, 100, 2)));
@@ -125,7 +125,7 @@ fn after_the_peers_end_we_may_go_on_sending() {
     s.write(0, 100);
     s.expect(data(1, 100).opt(map(1, 1, 100, 2)));
     s.inject(ack(101).opt(dack(101)));
-    s.act(|c| c.shutdown());
+    s.shutdown();
     s.expect(ack(1).seq(101).opt(data_fin(101, 2)));
     s.inject(ack(101).opt(dack(102)));
     s.expect(fin(101));
@@ -135,7 +135,7 @@ fn after_the_peers_end_we_may_go_on_sending() {
 #[test]
 fn both_ends_may_close_at_once() {
     let mut s = Script::active_client(&ScriptOptions::default());
-    s.act(|c| c.shutdown());
+    s.shutdown();
     s.expect(ack(1).opt(data_fin(1, 1)));
     s.inject(ack(1).opt(data_fin(1, 1)));
     s.expect(ack(1).opt(dack(2)));
@@ -156,7 +156,7 @@ fn every_subflow_is_told_of_the_end_and_closed() {
     s.on(0).inject(ack(1).opt(data_fin(1, 1)));
     s.expect(ack(1).opt(dack(2)));
     s.on(1).expect(ack(1).opt(dack(2)));
-    s.act(|c| c.shutdown());
+    s.shutdown();
     let flow = (0..2).find(|f| {
         s.on(*f);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| s.expect_nothing_on_current())).is_err()
@@ -183,7 +183,7 @@ fn a_fin_of_one_subflow_closes_that_subflow_only() {
 #[test]
 fn a_subflow_fin_is_sent_again() {
     let mut s = Script::plain_client(&ScriptOptions::default());
-    s.act(|c| c.shutdown());
+    s.shutdown();
     s.expect(fin(1));
     s.expect_after(ms(200), fin(1));
     s.expect_after(ms(400), fin(1));
@@ -197,7 +197,7 @@ fn plain_tcp_closes_from_either_side() {
     let mut s = Script::plain_client(&ScriptOptions::default());
     s.write(0, 10);
     s.expect(data(1, 10));
-    s.act(|c| c.shutdown());
+    s.shutdown();
     s.expect(fin(11));
     s.inject(ack(12));
     s.inject(data(1, 20));
@@ -213,7 +213,7 @@ fn plain_tcp_closes_from_either_side() {
     s.write(0, 10);
     s.expect(data(1, 10));
     s.inject(ack(11));
-    s.act(|c| c.shutdown());
+    s.shutdown();
     s.expect(fin(11));
     assert_eq!(s.info().subflows[0].state, State::LastAck);
     s.inject(ack(12));
@@ -224,23 +224,31 @@ fn plain_tcp_closes_from_either_side() {
 #[test]
 fn a_fin_ahead_of_missing_data_waits_for_it() {
     let mut s = Script::plain_server(&ScriptOptions::default());
-    s.inject(fin(101));
-    s.expect(ack(1));
     s.inject(data(51, 50));
     s.expect(ack(1).sack(&[(51, 101)]));
+    s.inject(fin(101));
+    s.clear();
     s.inject(data(1, 50));
     s.expect(ack(102));
     assert_eq!(s.read(), (stream(0, 100), true));
 }
 
 #[test]
+fn a_fin_ahead_of_missing_data_is_answered_at_once() {
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    // RFC 5681, section 4.2: as every segment out of order.
+    s.inject(fin(101));
+    s.expect(ack(1));
+}
+
+#[test]
 fn time_wait_answers_a_repeated_fin_for_a_minute() {
     let mut s = Script::plain_client(&ScriptOptions::default());
-    s.act(|c| c.shutdown());
+    s.shutdown();
     s.expect(fin(1));
     s.inject(fin(1).ack(2));
     s.expect(ack(2).seq(2));
-    s.act(|c| c.close());
+    s.close();
     assert_eq!(s.stack.connection_count(), 0);
     s.advance(ms(30_000));
     s.inject(fin(1).ack(2));
@@ -263,7 +271,7 @@ fn closing_with_unread_data_ends_the_connection_for_both() {
     let mut s = server_with_two_subflows();
     s.on(0).inject(data(1, 10).opt(map(1, 1, 10, 1)));
     s.expect(ack(11));
-    s.act(|c| c.close());
+    s.close();
     // RFC 8684, section 3.5, option R: a reset with MP_FASTCLOSE on every subflow.
     s.expect(rst_ack().seq(1).ack(11).opt(fastclose(PEER_KEY)));
     s.on(1).expect(rst_ack().seq(1).ack(1).opt(fastclose(PEER_KEY)));
@@ -276,14 +284,14 @@ fn closing_with_unread_data_resets_plain_tcp() {
     let mut s = Script::plain_server(&ScriptOptions::default());
     s.inject(data(1, 10));
     s.expect(ack(11));
-    s.act(|c| c.close());
+    s.close();
     s.expect(rst_ack().seq(1).ack(11).plain());
 }
 
 #[test]
 fn data_for_an_application_that_is_gone_resets() {
     let mut s = Script::plain_server(&ScriptOptions::default());
-    s.act(|c| c.close());
+    s.close();
     s.expect(fin(1));
     s.inject(data(1, 10).ack(2));
     let reset = s.next_packet().expect("a reset");
@@ -294,7 +302,7 @@ fn data_for_an_application_that_is_gone_resets() {
 fn a_close_still_delivers_what_was_written() {
     let mut s = Script::active_client(&ScriptOptions::default());
     s.write(0, 100);
-    s.act(|c| c.close());
+    s.close();
     s.expect(data(1, 100).opt(map(1, 1, 100, 1)));
     s.expect(ack(1).seq(101).opt(data_fin(101, 1)));
     s.expect_after(ms(200), data(1, 100).opt(map(1, 1, 100, 1)));
@@ -310,12 +318,12 @@ fn a_close_still_delivers_what_was_written() {
 #[test]
 fn an_abort_tells_the_peer() {
     let mut s = Script::active_client(&ScriptOptions::default());
-    s.act(|c| c.abort());
+    s.abort();
     s.expect(rst_ack().seq(1).ack(1).opt(fastclose(PEER_KEY)));
     assert_eq!(s.closed(), Some(Some(ConnectionError::Aborted)));
 
     let mut s = Script::plain_client(&ScriptOptions::default());
-    s.act(|c| c.abort());
+    s.abort();
     s.expect(rst_ack().seq(1).ack(1).plain());
     assert_eq!(s.closed(), Some(Some(ConnectionError::Aborted)));
 }

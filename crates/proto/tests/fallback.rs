@@ -21,7 +21,7 @@ fn assert_plain_tcp_works(s: &mut Script, seq: u32, peer_seq: u32) {
     s.inject(data(peer_seq, 50));
     s.expect(ack(peer_seq + 50).plain());
     assert_eq!(s.read(), (stream(u64::from(peer_seq) - 1, 50), false));
-    s.act(|c| c.shutdown());
+    s.shutdown();
     s.expect(fin(seq + 100).plain());
     s.inject(fin(peer_seq + 50).ack(seq + 101));
     assert_eq!(s.read(), (Vec::new(), true));
@@ -139,7 +139,7 @@ fn a_fin_before_any_dss_makes_a_client_plain() {
     s.expect(ack(2).plain());
     assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
     assert_eq!(s.read(), (Vec::new(), true));
-    s.act(|c| c.shutdown());
+    s.shutdown();
     s.expect(fin(1).ack(2).plain());
     s.inject(ack(2));
     assert_eq!(s.closed(), Some(None));
@@ -153,7 +153,7 @@ fn a_data_fin_that_said_nothing_becomes_a_fin() {
     s.expect(ack(1));
     s.write(0, 100);
     s.expect(data(1, 100));
-    s.act(|c| c.shutdown());
+    s.shutdown();
     s.clear();
     s.inject(ack(101));
     s.expect(fin(101).plain());
@@ -161,10 +161,23 @@ fn a_data_fin_that_said_nothing_becomes_a_fin() {
 }
 
 #[test]
-fn data_without_dss_after_a_mapping_is_no_reason_to_fall_back() {
+fn data_without_dss_after_mappings_in_place_makes_plain_tcp() {
     let mut s = Script::active_server(&ScriptOptions::default());
     s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
     s.expect(ack(101).opt(dack(101)));
+    s.inject(data(101, 100));
+    s.expect(ack(201).plain());
+    assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
+    assert_eq!(s.read(), (stream(0, 200), false));
+    assert_plain_tcp_works(&mut s, 1, 201);
+}
+
+#[test]
+fn data_without_dss_after_a_mapping_to_elsewhere_resets_the_subflow() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    // The connection's second hundred bytes stand first on the subflow: no plain stream can continue it.
+    s.inject(data(1, 100).opt(map(101, 1, 100, 1)));
+    s.expect(ack(101).opt(dack(1)));
     s.inject(data(101, 100));
     s.expect(rst_ack().ack(201).opt(tcprst(polypath_wire::ResetReason::MptcpSpecific)));
 }

@@ -213,6 +213,8 @@ fn a_full_backlog_does_not_answer() {
     s.add_flow((WIFI, STACK_PORT).into(), (PEER, 50_000).into());
     s.inject(syn());
     s.expect(syn_ack());
+    s.inject(ack(1));
+    // Nobody has accepted it yet.
     s.add_flow((WIFI, STACK_PORT).into(), (PEER, 50_001).into());
     s.inject(syn());
     s.expect_nothing();

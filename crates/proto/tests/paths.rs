@@ -48,7 +48,7 @@ fn what_a_stalled_subflow_holds_goes_over_the_other_within_a_timeout() {
     assert!(stalled <= ms(200 + 42 + 20), "{stalled:?}");
     // As soon as the other subflow's window has room: within its round trip.
     assert!(pair.now - cut <= stalled + ms(20), "{:?}", pair.now - cut);
-    pair.drive_until(ms(20_000), |p| p.server.received.len() as u64 == UPLOAD);
+    pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == UPLOAD);
     pair.assert_received(Side::Server, UPLOAD);
 }
 
@@ -65,7 +65,8 @@ fn a_stalled_subflow_is_probed_at_a_steady_pace_and_used_again_when_it_answers()
     pair.lose(|_| false);
     pair.drive(ms(1_000));
     let recovered = when(&mut pair, Side::Client, WIFI, mended, SubflowEvent::Recovered).expect("it recovers");
-    assert!(recovered <= ms(250 + 20), "{recovered:?}");
+    // The pace of the probes, the round trip, and the acknowledgement of a lone segment, which is delayed.
+    assert!(recovered <= ms(250 + 20 + 40), "{recovered:?}");
     assert!(pair.data_packets(Side::Client, WIFI, before(pair.now, 500)) > 20, "it carries data again");
 }
 
@@ -73,7 +74,7 @@ fn a_stalled_subflow_is_probed_at_a_steady_pace_and_used_again_when_it_answers()
 fn a_server_with_one_address_never_withdraws_it() {
     let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
     pair.cut(WIFI);
-    pair.drive_until(ms(20_000), |p| p.server.received.len() as u64 == UPLOAD);
+    pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == UPLOAD);
     assert!(pair.log.iter().all(|p| p.by == Side::Client || p.remove_addr_ids().is_empty()));
 }
 
@@ -104,7 +105,7 @@ fn a_silent_path_under_a_download_is_asked_given_up_and_joined_again() {
     pair.drive(ms(600));
     let joined = when(&mut pair, Side::Client, WIFI, mended, SubflowEvent::Established);
     assert!(joined.is_some_and(|after| after <= ms(250 + 40)), "{joined:?}");
-    pair.drive_until(ms(20_000), |p| p.client.received.len() as u64 == DOWNLOAD);
+    pair.drive_until(ms(60_000), |p| p.client.received.len() as u64 == DOWNLOAD);
     pair.assert_received(Side::Client, DOWNLOAD);
 }
 
@@ -120,7 +121,7 @@ fn a_removed_address_is_withdrawn_and_its_data_goes_elsewhere() {
         when(&mut pair, Side::Client, WIFI, removed, SubflowEvent::Closed(CloseReason::AddressRemoved)),
         Some(ms(0))
     );
-    pair.drive_until(ms(20_000), |p| p.server.received.len() as u64 == UPLOAD);
+    pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == UPLOAD);
     pair.assert_received(Side::Server, UPLOAD);
     assert_eq!(
         when(&mut pair, Side::Server, WIFI, removed, SubflowEvent::Closed(CloseReason::RemoteAddressRemoved)),
@@ -239,11 +240,12 @@ fn an_announcement_does_not_take_the_place_of_a_data_ack() {
 fn an_echo_does_not_take_the_place_of_a_data_ack() {
     let mut s = Script::active_client(&ScriptOptions::default());
     let hmac = add_addr_hmac(PEER_KEY, s.stack_key(), 3, PEER_2, None);
-    s.inject(data(1, 30).opt(map(1, 1, 30, 1)).opt(add_addr(3, PEER_2, hmac)));
+    // Without timestamps, both options have room.
+    s.inject(data(1, 30).no_timestamps().opt(map(1, 1, 30, 1)).opt(add_addr(3, PEER_2, hmac)));
     s.advance(ms(500));
-    let acks = core::iter::from_fn(|| s.next_packet()).filter_map(|p| p.seg.options.dss().and_then(|d| d.data_ack));
+    let mut acks = core::iter::from_fn(|| s.next_packet()).filter_map(|p| p.seg.options.dss().and_then(|d| d.data_ack));
     let wanted = polypath_wire::WireDsn::Short((PEER_KEY.idsn() as u32).wrapping_add(31));
-    assert!(acks.into_iter().any(|a| a == wanted));
+    assert!(acks.any(|a| a == wanted));
 }
 
 #[test]
@@ -292,7 +294,7 @@ fn a_backup_is_idle_while_another_works_and_used_when_it_dies() {
         let cut = pair.now;
         pair.cut(WIFI);
         let other = if by == Side::Client { Side::Server } else { Side::Client };
-        pair.drive_until(ms(20_000), |p| {
+        pair.drive_until(ms(60_000), |p| {
             let end = if other == Side::Client { &p.client } else { &p.server };
             end.received.len() as u64 == UPLOAD
         });

@@ -115,9 +115,9 @@ mod tests {
             let data: Vec<u8> = (0..i * 7 % 900).map(|b| (b + i) as u8).collect();
             model.extend_from_slice(&data);
             if i % 3 == 0 {
-                buf.push(data.into())
+                buf.push(data.into());
             } else {
-                buf.write(&data)
+                buf.write(&data);
             }
             if i % 11 == 0 {
                 let from = model.len() / 2;

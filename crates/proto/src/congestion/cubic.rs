@@ -27,6 +27,8 @@ pub struct Cubic {
     cwnd: f64,
     ssthresh: f64,
     w_max: f64,
+    /// The window when ssthresh was last set (cwnd_prior).
+    prior: f64,
     epoch: Option<Epoch>,
     undo: Option<(f64, f64, f64)>,
 }
@@ -49,7 +51,7 @@ impl Cubic {
         let t = (now - epoch.start).as_secs_f64();
         let w_cubic = |t: f64| C * (t - epoch.k).powi(3) + self.w_max;
         // RFC 9438, section 4.3: what Reno would have by now.
-        let alpha = if epoch.w_est >= self.w_max { 1.0 } else { ALPHA };
+        let alpha = if epoch.w_est >= self.prior { 1.0 } else { ALPHA };
         epoch.w_est += alpha * delivered / self.cwnd;
         if w_cubic(t) < epoch.w_est {
             self.cwnd = self.cwnd.max(epoch.w_est);
@@ -68,7 +70,7 @@ impl SinglePath for Cubic {
 
     fn new(mss: u64) -> Self {
         let cwnd = INITIAL_WINDOW_SEGMENTS as f64;
-        Cubic { mss: mss as f64, cwnd, ssthresh: f64::INFINITY, w_max: 0.0, epoch: None, undo: None }
+        Cubic { mss: mss as f64, cwnd, ssthresh: f64::INFINITY, w_max: 0.0, prior: 0.0, epoch: None, undo: None }
     }
 
     fn on_ack(&mut self, sample: &AckSample) {
@@ -91,6 +93,7 @@ impl SinglePath for Cubic {
     fn on_congestion(&mut self, _now: Instant, what: Congestion, in_flight: u64) {
         self.undo = Some((self.cwnd, self.ssthresh, self.w_max));
         self.epoch = None;
+        self.prior = self.cwnd;
         // RFC 9438, section 4.7: fast convergence leaves room for newcomers.
         self.w_max = if self.cwnd < self.w_max { self.cwnd * (1.0 + BETA) / 2.0 } else { self.cwnd };
         // RFC 9438, section 4.6: from what was in flight, should the window have been idle.

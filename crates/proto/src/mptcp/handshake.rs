@@ -292,13 +292,7 @@ impl Connection {
             // Overtaken by something else: the third ACK will be sent again.
             None => return false,
             Some(hmac) if hmac != join_ack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) => {
-                self.close_subflow_with_reset(
-                    now,
-                    env,
-                    id,
-                    ResetReason::AdministrativelyProhibited,
-                    CloseReason::ProtocolError,
-                );
+                self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
                 return false;
             }
             Some(_) => {}
@@ -394,6 +388,6 @@ impl Connection {
 
     /// The reset that refuses a join (RFC 8684, section 3.2).
     pub(crate) fn join_refusal() -> MptcpOption {
-        tcprst(ResetReason::AdministrativelyProhibited, false)
+        tcprst(ResetReason::MptcpSpecific, false)
     }
 }

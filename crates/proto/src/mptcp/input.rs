@@ -115,8 +115,9 @@ impl Connection {
         out: &AckOutcome,
     ) -> bool {
         let Multipath::Active(session) = &self.multipath else { return false };
-        let data_acked = out.advanced && self.get(id).is_some_and(|s| s.tcp.snd_una() > Ssn::FIRST);
-        if has_mptcp(seg) || !data_acked {
+        let data_acked =
+            out.advanced && self.get(id).is_some_and(|s| s.tcp.snd_una() > Ssn::FIRST && s.tcp.counters.bytes_sent > 0);
+        if has_mptcp(seg) || !data_acked || self.finished {
             return false;
         }
         let never = !session.data_ack_seen;

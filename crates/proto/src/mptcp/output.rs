@@ -111,7 +111,13 @@ impl Connection {
             MptcpOption::AddAddr(_) => None,
             _ => self.ack_option(id),
         };
-        Some(self.emit_ack(now, env, id, option, &[signal], out))
+        let owed = option.is_none() && self.get(id).is_some_and(|s| s.tcp.owes_ack());
+        let sent = self.emit_ack(now, env, id, option, &[signal], out);
+        if let Some(s) = self.get_mut(id).filter(|_| owed) {
+            // It had no room for the DATA_ACK: that follows by itself.
+            s.tcp.ack_now();
+        }
+        Some(sent)
     }
 
     /// RFC 8985, section 7.3. The end of what was sent serves as the probe, also where new data could.

@@ -37,7 +37,7 @@ impl Connection {
         self.check_writable()?;
         let n = data.len().min(self.write_room(max));
         self.send.write(&data[..n]);
-        self.writable_wanted = n < data.len();
+        self.writable_wanted |= n < data.len();
         Ok(n)
     }
 
@@ -45,7 +45,7 @@ impl Connection {
         self.check_writable()?;
         let n = data.len().min(self.write_room(max));
         self.send.push(data.split_to(n));
-        self.writable_wanted = !data.is_empty();
+        self.writable_wanted |= !data.is_empty();
         Ok(n)
     }
 

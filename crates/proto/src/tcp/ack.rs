@@ -36,6 +36,11 @@ impl Tcp {
         self.ack.now = true;
     }
 
+    /// Something arrived that no acknowledgement has covered yet.
+    pub(crate) fn owes_ack(&self) -> bool {
+        self.ack.now || self.ack.unacknowledged > 0
+    }
+
     pub(crate) fn wants_ack(&self) -> bool {
         self.ack.now
     }

@@ -235,6 +235,7 @@ impl Tcp {
             self.board.acknowledge(ack, |d| on(rack, d));
         }
         if self.sack_ok {
+            let mut fresh: arrayvec::ArrayVec<(Ssn, Ssn), 4> = arrayvec::ArrayVec::new();
             for (i, block) in seg.options.sack.iter().enumerate() {
                 let left = self.snd_space.unwrap(block.left, ack);
                 let right = self.snd_space.unwrap(block.right, ack);
@@ -250,7 +251,11 @@ impl Tcp {
                     self.recovery.dsack_seen = true;
                     continue;
                 }
-                self.board.sack(left.max(ack), right, |d| on(rack, d));
+                fresh.push((left.max(ack), right));
+            }
+            fresh.sort_unstable();
+            for (left, right) in fresh {
+                self.board.sack(left, right, |d| on(rack, d));
             }
         }
         out.delivered = delivered;
@@ -299,6 +304,8 @@ impl Tcp {
             } else {
                 self.ack_in_order(now, fresh);
             }
+        } else if seq > rcv_nxt {
+            self.ack_now();
         }
         self.take_fin();
     }

@@ -205,7 +205,8 @@ impl Tcp {
         self.recovery.probe = Some(Probe { end: self.snd_nxt });
         self.recovery.dsack_seen = false;
         self.counters.loss_probes += 1;
-        let mss = self.mss_with(20);
+        let maps = self.board.records().next_back().is_some_and(|r| r.mapping.is_some());
+        let mss = self.mss_with(if maps { 20 } else { 0 });
         let record = self.board.retransmit_tail(now, mss)?;
         self.count_retransmit(&record);
         Some(record)

@@ -281,6 +281,21 @@ impl Script {
         result
     }
 
+    pub(crate) fn shutdown(&mut self) {
+        self.conn().shutdown();
+        self.drain();
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.conn().close();
+        self.drain();
+    }
+
+    pub(crate) fn abort(&mut self) {
+        self.conn().abort();
+        self.drain();
+    }
+
     /// Does something to the stack and lets it act.
     pub(crate) fn act_on_stack<T>(&mut self, f: impl FnOnce(&mut Stack, Instant) -> T) -> T {
         let result = f(&mut self.stack, self.now);
@@ -329,6 +344,7 @@ impl Script {
 
     /// The stack has sent this now, before anything else on the current flow.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "a script is read more often than run")]
     pub(crate) fn expect(&mut self, pattern: Seg) -> Packet {
         let first = self.sent.iter().position(|p| self.flow_of(p) == Some(self.current));
         let Some(packet) = first.and_then(|i| self.sent.remove(i)) else {
@@ -379,6 +395,7 @@ impl Script {
     }
 
     /// Sends a segment to the stack, on the current flow. What is not said is right.
+    #[expect(clippy::needless_pass_by_value, reason = "a script is read more often than run")]
     pub(crate) fn inject(&mut self, seg: Seg) {
         let flow = self.flows[self.current].clone();
         let syn = seg.flags.contains(TcpFlags::SYN);
