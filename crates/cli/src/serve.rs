@@ -55,9 +55,10 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!args.host.addresses.is_empty(), "a server needs an address of its own: --address ADDRESS");
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let result = runtime.block_on(async {
+        // Before anybody can know of us, so that no signal comes too early.
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let host = args.host.start()?;
         let instruments = args.instruments.start(&host, &format!("serve --port {}", args.port))?;
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let served = tokio::select! {
             served = serve(&host, args) => served,
             _ = interrupt.recv() => Ok(()),

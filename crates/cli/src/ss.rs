@@ -81,7 +81,7 @@ fn render_connection(out: &mut String, connection: &ConnectionSnapshot) {
     let (unread, unacked) = (bytes(c.recv_queue), bytes(c.send_queue));
     let _ = writeln!(
         out,
-        "     received {received} ({unread} unread)  sent {sent} ({unacked} unacknowledged)  reinjected {reinjected}"
+        "   received {received} ({unread} unread)  sent {sent} ({unacked} unacknowledged)  reinjected {reinjected}"
     );
     use Align::{Left, Right};
     let mut table = Table::new([
@@ -107,7 +107,8 @@ fn render_connection(out: &mut String, connection: &ConnectionSnapshot) {
             s.name.clone(),
             s.state.clone(),
             end(s.local),
-            s.srtt_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.1}ms")),
+            s.srtt_ms
+                .map_or_else(|| "-".into(), |ms| if ms < 100.0 { format!("{ms:.1}ms") } else { format!("{ms:.0}ms") }),
             bytes(s.cwnd),
             bytes(s.in_flight),
             rate(s.rate_received),
@@ -122,7 +123,7 @@ fn render_connection(out: &mut String, connection: &ConnectionSnapshot) {
         ]);
     }
     if !table.is_empty() {
-        out.push_str(&table.render(5));
+        out.push_str(&table.render(3));
     }
 }
 

@@ -5,9 +5,9 @@ pub(crate) fn bytes(value: u64) -> String {
     scaled(value, "B")
 }
 
-/// `48.1Mbit/s`.
+/// `48.1Mbit`, each second, as `tc` has it.
 pub(crate) fn rate(value: u64) -> String {
-    scaled(value, "bit/s")
+    scaled(value, "bit")
 }
 
 fn scaled(value: u64, unit: &str) -> String {
@@ -126,7 +126,7 @@ mod tests {
         let expected =
             ["0B", "999B", "1.00kB", "1.00kB", "9.99kB", "10.0kB", "99.9kB", "100kB", "999kB", "1.00MB", "12.3MB"];
         assert_eq!(shown, expected);
-        assert_eq!(rate(u64::MAX), "18.4Ebit/s");
+        assert_eq!(rate(u64::MAX), "18.4Ebit");
     }
 
     #[test]

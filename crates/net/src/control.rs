@@ -1,7 +1,7 @@
 //! A UNIX socket for each process, on which it tells how things stand.
 //!
 //! The socket is called `PID.sock` and lies in `$XDG_RUNTIME_DIR/polypath`, or in `/run/polypath` where that variable
-//! is not set. The directory is its owner's alone (0700), so is the socket (0600). A client sends the line `snapshot`
+//! names no directory. The directory is its owner's alone (0700), so is the socket (0600). A client sends the line `snapshot`
 //! and gets one JSON document, a [`Snapshot`]; then the connection is closed. By hand:
 //! `echo snapshot | socat - UNIX:/run/polypath/4711.sock`.
 
@@ -62,9 +62,7 @@ impl Control {
     }
 
     fn open_in(directory: &Path, monitor: Monitor) -> io::Result<Control> {
-        make_directory(directory).map_err(|error| about(directory, &error))?;
-        remove_stale(directory);
-        let (path, listener) = bind(directory).map_err(|error| about(directory, &error))?;
+        let (path, listener) = bind_in(directory).map_err(|error| about(directory, &error))?;
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
         Ok(Control { path, server: tokio::spawn(serve(listener, monitor)) })
@@ -82,6 +80,8 @@ impl Drop for Control {
         self.server.abort();
         // Somebody else may have tidied up.
         let _ = fs::remove_file(&self.path);
+        // Fails, as it should, while others have sockets there.
+        let _ = self.path.parent().map(fs::remove_dir);
     }
 }
 
@@ -155,7 +155,7 @@ async fn answer(mut stream: UnixStream, monitor: &Monitor) -> io::Result<()> {
 /// Where this process puts its socket.
 fn own_directory() -> PathBuf {
     std::env::var_os("XDG_RUNTIME_DIR")
-        .filter(|directory| Path::new(directory).is_absolute())
+        .filter(|directory| Path::new(directory).is_absolute() && Path::new(directory).is_dir())
         .map_or_else(|| SYSTEM.into(), |directory| Path::new(&directory).join("polypath"))
 }
 
@@ -169,6 +169,20 @@ fn directories() -> Vec<PathBuf> {
         }
     }
     directories
+}
+
+/// A socket in a directory that may have to be made, without those that ended processes have left.
+fn bind_in(directory: &Path) -> io::Result<(PathBuf, StdListener)> {
+    let mut tries = 0..3;
+    loop {
+        make_directory(directory)?;
+        remove_stale(directory);
+        match bind(directory) {
+            // The last instance has just taken the empty directory with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries.next().is_some() => {}
+            result => return result,
+        }
+    }
 }
 
 /// Makes the directory, or finds that it is ours alone.

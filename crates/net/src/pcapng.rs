@@ -124,7 +124,8 @@ impl<W: Write> PcapngWriter<W> {
         self.u16(code);
         self.u16(value.len() as u16);
         self.block.extend_from_slice(value);
-        self.block.resize(self.block.len().next_multiple_of(4), 0);
+        let padding = value.len().next_multiple_of(4) - value.len();
+        self.block.resize(self.block.len() + padding, 0);
     }
 
     /// Writes what is in `block` with its type around it.

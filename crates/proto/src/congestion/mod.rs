@@ -1,5 +1,5 @@
 //! Congestion control: how much may be in flight on each subflow. What to resend is decided elsewhere
-//! ([`crate::tcp`]'s loss recovery).
+//! (the TCP engine's loss recovery).
 //!
 //! One object serves a whole connection, because coupled controls need the windows of the siblings.
 //! Algorithms of a single path are lifted by [`PerSubflow`].
