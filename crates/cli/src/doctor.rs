@@ -2,10 +2,12 @@
 
 use polypath_net::{AttachOptions, FoundPath, probe_instances, probe_nftables, probe_paths, probe_tun};
 use std::fs;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Number of the capability in `linux/capability.h`.
 const CAP_NET_ADMIN: u32 = 12;
+const PRIVILEGES: &str = "sudo polypath …  # in a container: docker run --cap-add NET_ADMIN --device /dev/net/tun …";
 
 /// Say what this system has and lacks, and the command that gives it.
 #[derive(Debug, clap::Args)]
@@ -44,7 +46,9 @@ impl Check {
 }
 
 pub(crate) fn main(_args: &Args) -> anyhow::Result<ExitCode> {
-    let checks = [privileges(), kernel(), seccomp(), tun(), nftables(), instances(), paths(), mptcp()];
+    let tun = tun();
+    let nftables = nftables(tun.state);
+    let checks = [privileges(), kernel(), seccomp(), tun, nftables, instances(), paths(), mptcp()];
     for check in &checks {
         let state = match check.state {
             State::Ok => "ok",
@@ -73,8 +77,7 @@ fn privileges() -> Check {
     if bits & (1 << CAP_NET_ADMIN) != 0 {
         Check::ok(NAME, "CAP_NET_ADMIN")
     } else {
-        let container = "sudo polypath …  # in a container: docker run --cap-add NET_ADMIN --device /dev/net/tun …";
-        Check::missing(NAME, "CAP_NET_ADMIN is needed for the device and the nftables table", container)
+        Check::missing(NAME, "CAP_NET_ADMIN is needed for the device and the nftables table", PRIVILEGES)
     }
 }
 
@@ -96,16 +99,22 @@ fn tun() -> Check {
     const NAME: &str = "/dev/net/tun";
     match probe_tun() {
         Ok(()) => Check::ok(NAME, "a device can be made"),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Check::missing(NAME, error.to_string(), PRIVILEGES)
+        }
         Err(error) => Check::missing(
             NAME,
             error.to_string(),
-            "sudo modprobe tun  # in a container: docker run --cap-add NET_ADMIN --device /dev/net/tun …",
+            "sudo modprobe tun  # in a container: docker run --device /dev/net/tun …",
         ),
     }
 }
 
-fn nftables() -> Check {
+fn nftables(tun: State) -> Check {
     const NAME: &str = "nftables";
+    if tun == State::Missing {
+        return Check::note(NAME, "cannot be tried without a TUN device");
+    }
     match probe_nftables() {
         Ok(()) => Check::ok(NAME, "netdev tables with an owner, and fwd (the nft program is not needed)"),
         Err(error) => Check::missing(NAME, error.to_string(), "sudo modprobe -a nf_tables nft_fwd_netdev"),

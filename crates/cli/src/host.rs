@@ -102,7 +102,7 @@ impl HostArgs {
         for address in &self.addresses {
             builder = builder.address(address.addr, address.name.as_deref(), address.backup);
         }
-        builder.start().context("starting the stack")
+        builder.start().context("the stack cannot start (`polypath doctor` says what this system lacks)")
     }
 }
 

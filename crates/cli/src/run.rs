@@ -5,8 +5,9 @@ use crate::host::HostArgs;
 use crate::instruments::InstrumentArgs;
 use crate::network::HostNetwork;
 use anyhow::Context as _;
-use polypath_run::Runner;
+use polypath_run::{RunError, Runner};
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
@@ -33,11 +34,22 @@ pub(crate) struct Args {
 pub(crate) fn main(args: Args) -> anyhow::Result<ExitCode> {
     polypath_run::preflight()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let status = runtime.block_on(run(args))?;
-    Ok(exit_code(status))
+    match runtime.block_on(run(args))? {
+        Ok(status) => Ok(exit_code(status)),
+        // As a shell has it.
+        Err(error) => {
+            eprintln!("polypath: {error}");
+            Ok(ExitCode::from(match &error {
+                RunError::Program { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
+                RunError::Program { .. } => 126,
+                _ => 125,
+            }))
+        }
+    }
 }
 
-async fn run(args: Args) -> anyhow::Result<ExitStatus> {
+/// The outer error: the program was not even tried.
+async fn run(args: Args) -> anyhow::Result<Result<ExitStatus, RunError>> {
     let host = args.host.start()?;
     let events = args.events.as_deref().map(|path| EventLog::start(&host, path)).transpose()?;
     let words: Vec<_> = args.program.iter().map(|word| word.to_string_lossy()).collect();
@@ -46,15 +58,22 @@ async fn run(args: Args) -> anyhow::Result<ExitStatus> {
     let mut command = Command::new(program);
     command.args(arguments);
     let status = Runner::new(command, HostNetwork::new(host.clone())).run().await;
-    let delivered = host.shutdown(LINGER).await;
-    if let Some(events) = events {
-        events.finish().await?;
-    }
-    instruments.finish()?;
+    let delivered = tokio::select! {
+        delivered = host.shutdown(LINGER) => delivered,
+        _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
+    };
     if let Err(error) = delivered {
         eprintln!("polypath: not everything was delivered: {error}");
     }
-    Ok(status?)
+    // What the program made of it is what counts, whatever becomes of our own files.
+    let events = match events {
+        Some(events) => events.finish().await,
+        None => Ok(()),
+    };
+    for error in [events, instruments.finish()].into_iter().filter_map(Result::err) {
+        eprintln!("polypath: {error:#}");
+    }
+    Ok(status)
 }
 
 /// As a shell reports it: 128 and the signal for a program that a signal ended.

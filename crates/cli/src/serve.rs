@@ -76,7 +76,7 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Accepts connections for as long as it can.
 async fn serve(host: &Host, args: &Args) -> anyhow::Result<()> {
-    let listener = MptcpListener::bind(host, ("0.0.0.0", args.port)).await.context("listening")?;
+    let listener = MptcpListener::bind(host, ("::", args.port)).await.context("listening")?;
     println!("listening on port {}", args.port);
     loop {
         let (stream, peer) = listener.accept().await.context("accepting a connection")?;

@@ -120,6 +120,10 @@ impl Driver {
     }
 }
 
+/// Payloads from this size on are kept where they were read; smaller ones are copied, which costs less than the
+/// 64 KB buffer they would hold.
+const WORTH_KEEPING: usize = 4096;
+
 impl Packet {
     /// `None` for what is no TCP over IP: the kernel's own router solicitations, ICMP, noise.
     fn split(mut bytes: Bytes) -> Option<Self> {
@@ -128,6 +132,10 @@ impl Packet {
         let header_len = polypath_wire::header_len(&bytes).ok()?;
         if header_len > bytes.len() {
             return None;
+        }
+        if bytes.len() - header_len < WORTH_KEEPING {
+            // A slice would pin the whole read buffer for as long as the payload waits to be read.
+            bytes = Bytes::copy_from_slice(&bytes);
         }
         let checksum = if virtio.checksum_is_good() { RxChecksum::Verified } else { RxChecksum::Unverified };
         Some(Self { bytes, header_len, checksum, super_packet: virtio.is_super_packet() })

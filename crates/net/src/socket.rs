@@ -200,6 +200,10 @@ impl Socket {
 
     /// Waits until a call in one of the directions of `interest` may succeed.
     pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        if !interest.is_readable() && !interest.is_writable() {
+            let message = "a Multipath TCP stream can be waited for to be readable or writable, and nothing else";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         loop {
             let read = self.read_waiters.notified();
             let write = self.write_waiters.notified();

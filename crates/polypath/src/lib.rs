@@ -57,7 +57,16 @@
 //!
 //! # Addresses
 //!
-//! The addresses of a [`Host`] are routed: the stack owns them, no interface of the machine carries them, and the
+//! A client [attached](HostBuilder::attach) to an ordinary machine speaks from the addresses that its interfaces have,
+//! and follows them as they come and go:
+//!
+//! ```no_run
+//! # fn start() -> std::io::Result<polypath::Host> {
+//! polypath::Host::builder().attach(polypath::AttachOptions::default()).start()
+//! # }
+//! ```
+//!
+//! Addresses given to a [`Host`] are routed instead: the stack owns them, no interface of the machine carries them, and the
 //! kernel leads packets for them into the TUN device. It needs `CAP_NET_ADMIN` in its network namespace, and
 //! `/dev/net/tun`.
 //!
@@ -73,8 +82,8 @@
 //! subflows as they come and go.
 
 pub use polypath_net::{
-    DeviceStats, Host, HostBuilder, MptcpListener, MptcpStream, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError,
-    WriteHalf,
+    AttachOptions, DeviceStats, Host, HostBuilder, MptcpListener, MptcpStream, OwnedReadHalf, OwnedWriteHalf,
+    PathOptions, ReadHalf, ReuniteError, WriteHalf,
 };
 pub use polypath_proto::{
     CloseReason, Config, ConnectOptions, ConnectionError, ConnectionId, ConnectionInfo, Counters, Event,

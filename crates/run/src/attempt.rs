@@ -12,21 +12,16 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::address;
 use crate::bridge::{self, Ended};
-use crate::identity;
 use crate::link;
 use crate::network::{NetStream, Network};
-use crate::notify::{Answer, Call, RESTART};
-use crate::socket::{Socket, State};
+use crate::notify::{Answer, Call};
+use crate::parked::{Disturbance, Patrol};
+use crate::socket::{Pending, Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
-
-/// How often a parked call looks for signals. The kernel keeps them from a call that we have
-/// received, so that this bounds how late a handler runs.
-const SIGNAL_CHECK: Duration = Duration::from_millis(20);
 
 /// A connect being made.
 pub(crate) type Connecting<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
@@ -35,7 +30,7 @@ pub(crate) type Connecting<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Sen
 pub(crate) enum Waiting {
     /// The program, in a blocking connect. Its end is linked only on success, so that the
     /// descriptor can be used again after a failure.
-    Parked { call: Call, deadline: Option<Instant> },
+    Parked { call: Call, timeout: Option<Duration> },
     /// Nobody: the program's end is linked and stuffed.
     Linked { end: StdUnixStream, stuffed: usize },
 }
@@ -71,8 +66,8 @@ where
 
 /// Errors that no peer causes.
 fn is_local(errno: Errno) -> bool {
-    use libc::{EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, EMFILE, ENETUNREACH};
-    [EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, EMFILE, ENETUNREACH].contains(&errno)
+    use libc::{ECONNABORTED, ECONNREFUSED, ECONNRESET, ETIMEDOUT};
+    ![ECONNABORTED, ECONNREFUSED, ECONNRESET, ETIMEDOUT].contains(&errno)
 }
 
 impl<N: Network> Attempt<N> {
@@ -83,7 +78,7 @@ impl<N: Network> Attempt<N> {
     {
         let (end, stuffed) = match waiting {
             Waiting::Linked { end, stuffed } => (end, stuffed),
-            Waiting::Parked { call, deadline } => match self.park(&mut connecting, call, deadline).await {
+            Waiting::Parked { call, timeout } => match self.park(&mut connecting, call, timeout).await {
                 Outcome::Done(Ok(stream)) => return self.established(call, stream).await,
                 Outcome::Done(Err(error)) => {
                     self.socket.set_state(State::Idle);
@@ -104,19 +99,15 @@ impl<N: Network> Attempt<N> {
     }
 
     /// Waits on behalf of a blocking connect.
-    async fn park<S>(&self, connecting: &mut Connecting<S>, call: Call, deadline: Option<Instant>) -> Outcome<S> {
-        let mut patience = pin_patience(deadline);
-        let mut checks = signal_checks();
-        loop {
-            tokio::select! {
-                result = &mut *connecting => return Outcome::Done(result),
-                () = &mut patience => return Outcome::Leave(libc::EINPROGRESS),
-                _ = checks.tick() => match self.shared.interruption(&call) {
-                    Some(Interruption::Dead) => return Outcome::Gone,
-                    Some(Interruption::Signal) => return Outcome::Leave(RESTART),
-                    None => {}
-                }
-            }
+    async fn park<S>(&self, connecting: &mut Connecting<S>, call: Call, timeout: Option<Duration>) -> Outcome<S> {
+        let mut patrol = Patrol::new(call, timeout);
+        tokio::select! {
+            result = &mut *connecting => Outcome::Done(result),
+            disturbance = patrol.disturbed(&self.shared) => match disturbance {
+                Disturbance::Dead => Outcome::Gone,
+                Disturbance::Signal(errno) => Outcome::Leave(errno),
+                Disturbance::TimedOut => Outcome::Leave(libc::EINPROGRESS),
+            },
         }
     }
 
@@ -147,7 +138,8 @@ impl<N: Network> Attempt<N> {
             Err(error) => {
                 // First the errno, then the event: closing our end with the junk unread shows as
                 // a refused connection does.
-                self.socket.set_state(State::Failed(Some(sys::errno_of(&error))));
+                let errno = sys::errno_of(&error);
+                self.socket.set_state(State::Failed(Some(Pending { errno, shown: true })));
                 drop(end);
             }
         }
@@ -185,18 +177,33 @@ impl<N: Network> Attempt<N> {
     {
         link::set_send_buffer(end.as_fd(), self.shared.options.pipe_buffer);
         let local = stream.local_addr().ok().map(address::canonical);
-        match bridge::carry(&self.socket, &end, stream).await {
+        let peer = stream.peer_addr().map_or(self.remote, address::canonical);
+        let ended = bridge::carry(&self.socket, &end, stream).await;
+        let peer = (ended == Ended::ShutDown).then_some(peer);
+        match ended {
             Ended::Closed => self.shared.table.remove(self.socket.cookie),
-            Ended::Finished => self.socket.set_state(State::Over { local, error: None }),
+            Ended::Finished | Ended::ShutDown => {
+                self.socket.set_state(State::Over { local, peer, error: None });
+                link::discard_unread(end.as_fd());
+            }
             Ended::Failed(errno) => {
-                self.socket.set_state(State::Over { local, error: Some(errno) });
-                // Our end must close with something unread for the program to see a reset and not
-                // an end of file. If there is no room for a byte there is something unread.
-                if let Some(program_end) = self.retake() {
-                    let _ = sys::send(program_end.as_raw_fd(), &[0], 0);
-                }
+                let shown = self.show_reset(&end);
+                self.socket.set_state(State::Over { local, peer, error: Some(Pending { errno, shown }) });
             }
         }
+    }
+
+    /// Sees to it that our end closes with something unread: only then the program sees a reset
+    /// and not an end of file.
+    fn show_reset(&self, end: &UnixStream) -> bool {
+        if sys::readable(end.as_raw_fd()).is_ok_and(|unread| unread > 0) {
+            return true;
+        }
+        let sent = self.retake().map(|program_end| sys::send(program_end.as_raw_fd(), &[0], 0));
+        if !matches!(sent, Some(Ok(_))) {
+            tracing::warn!(remote = %self.remote, "a reset shows as an end of file: the program's socket was not found");
+        }
+        matches!(sent, Some(Ok(_)))
     }
 
     /// Links the program's end and makes it look busy.
@@ -227,7 +234,8 @@ impl<N: Network> Attempt<N> {
     /// Something of our own failed (out of descriptors, most likely).
     fn broken(&self, error: &io::Error) {
         tracing::warn!(%error, remote = %self.remote, "a connection could not be joined to its program");
-        self.socket.set_state(State::Failed(Some(sys::errno_of(error))));
+        let errno = sys::errno_of(error);
+        self.socket.set_state(State::Failed(Some(Pending { errno, shown: false })));
     }
 
     fn answer(&self, call: Call, answer: Answer) {
@@ -256,24 +264,28 @@ fn retake<N>(shared: &Shared<N>, socket: &Socket) -> Option<OwnedFd> {
 }
 
 /// Waits in a second blocking connect for the attempt that is under way, and answers the call.
-pub(crate) async fn join<N: Network>(shared: Arc<Shared<N>>, socket: Arc<Socket>, call: Call) {
-    let mut checks = signal_checks();
-    loop {
+pub(crate) async fn join<N: Network>(
+    shared: Arc<Shared<N>>,
+    socket: Arc<Socket>,
+    call: Call,
+    timeout: Option<Duration>,
+) {
+    let mut patrol = Patrol::new(call, timeout);
+    let answer = loop {
         let changed = socket.changed.notified();
         if let Some(answer) = settled(&socket) {
-            return shared.listener.answer(call.id, answer);
+            break answer;
         }
         tokio::select! {
             () = changed => {}
-            _ = checks.tick() => match shared.interruption(&call) {
-                Some(Interruption::Dead) => return,
-                Some(Interruption::Signal) => {
-                    return shared.listener.answer(call.id, Answer::Error(RESTART));
-                }
-                None => {}
-            }
+            disturbance = patrol.disturbed(&shared) => break match disturbance {
+                Disturbance::Dead => return,
+                Disturbance::Signal(errno) => Answer::Error(errno),
+                Disturbance::TimedOut => Answer::Error(libc::EALREADY),
+            },
         }
-    }
+    };
+    shared.listener.answer(call.id, answer);
 }
 
 /// What a connect on a socket returns that already had one; `None` while it is under way.
@@ -287,43 +299,10 @@ pub(crate) fn settled(socket: &Socket) -> Option<Answer> {
             Some(Answer::Value(0))
         }
         State::Failed(error) => {
-            let errno = error.take().unwrap_or(libc::ECONNABORTED);
+            let errno = error.take().map_or(libc::ECONNABORTED, |pending| pending.errno);
             inner.state = State::Spent;
             Some(Answer::Error(errno))
         }
         State::Idle | State::Spent | State::Over { .. } => Some(Answer::Error(libc::ECONNABORTED)),
-    }
-}
-
-/// Why a parked call cannot stay parked.
-pub(crate) enum Interruption {
-    /// Its thread is dead, or its notification void.
-    Dead,
-    /// A signal waits to be handled.
-    Signal,
-}
-
-impl<N> Shared<N> {
-    /// Whether a parked call has to be let go.
-    pub(crate) fn interruption(&self, call: &Call) -> Option<Interruption> {
-        if !self.listener.is_valid(call.id) {
-            return Some(Interruption::Dead);
-        }
-        identity::has_pending_signal(call.tid).then_some(Interruption::Signal)
-    }
-}
-
-/// The ticks at which a parked call looks for signals.
-pub(crate) fn signal_checks() -> tokio::time::Interval {
-    let mut checks = tokio::time::interval_at(Instant::now() + SIGNAL_CHECK, SIGNAL_CHECK);
-    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    checks
-}
-
-/// Completes at `deadline`, or never.
-pub(crate) fn pin_patience(deadline: Option<Instant>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    match deadline {
-        Some(deadline) => Box::pin(tokio::time::sleep_until(deadline)),
-        None => Box::pin(std::future::pending()),
     }
 }

@@ -36,8 +36,11 @@ pub(crate) const INTERFACE_IOCTLS: std::ops::Range<u32> = 0x890b..0x8972;
 /// `SIOCATMARK`: no urgent data ever arrives, but the question is legal on TCP.
 pub(crate) const SIOCATMARK: u32 = 0x8905;
 
+/// `SIOCOUTQ`, which has the number of a terminal's `TIOCOUTQ`.
+pub(crate) const SIOCOUTQ: u32 = 0x5411;
+
 /// The level of options of Multipath TCP (linux/socket.h), which `libc` does not name.
-const SOL_MPTCP: i32 = 284;
+pub(crate) const SOL_MPTCP: i32 = 284;
 
 /// Calls that stop whatever their arguments.
 const ALWAYS: [i64; 6] = [
@@ -122,6 +125,7 @@ fn pointer_rule(n: usize) -> Vec<sock_filter> {
 fn ioctl_rule() -> Vec<sock_filter> {
     vec![
         load(argument(1)),
+        jump(JUMP_EQ, SIOCOUTQ, 4, 0),
         jump(JUMP_EQ, SIOCATMARK, 3, 0),
         jump(JUMP_GE, INTERFACE_IOCTLS.start, 0, 1),
         jump(JUMP_GE, INTERFACE_IOCTLS.end, 0, 1),
@@ -268,7 +272,7 @@ mod tests {
     fn interface_ioctls_stop_and_others_do_not() {
         let stops = |command: u32| stops(libc::SYS_ioctl, [3, u64::from(command), 0, 0, 0, 0]);
         assert!(stops(libc::SIOCGIFCONF as u32) && stops(libc::SIOCGIFINDEX as u32));
-        assert!(stops(SIOCATMARK));
+        assert!(stops(SIOCATMARK) && stops(SIOCOUTQ));
         assert!(!stops(libc::FIONREAD as u32) && !stops(libc::FIONBIO as u32));
         assert!(!stops(libc::TCGETS as u32) && !stops(0x8972));
     }

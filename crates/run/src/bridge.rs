@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
+use crate::link;
 use crate::network::NetStream;
 use crate::socket::Socket;
 use crate::sys::{self, Errno};
@@ -17,6 +19,10 @@ use crate::sys::{self, Errno};
 const BUFFER_MIN: usize = 16 * 1024;
 const BUFFER_MAX: usize = 256 * 1024;
 
+/// How long the program may take, once the network takes no more, to read what came before; and
+/// how long a write may stand still that a reset is going to discard anyway.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// How a connection ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -24,6 +30,8 @@ pub(crate) enum Ended {
     Closed,
     /// Both directions were closed in order, and the program may still hold its socket.
     Finished,
+    /// The program shut both directions, which leaves nothing to carry.
+    ShutDown,
     /// The network failed: the program has to be told.
     Failed(Errno),
 }
@@ -35,16 +43,6 @@ enum Up {
     /// The program closed its socket with unread data, or wants a reset when it closes.
     Reset,
     /// The network takes no more.
-    Failed(io::Error),
-}
-
-/// Why the direction from the network to the program stopped.
-enum Down {
-    /// The peer closed its side; all was passed on.
-    End,
-    /// The program takes no more: it closed its socket.
-    Closed,
-    /// The network failed.
     Failed(io::Error),
 }
 
@@ -69,34 +67,41 @@ async fn converse(
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> (Ended, bool) {
     let mut up = pin!(send_up(socket, end, writer));
-    let mut down = pin!(send_down(socket, end, reader));
+    let mut down = pin!(send_down(end, reader));
     let mut closing = pin!(closed(end));
-    let (mut up_done, mut down_done, mut watching) = (false, false, true);
+    let mut grace = pin!(tokio::time::sleep(GRACE));
+    let (mut up_done, mut down_done) = (false, false);
+    let mut failed = None;
     loop {
         tokio::select! {
             reason = &mut up, if !up_done => match reason {
                 Up::End { closed: true } => return (Ended::Closed, false),
                 Up::End { closed: false } => up_done = true,
                 Up::Reset => return (Ended::Closed, true),
-                Up::Failed(error) => return (Ended::Failed(reset_errno(&error)), false),
+                // What the peer sent before it refused more is still to be read, as with TCP:
+                // often it says why.
+                Up::Failed(error) => {
+                    up_done = true;
+                    failed = Some(reset_errno(&error));
+                    grace.as_mut().reset(Instant::now() + GRACE);
+                }
             },
-            reason = &mut down, if !down_done => match reason {
-                Down::End => {
+            reason = &mut down, if !down_done => match (reason, failed) {
+                (Ok(()), None) => {
                     down_done = true;
                     shut_write(end);
                 }
-                // What the program wrote before is still on its way.
-                Down::Closed if !up_done => down_done = true,
-                Down::Closed => return (Ended::Closed, false),
-                Down::Failed(error) => return (Ended::Failed(reset_errno(&error)), false),
+                // A read after the error that the write has told finds an end that is none.
+                (Ok(()), Some(errno)) => return (Ended::Failed(errno), false),
+                (Err(error), _) => return (Ended::Failed(reset_errno(&error)), false),
             },
             // Before `up` is done it sees the close itself, after the last byte.
-            () = &mut closing, if up_done && watching => {
-                // If the program has shut both directions, a close cannot be told apart from that.
-                watching = false;
-                if !socket.lock().shut.read {
-                    return (Ended::Closed, socket.resets_on_close());
-                }
+            () = &mut closing, if up_done => return match is_closed(socket) {
+                true => (Ended::Closed, socket.resets_on_close()),
+                false => (Ended::ShutDown, false),
+            },
+            () = &mut grace, if failed.is_some() => {
+                return (Ended::Failed(failed.unwrap_or(libc::ECONNRESET)), false);
             }
         }
         if up_done && down_done {
@@ -105,51 +110,91 @@ async fn converse(
     }
 }
 
+/// Whether a hang-up is a close: shutting both directions looks the same, but is always
+/// intercepted before it takes effect.
+fn is_closed(socket: &Socket) -> bool {
+    let shut = socket.lock().shut;
+    !(shut.read && shut.write)
+}
+
 /// Program to network.
 async fn send_up(socket: &Socket, end: &UnixStream, writer: &mut (impl AsyncWrite + Unpin)) -> Up {
     let mut buffer = Vec::new();
+    let mut reset = false;
     loop {
-        let got = match read_end(end, &mut buffer).await {
+        let got = match read_end(socket, end, &mut buffer).await {
             Ok(0) => break,
             Ok(got) => got,
             // The program closed its socket with unread data in it (RFC 2525, section 2.17).
             Err(_) => return Up::Reset,
         };
-        if let Err(error) = writer.write_all(&buffer[..got]).await {
-            return Up::Failed(error);
-        }
-        if let Err(error) = writer.flush().await {
-            return Up::Failed(error);
+        match pass_on(socket, end, writer, &buffer[..got], &mut reset).await {
+            Ok(true) => {}
+            Ok(false) => return Up::Reset,
+            Err(error) => return Up::Failed(error),
         }
     }
     // Every shutdown is intercepted before it takes effect: without one this is a close.
     let closed = !socket.lock().shut.write;
-    if closed && socket.resets_on_close() {
+    if reset || (closed && socket.resets_on_close()) {
         return Up::Reset;
     }
     match writer.shutdown().await {
-        Err(error) if error.kind() != io::ErrorKind::NotConnected => Up::Failed(error),
+        Err(error) if !closed && error.kind() != io::ErrorKind::NotConnected => Up::Failed(error),
         _ => Up::End { closed },
     }
 }
 
-/// Network to program.
-async fn send_down(socket: &Socket, end: &UnixStream, reader: &mut (impl AsyncRead + Unpin)) -> Down {
+/// Writes a piece to the network. If the program closes meanwhile in a way that resets, `reset` is
+/// set; the piece then has [`GRACE`] to go, after which it is `false`: with a peer that reads
+/// nothing, TCP's own reset would not have waited either.
+async fn pass_on(
+    socket: &Socket,
+    end: &UnixStream,
+    writer: &mut (impl AsyncWrite + Unpin),
+    piece: &[u8],
+    reset: &mut bool,
+) -> io::Result<bool> {
+    let mut write = pin!(async {
+        writer.write_all(piece).await?;
+        writer.flush().await
+    });
+    if !*reset {
+        tokio::select! {
+            // The watch costs nothing unless the network is slower than the program.
+            biased;
+            written = &mut write => return written.map(|()| true),
+            () = closed(end) => *reset = is_closed(socket) && wants_reset(socket, end),
+        }
+    }
+    if !*reset {
+        return write.await.map(|()| true);
+    }
+    match tokio::time::timeout(GRACE, write).await {
+        Ok(written) => written.map(|()| true),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Whether a socket that the program has closed is to be reset: by its wish, or because it left
+/// data unread, which our end shows as an error (once).
+fn wants_reset(socket: &Socket, end: &UnixStream) -> bool {
+    let error = sys::get_int_option(end.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR);
+    error.is_ok_and(|error| error != 0) || socket.resets_on_close()
+}
+
+/// Network to program, until the network's end of file.
+async fn send_down(end: &UnixStream, reader: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_MIN];
     let mut discard = false;
     loop {
-        let got = match reader.read(&mut buffer).await {
-            Ok(0) => return Down::End,
-            Ok(got) => got,
-            Err(error) => return Down::Failed(error),
-        };
-        if !discard && write_end(end, &buffer[..got]).await.is_err() {
-            // After SHUT_RD the peer may go on sending: it is read and forgotten.
-            discard = socket.lock().shut.read;
-            if !discard {
-                return Down::Closed;
-            }
+        let got = reader.read(&mut buffer).await?;
+        if got == 0 {
+            return Ok(());
         }
+        // The program closed its socket, or shut the read side of it. What the peer sends is taken
+        // and forgotten: a peer that waits for that may in turn not take what we have for it.
+        discard = discard || write_end(end, &buffer[..got]).await.is_err();
         if got == buffer.len() && got < BUFFER_MAX {
             buffer.resize(2 * got, 0);
         }
@@ -157,13 +202,20 @@ async fn send_down(socket: &Socket, end: &UnixStream, reader: &mut (impl AsyncRe
 }
 
 /// Reads from the program. The buffer exists only while there is something to read.
-async fn read_end(end: &UnixStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
+async fn read_end(socket: &Socket, end: &UnixStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     if buffer.is_empty() {
         end.readable().await?;
         buffer.resize(BUFFER_MIN, 0);
     }
     loop {
-        match end.try_read(buffer) {
+        let read = {
+            let mark = socket.mark.lock();
+            match *mark {
+                None => end.try_read(buffer),
+                Some(_) => end.try_io(Interest::READABLE, || link::read_to_mark(end.as_fd(), buffer)),
+            }
+        };
+        match read {
             Ok(got) => {
                 if got == buffer.len() && got < BUFFER_MAX {
                     buffer.resize(2 * got, 0);

@@ -105,19 +105,6 @@ pub(crate) fn is_cloexec(tid: u32, fd: RawFd) -> bool {
         .is_some_and(|flags| flags & libc::O_CLOEXEC != 0)
 }
 
-/// Whether a signal waits to be handled by thread `tid`, which a stopped call keeps from it.
-pub(crate) fn has_pending_signal(tid: u32) -> bool {
-    let Ok(status) = fs::read_to_string(format!("/proc/{tid}/status")) else { return false };
-    let mask = |name: &str| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-            .unwrap_or(0)
-    };
-    (mask("SigPnd:") | mask("ShdPnd:")) & !mask("SigBlk:") != 0
-}
-
 fn status_field(tid: u32, name: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
     Some(status.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned())

@@ -5,10 +5,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use crate::identity::parking::Mutex;
+use crate::pass;
 use crate::sys;
 
 /// What fills the send buffer of a socket that is still connecting. Never seen by anybody.
 const JUNK: [u8; 4000] = [0; 4000];
+
+/// What a mark may take in a send buffer.
+const MARK_ROOM: i32 = 4096;
 
 /// A private listener: the only thing that program ends are ever linked to.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub(crate) struct Linker {
     listener: Mutex<OwnedFd>,
     address: libc::sockaddr_un,
     len: libc::socklen_t,
+    /// What is attached to a mark. Not a socket: that would keep itself open from inside a queue.
+    token: OwnedFd,
 }
 
 impl Linker {
@@ -36,7 +42,8 @@ impl Linker {
         len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
         // SAFETY: pointer and length describe `address`.
         sys::check(unsafe { libc::getsockname(fd, (&raw mut address).cast(), &raw mut len) })?;
-        Ok(Linker { listener: Mutex::new(listener), address, len })
+        let token = std::fs::File::open("/dev/null")?.into();
+        Ok(Linker { listener: Mutex::new(listener), address, len, token })
     }
 
     /// Connects `end` and returns the other end, non-blocking. Never waits: nobody else's
@@ -56,6 +63,22 @@ impl Linker {
                 return Ok(accepted.into());
             }
         }
+    }
+
+    /// Puts the mark behind everything that the program has written: one byte that is never read, so
+    /// that our end can still show the program a reset once it has shut its write side, when nothing
+    /// can be put there any more. A descriptor attached to the byte tells it from the program's own,
+    /// should another of its threads write at the same time. Returns what it adds to `SIOCOUTQ`.
+    pub(crate) fn mark(&self, end: BorrowedFd<'_>) -> io::Result<i32> {
+        let fd = end.as_raw_fd();
+        let before = sys::queued(fd)?;
+        // A full buffer gets the room that the mark needs.
+        let room = sys::get_int_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF)?.max(before).saturating_add(MARK_ROOM);
+        if sys::set_int_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, room).is_err() {
+            sys::set_int_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, room)?;
+        }
+        pass::send(fd, &[0], Some(self.token.as_fd()))?;
+        Ok(sys::queued(fd)? - before)
     }
 }
 
@@ -107,11 +130,47 @@ pub(crate) fn drain(ours: BorrowedFd<'_>, mut stuffed: usize) -> io::Result<()> 
 /// Gives a UNIX socket a send buffer of `bytes` (the kernel doubles it for its bookkeeping), with
 /// privilege beyond the system's limit. Only after [`drain`]: otherwise there are two edges.
 pub(crate) fn set_send_buffer(end: BorrowedFd<'_>, bytes: i32) {
-    let fd = end.as_raw_fd();
-    if sys::set_int_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes).is_err() {
-        // Smaller at worst: slower, not wrong.
-        let _ = sys::set_int_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes);
+    let set = |name, bytes| sys::set_int_option(end.as_raw_fd(), libc::SOL_SOCKET, name, bytes);
+    if set(libc::SO_SNDBUFFORCE, bytes).is_ok() {
+        return;
     }
+    // Smaller at worst: slower, not wrong. Just below the limit, a [mark](Linker::mark) finds room.
+    let granted = set(libc::SO_SNDBUF, bytes)
+        .and_then(|()| sys::get_int_option(end.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF));
+    if let Ok(granted) = granted
+        && granted / 2 < bytes
+    {
+        let _ = set(libc::SO_SNDBUF, granted / 2 - MARK_ROOM);
+    }
+}
+
+/// Reads what the program wrote, but not the [mark](Linker::mark): that is the end of file.
+pub(crate) fn read_to_mark(ours: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let fd = ours.as_raw_fd();
+    loop {
+        let (room, peek) = match sys::readable(fd)? {
+            0 => return sys::recv(fd, buffer, 0),
+            1 => (1, libc::MSG_PEEK),
+            n => ((n - 1).min(buffer.len()), 0),
+        };
+        let (got, marked) = pass::receive(fd, &mut buffer[..room], peek)?;
+        match (marked.is_some(), peek != 0) {
+            // Only the mark is left, and the program can add nothing.
+            (true, true) if sys::peer_shut_write(ours) => return Ok(0),
+            (true, true) => return Err(io::ErrorKind::WouldBlock.into()),
+            // A write has overtaken the shutdown: the mark was in the middle, and is gone.
+            (true, false) if got > 1 => return Ok(got - 1),
+            (true, false) => {}
+            (false, true) => return sys::recv(fd, &mut buffer[..1], 0),
+            (false, false) => return Ok(got),
+        }
+    }
+}
+
+/// Takes away what is unread, so that our end can close without showing a reset.
+pub(crate) fn discard_unread(ours: BorrowedFd<'_>) {
+    let mut buffer = JUNK;
+    while sys::recv(ours.as_raw_fd(), &mut buffer, 0).is_ok_and(|got| got > 0) {}
 }
 
 #[cfg(test)]
@@ -168,5 +227,70 @@ mod tests {
         let mut got = [0; 4];
         assert_eq!(sys::recv(ours.as_raw_fd(), &mut got, 0).unwrap(), 2);
         assert!(sys::hung_up(stranger.as_fd()));
+    }
+
+    fn marked() -> (Linker, OwnedFd, UnixStream, i32) {
+        let (linker, end) = (Linker::new().unwrap(), end());
+        let ours = linker.link(end.as_fd()).unwrap();
+        sys::send(end.as_raw_fd(), b"before", 0).unwrap();
+        let charge = linker.mark(end.as_fd()).unwrap();
+        (linker, end, ours, charge)
+    }
+
+    fn shut(end: &OwnedFd) {
+        // SAFETY: no pointers.
+        sys::check(unsafe { libc::shutdown(end.as_raw_fd(), libc::SHUT_WR) }).unwrap();
+    }
+
+    #[test]
+    fn the_mark_is_the_end_of_file_and_shows_a_reset() {
+        let (_linker, end, ours, charge) = marked();
+        shut(&end);
+        let mut got = [0; 64];
+        assert_eq!(read_to_mark(ours.as_fd(), &mut got).unwrap(), 6);
+        assert_eq!(&got[..6], b"before");
+        assert_eq!(read_to_mark(ours.as_fd(), &mut got).unwrap(), 0);
+        assert_eq!(sys::queued(end.as_raw_fd()).unwrap(), charge);
+        drop(ours);
+        let read = sys::recv(end.as_raw_fd(), &mut got, 0).unwrap_err();
+        assert_eq!(read.raw_os_error(), Some(libc::ECONNRESET));
+    }
+
+    #[test]
+    fn a_write_that_overtakes_the_shutdown_is_not_mixed_with_the_mark() {
+        let (_linker, end, ours, _) = marked();
+        sys::send(end.as_raw_fd(), b"after", 0).unwrap();
+        shut(&end);
+        let (mut all, mut got) = (Vec::new(), [0; 64]);
+        while let n @ 1.. = read_to_mark(ours.as_fd(), &mut got).unwrap() {
+            all.extend_from_slice(&got[..n]);
+        }
+        assert_eq!(all, b"beforeafter");
+    }
+
+    #[test]
+    fn the_mark_does_not_hide_the_close() {
+        let (_linker, end, ours, _) = marked();
+        shut(&end);
+        assert!(!sys::hung_up(ours.as_fd()));
+        drop(end);
+        assert!(sys::hung_up(ours.as_fd()));
+    }
+
+    #[test]
+    fn a_full_buffer_has_room_for_the_mark() {
+        let (linker, end) = (Linker::new().unwrap(), end());
+        let ours = linker.link(end.as_fd()).unwrap();
+        let stuffed = stuff(end.as_fd()).unwrap();
+        linker.mark(end.as_fd()).unwrap();
+        shut(&end);
+        let (mut total, mut got) = (0, [0; 512]);
+        while let n @ 1.. = read_to_mark(ours.as_fd(), &mut got).unwrap() {
+            total += n;
+        }
+        assert_eq!(total, stuffed);
+        discard_unread(ours.as_fd());
+        drop(ours);
+        assert_eq!(sys::recv(end.as_raw_fd(), &mut got, 0).unwrap(), 0, "no reset");
     }
 }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use crate::network::Network;
@@ -139,26 +140,50 @@ impl<N: Network> Runner<N> {
     /// [`RunError`]: something is missing, or the program could not be started. Once it runs, only
     /// a failure of the supervisor itself is an error.
     ///
+    /// Dropped before it completes, it kills the program (but not what that has started).
+    ///
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn run(self) -> Result<ExitStatus, RunError> {
         let Runner { command, network, options } = self;
         let program = command.get_program().to_string_lossy().into_owned();
         let files = raise_file_limit().map_err(RunError::Supervisor)?;
+        // Before the program starts: a signal in between is for it already.
+        let mut signals = Forwarder::new(&options).map_err(RunError::Supervisor)?;
         let (child, listener) = spawn::spawn(command, files).map_err(|error| match error {
             SpawnError::Filter(error) => RunError::Missing(explain_filter(&error)),
             SpawnError::Program(source) => RunError::Program { program, source },
         })?;
-        let shared = Shared::new(listener, network, options).map_err(RunError::Supervisor)?;
-        let shared = Arc::new(shared);
-        let mut signals = Forwarder::new(&shared.options).map_err(RunError::Supervisor)?;
-        let supervised = start_supervisor(&shared).map_err(RunError::Supervisor)?;
-        let status = wait(child, &mut signals).await.map_err(RunError::Supervisor)?;
-        let ended = signals.ignoring(supervised).await;
-        ended.unwrap_or_else(|_| Err(io::Error::other("its thread ended early"))).map_err(RunError::Supervisor)?;
-        deliver(&shared, &mut signals).await;
-        Ok(status)
+        supervise(child, listener, network, options, &mut signals).await.map_err(RunError::Supervisor)
     }
+}
+
+/// From the program's start to the delivery of the last byte.
+async fn supervise<N: Network>(
+    child: Child,
+    listener: OwnedFd,
+    network: Arc<N>,
+    options: Options,
+    signals: &mut Forwarder,
+) -> io::Result<ExitStatus> {
+    let mut program = Program::new(child)?;
+    let shared = Arc::new(Shared::new(listener, network, options)?);
+    let mut supervised = start_supervisor(&shared)?;
+    let status = tokio::select! {
+        biased;
+        status = program.wait(signals) => status?,
+        // The loop ends before the program only if it failed, or if the program has just exited.
+        ended = &mut supervised => {
+            ended.unwrap_or_else(|_| Err(io::Error::other("its thread ended early")))?;
+            let status = program.wait(signals).await?;
+            deliver(&shared, signals).await;
+            return Ok(status);
+        }
+    };
+    let ended = signals.ignoring(supervised).await;
+    ended.unwrap_or_else(|_| Err(io::Error::other("its thread ended early")))?;
+    deliver(&shared, signals).await;
+    Ok(status)
 }
 
 /// Runs the loop in a thread of its own: a stopped program waits for nothing but this.
@@ -172,17 +197,44 @@ fn start_supervisor<N: Network>(shared: &Arc<Shared<N>>) -> io::Result<oneshot::
     Ok(supervised)
 }
 
-/// Waits for the program itself, passing signals on meanwhile.
-async fn wait(mut child: Child, signals: &mut Forwarder) -> io::Result<ExitStatus> {
-    let pidfd = sys::pidfd_open(child.id(), 0)?;
-    let pidfd = sys::watch(pidfd, Interest::READABLE)?;
-    loop {
-        tokio::select! {
-            exited = pidfd.readable() => {
-                let _guard = exited?;
-                return child.wait();
+/// The program. Without its supervisor each of its calls would wait for ever: if we fail before it
+/// has exited, it is killed.
+struct Program {
+    child: Child,
+    exit: AsyncFd<OwnedFd>,
+}
+
+impl Program {
+    fn new(mut child: Child) -> io::Result<Program> {
+        match sys::pidfd_open(child.id(), 0).and_then(|pidfd| sys::watch(pidfd, Interest::READABLE)) {
+            Ok(exit) => Ok(Program { child, exit }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
             }
-            signal = signals.next() => signals.forward(pidfd.as_fd(), signal),
+        }
+    }
+
+    /// Waits for its exit, passing signals on meanwhile.
+    async fn wait(&mut self, signals: &mut Forwarder) -> io::Result<ExitStatus> {
+        loop {
+            tokio::select! {
+                exited = self.exit.readable() => {
+                    let _guard = exited?;
+                    return self.child.wait();
+                }
+                signal = signals.next() => signals.forward(self.exit.as_fd(), signal),
+            }
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
     }
 }

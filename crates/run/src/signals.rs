@@ -1,52 +1,40 @@
 //! Signals sent to `run` are meant for the program.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::runner::Options;
 
-/// Catches signals and passes them on.
-pub(crate) struct Forwarder(Option<Caught>);
+/// The signals that are meant for the program.
+const MEANT: [i32; 6] = [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGINT, libc::SIGQUIT];
 
-struct Caught {
-    terminate: Signal,
-    hangup: Signal,
-    user1: Signal,
-    user2: Signal,
-    interrupt: Signal,
-    quit: Signal,
-}
+/// Catches signals and passes them on.
+pub(crate) struct Forwarder(Vec<(i32, Signal)>);
 
 impl Forwarder {
+    /// Catches from now on. A signal that this process was started to ignore (as by `nohup`) stays
+    /// ignored, here and in the program.
     pub(crate) fn new(options: &Options) -> io::Result<Forwarder> {
-        if !options.forward_signals {
-            return Ok(Forwarder(None));
-        }
-        Ok(Forwarder(Some(Caught {
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-            user1: signal(SignalKind::user_defined1())?,
-            user2: signal(SignalKind::user_defined2())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-        })))
+        let wanted = MEANT.into_iter().filter(|number| options.forward_signals && !is_ignored(*number));
+        let caught = wanted.map(|number| Ok((number, signal(SignalKind::from_raw(number))?)));
+        caught.collect::<io::Result<_>>().map(Forwarder)
     }
 
     /// The next signal.
     pub(crate) async fn next(&mut self) -> i32 {
-        let Some(caught) = &mut self.0 else { return std::future::pending().await };
-        let Caught { terminate, hangup, user1, user2, interrupt, quit } = caught;
-        tokio::select! {
-            _ = terminate.recv() => libc::SIGTERM,
-            _ = hangup.recv() => libc::SIGHUP,
-            _ = user1.recv() => libc::SIGUSR1,
-            _ = user2.recv() => libc::SIGUSR2,
-            _ = interrupt.recv() => libc::SIGINT,
-            _ = quit.recv() => libc::SIGQUIT,
-        }
+        poll_fn(|context| {
+            for (number, caught) in &mut self.0 {
+                if caught.poll_recv(context).is_ready() {
+                    return Poll::Ready(*number);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Passes `signal` on to a process. What the terminal sends, it sends to the whole foreground
@@ -75,6 +63,14 @@ impl Forwarder {
     pub(crate) async fn interrupted(&mut self) {
         while !matches!(self.next().await, libc::SIGINT | libc::SIGTERM | libc::SIGQUIT) {}
     }
+}
+
+fn is_ignored(number: i32) -> bool {
+    // SAFETY: an all-zero sigaction is valid.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a null pointer changes nothing; the other is to a live sigaction.
+    let asked = unsafe { libc::sigaction(number, std::ptr::null(), &raw mut action) };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 /// Whether the terminal's keys reach our process group.

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use crate::address;
 use crate::identity::Holder;
 use crate::identity::parking::Mutex;
+use crate::rights;
 use crate::sys::{self, Errno};
 
 /// Where a virtual socket stands.
@@ -25,11 +26,20 @@ pub(crate) enum State {
     Connected { local: Option<SocketAddr>, peer: SocketAddr, confirmed: bool },
     /// A connect that the program did not wait for has failed, and `SO_ERROR` has not been asked
     /// yet (then `None`). The program's file is dead.
-    Failed(Option<Errno>),
+    Failed(Option<Pending>),
     /// Free to connect again, but the program's file is dead and has to be replaced.
     Spent,
-    /// Reset, or closed in both directions. The error is what `SO_ERROR` has still to tell.
-    Over { local: Option<SocketAddr>, error: Option<Errno> },
+    /// Reset, or closed in both directions, or shut both ways: only then TCP still tells the peer.
+    Over { local: Option<SocketAddr>, peer: Option<SocketAddr>, error: Option<Pending> },
+}
+
+/// An error that the program has not been told yet.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Pending {
+    pub(crate) errno: Errno,
+    /// Whether the UNIX socket has an error pending in its place. Whoever sees that, be it by a
+    /// read, has been told.
+    pub(crate) shown: bool,
 }
 
 /// Which directions the program has shut.
@@ -48,8 +58,10 @@ pub(crate) struct Inner {
     pub(crate) shadow: OwnedFd,
     /// The options set on it, in order: to make another like it.
     options: Vec<(i32, i32, Vec<u8>)>,
-    /// What the program bound: told by the kernel, unless the network owns the address.
+    /// What the program bound, as the kernel tells it.
     pub(crate) bound: Option<SocketAddr>,
+    /// Whether the shadow keeps others from that address.
+    pub(crate) holds_address: bool,
     pub(crate) shut: Shut,
     /// Where the program's end was last seen. Only a hint: closes are invisible.
     pub(crate) holder: Option<(Holder, RawFd)>,
@@ -69,6 +81,9 @@ pub(crate) struct Socket {
     /// The protocol that the program asked for.
     pub(crate) protocol: i32,
     inner: Mutex<Inner>,
+    /// Once the program has shut its write side: what the [mark](crate::link::Linker::mark) adds to
+    /// `SIOCOUTQ`. Held while reading what the program wrote, and while marking.
+    pub(crate) mark: Mutex<Option<i32>>,
     /// Told whenever a connect ends.
     pub(crate) changed: Notify,
 }
@@ -87,10 +102,12 @@ impl Socket {
                 shadow,
                 options: Vec::new(),
                 bound: None,
+                holds_address: false,
                 shut: Shut::default(),
                 holder: None,
                 task: None,
             }),
+            mark: Mutex::new(None),
             changed: Notify::new(),
         })
     }
@@ -98,10 +115,14 @@ impl Socket {
     /// A record for a fresh UNIX socket in the place of this one, with the same options.
     pub(crate) fn successor(&self, end: RawFd) -> io::Result<Socket> {
         let fresh = Socket::new(end, self.domain, self.protocol)?;
-        let options = self.lock().options.clone();
-        for (level, name, value) in options {
-            fresh.set_option(level, name, value)?;
+        let old = self.lock();
+        let mut inner = fresh.lock();
+        for (level, name, value) in &old.options {
+            sys::set_option(inner.shadow.as_raw_fd(), *level, *name, value)?;
         }
+        inner.options.clone_from(&old.options);
+        inner.bound = old.bound;
+        drop(inner);
         Ok(fresh)
     }
 
@@ -109,24 +130,40 @@ impl Socket {
         self.inner.lock()
     }
 
-    /// Sets an option: the kernel checks it, and it is kept for a successor of the shadow.
-    pub(crate) fn set_option(&self, level: i32, name: i32, value: Vec<u8>) -> io::Result<()> {
+    /// Sets an option in the name of thread `caller`: the kernel checks it, and it is kept for a
+    /// successor of the shadow.
+    pub(crate) fn set_option(&self, caller: u32, level: i32, name: i32, value: Vec<u8>) -> io::Result<()> {
         let mut inner = self.lock();
-        sys::set_option(inner.shadow.as_raw_fd(), level, name, &value)?;
+        let shadow = inner.shadow.as_raw_fd();
+        rights::as_caller(caller, || sys::set_option(shadow, level, name, &value))?;
         inner.options.retain(|(l, n, _)| (*l, *n) != (level, name));
         inner.options.push((level, name, value));
         Ok(())
     }
 
     /// Frees the address that the shadow holds, for the network to use, by giving it a successor
-    /// with the same options.
+    /// with the same options. To the program the socket stays bound.
     pub(crate) fn release_address(&self) -> io::Result<()> {
-        let fresh = new_shadow(self.domain, self.protocol)?;
         let mut inner = self.lock();
+        if !std::mem::take(&mut inner.holds_address) {
+            return Ok(());
+        }
+        let fresh = new_shadow(self.domain, self.protocol)?;
         for (level, name, value) in &inner.options {
             sys::set_option(fresh.as_raw_fd(), *level, *name, value)?;
         }
         inner.shadow = fresh;
+        Ok(())
+    }
+
+    /// Takes the address back that was [released](Self::release_address): the program has turned to
+    /// the kernel after all.
+    pub(crate) fn retake_address(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        let Some(bound) = inner.bound.filter(|_| !inner.holds_address) else { return Ok(()) };
+        let name = address::emit(bound, self.domain);
+        sys::bind(inner.shadow.as_raw_fd(), &name)?;
+        inner.holds_address = true;
         Ok(())
     }
 
@@ -140,12 +177,13 @@ impl Socket {
             && value[4..] == [0; 4]
     }
 
-    /// The send buffer that the program asked for, if it did.
+    /// The send buffer that the program asked for, if it did, within what the system allows it.
     pub(crate) fn wanted_send_buffer(&self) -> Option<i32> {
         let inner = self.lock();
-        let (.., value) =
-            inner.options.iter().find(|(level, name, _)| (*level, *name) == (libc::SOL_SOCKET, libc::SO_SNDBUF))?;
-        Some(i32::from_ne_bytes(value.get(..4)?.try_into().ok()?))
+        let asks = [libc::SO_SNDBUF, libc::SO_SNDBUFFORCE];
+        inner.options.iter().find(|(level, name, _)| *level == libc::SOL_SOCKET && asks.contains(name))?;
+        // The kernel tells the double of what it granted.
+        sys::get_int_option(inner.shadow.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF).ok().map(|granted| granted / 2)
     }
 
     /// Replaces the state and tells who waits for it.

@@ -1,7 +1,7 @@
 //! Starts the program with the filter in place and brings the listener back.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
@@ -9,6 +9,7 @@ use std::process::{Child, Command};
 use libc::{sock_filter, sock_fprog};
 
 use crate::bpf;
+use crate::pass;
 use crate::sys;
 
 /// Why the program did not start.
@@ -59,17 +60,22 @@ fn restore(files: libc::rlimit) -> io::Result<()> {
 /// privileges by setuid programs; root keeps them working.
 pub(crate) fn install(filter: &[sock_filter]) -> io::Result<OwnedFd> {
     let program = sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
-    let best = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-    match seccomp(best, &program) {
-        // Before Linux 5.19: signals may disturb a call that is being answered.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            seccomp(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER, &program)
-        }
+    match install_best(&program) {
         Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
             // SAFETY: no pointers.
             sys::check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
-            seccomp(best, &program)
+            install_best(&program)
         }
+        other => other,
+    }
+}
+
+/// With all that the kernel offers. Before Linux 5.19 signals may disturb a call that is being
+/// answered.
+fn install_best(program: &sock_fprog) -> io::Result<OwnedFd> {
+    let plain = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    match seccomp(plain | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, program) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => seccomp(plain, program),
         other => other,
     }
 }
@@ -84,84 +90,20 @@ fn seccomp(flags: libc::c_ulong, program: &sock_fprog) -> io::Result<OwnedFd> {
 
 /// Tells the parent: four bytes of errno, 0 with the listener attached.
 fn report(to: RawFd, listener: &io::Result<OwnedFd>) -> io::Result<()> {
-    let errno = match listener {
-        Ok(_) => 0,
-        Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+    let (errno, attached) = match listener {
+        Ok(listener) => (0, Some(listener.as_fd())),
+        Err(error) => (error.raw_os_error().unwrap_or(libc::EIO), None),
     };
-    let mut bytes = errno.to_ne_bytes();
-    let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    let mut control = Control::new();
-    let mut message = control.message(&mut vector);
-    if let Ok(listener) = listener {
-        control.put(&message, listener.as_raw_fd());
-    } else {
-        message.msg_control = std::ptr::null_mut();
-        message.msg_controllen = 0;
-    }
-    // SAFETY: all pointers in `message` are to live locals.
-    let sent = unsafe { libc::sendmsg(to, &raw const message, libc::MSG_NOSIGNAL) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    pass::send(to, &errno.to_ne_bytes(), attached).map(drop)
 }
 
 /// The child's report: the listener, or why the filter was refused.
 fn receive(from: &UnixDatagram) -> io::Result<io::Result<OwnedFd>> {
     let mut bytes = [0u8; 4];
-    let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    let mut control = Control::new();
-    let mut message = control.message(&mut vector);
-    // SAFETY: all pointers in `message` are to live locals.
-    let got = unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
-    if got < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    match i32::from_ne_bytes(bytes) {
-        0 => control.get(&message).map(Ok),
-        errno => Ok(Err(io::Error::from_raw_os_error(errno))),
-    }
-}
-
-/// Room for one descriptor as ancillary data, aligned as its header demands.
-#[repr(align(8))]
-struct Control([u8; 32]);
-
-impl Control {
-    fn new() -> Control {
-        Control([0; 32])
-    }
-
-    fn message(&mut self, vector: &mut libc::iovec) -> libc::msghdr {
-        // SAFETY: an all-zero msghdr is valid.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = vector;
-        message.msg_iovlen = 1;
-        message.msg_control = self.0.as_mut_ptr().cast();
-        // SAFETY: only arithmetic; it is 24 of our 32 bytes.
-        message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as _;
-        message
-    }
-
-    fn put(&mut self, message: &libc::msghdr, fd: RawFd) {
-        // SAFETY: `message` is built above around this buffer, which has room for one header and
-        // one descriptor.
-        unsafe {
-            let header = libc::CMSG_FIRSTHDR(message);
-            (*header).cmsg_level = libc::SOL_SOCKET;
-            (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
-            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd);
-        }
-    }
-
-    fn get(&self, message: &libc::msghdr) -> io::Result<OwnedFd> {
-        // SAFETY: the kernel has filled the buffer that `message` describes; a header is there
-        // only if it is whole, and the descriptor in it is ours.
-        unsafe {
-            let header = libc::CMSG_FIRSTHDR(message);
-            if header.is_null() || (*header).cmsg_type != libc::SCM_RIGHTS {
-                return Err(io::Error::other("the child sent no listener"));
-            }
-            let fd = libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned();
-            Ok(OwnedFd::from_raw_fd(fd))
-        }
+    let (_, attached) = pass::receive(from.as_raw_fd(), &mut bytes, 0)?;
+    match (i32::from_ne_bytes(bytes), attached) {
+        (0, Some(listener)) => Ok(Ok(listener)),
+        (0, None) => Err(io::Error::other("the child sent no listener")),
+        (errno, _) => Ok(Err(io::Error::from_raw_os_error(errno))),
     }
 }

@@ -47,6 +47,13 @@ pub(crate) fn socket(domain: i32, kind: i32, protocol: i32) -> io::Result<OwnedF
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// `bind(2)` with a raw address.
+pub(crate) fn bind(fd: RawFd, name: &[u8]) -> io::Result<()> {
+    // SAFETY: pointer and length describe `name`.
+    let result = unsafe { libc::bind(fd, name.as_ptr().cast(), name.len() as libc::socklen_t) };
+    check(result).map(drop)
+}
+
 /// `setsockopt(2)` with raw bytes.
 pub(crate) fn set_option(fd: RawFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length describe `value`.
@@ -134,6 +141,29 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], timeout_ms: i32) -> io::Result<()> 
 pub(crate) fn hung_up(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 }];
     poll(&mut fds, 0).is_ok() && fds[0].revents & libc::POLLHUP != 0
+}
+
+/// Whether the peer of a UNIX stream socket writes no more.
+pub(crate) fn peer_shut_write(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 }];
+    poll(&mut fds, 0).is_ok() && fds[0].revents & (libc::POLLRDHUP | libc::POLLHUP) != 0
+}
+
+/// How many bytes can be read.
+pub(crate) fn readable(fd: RawFd) -> io::Result<usize> {
+    ask_int(fd, libc::FIONREAD).map(|n| usize::try_from(n).unwrap_or(0))
+}
+
+/// How much of what was written to a UNIX socket is unread, with the kernel's bookkeeping.
+pub(crate) fn queued(fd: RawFd) -> io::Result<i32> {
+    ask_int(fd, libc::TIOCOUTQ)
+}
+
+fn ask_int(fd: RawFd, command: libc::Ioctl) -> io::Result<i32> {
+    let mut value: libc::c_int = 0;
+    // SAFETY: both commands write one int.
+    check(unsafe { libc::ioctl(fd, command, &raw mut value) })?;
+    Ok(value)
 }
 
 /// Opens a pidfd.

@@ -55,7 +55,7 @@ impl Table {
     pub(crate) fn holds_addresses(&self) -> bool {
         self.0.lock().sockets.values().any(|socket| {
             let inner = socket.lock();
-            inner.bound.is_some() && !is_carried(&inner.state)
+            inner.holds_address && !is_carried(&inner.state)
         })
     }
 

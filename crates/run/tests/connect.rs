@@ -166,6 +166,22 @@ p = select.poll(); p.register(s, select.POLLOUT); print(p.poll(0))
 }
 
 #[test]
+fn a_signal_interrupts_the_thread_that_handles_it_and_spares_the_others() {
+    let program = compile_static("two_connects", include_str!("programs/two_connects.c"));
+    isolated(|| {
+        for mode in ["alone", "both"] {
+            let command = || {
+                let mut command = Command::new(&program);
+                command.args([SILENT, "80", mode]);
+                command
+            };
+            let printed = same_as_kernel(command);
+            assert!(printed.starts_with("main: EINTR"), "{printed}");
+        }
+    });
+}
+
+#[test]
 fn a_bound_client_keeps_its_address() {
     isolated(|| {
         let port = serve(echo);
@@ -184,6 +200,27 @@ a.close()
 print('freed', attempt(socket.socket().bind, (peer[0], 45690)))
 ";
         differential(code, HOST, &port);
+    });
+}
+
+#[test]
+fn an_address_stays_bound_when_the_connect_fails() {
+    isolated(|| {
+        let open = serve(echo);
+        let code = format!(
+            r"
+open = (peer[0], {open})
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((peer[0], 45700))
+print(attempt(s.connect, peer)); show(s); print(attempt(s.bind, (peer[0], 45701)))
+print(attempt(s.connect, open)); show(s); exchange(s)
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((peer[0], 45702)); s.setblocking(False)
+print(name(s.connect_ex(peer))); select.select([], [s], []); show(s); print(so_error(s)); show(s)
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((peer[0], 45703))
+print(attempt(s.connect, peer)); s.listen(); show(s)
+c = socket.create_connection((peer[0], 45703)); a, _ = s.accept(); c.sendall(b'served'); print(a.recv(6))
+"
+        );
+        differential(&code, HOST, &closed_port());
     });
 }
 

@@ -115,6 +115,30 @@ except OSError as e: print(errno.errorcode[e.errno], len(held) < 20)
 }
 
 #[test]
+fn an_unprivileged_program_gains_nothing() {
+    isolated(|| {
+        let code = r"
+import errno, os, socket, sys
+def attempt(f, *a):
+    try: return f(*a)
+    except OSError as e: return errno.errorcode[e.errno]
+def probe():
+    print('low', attempt(socket.socket().bind, (sys.argv[1], int(sys.argv[2]))))
+    s = socket.socket(); S = socket.SOL_SOCKET
+    for level, option, value in ((S, socket.SO_MARK, 7), (S, socket.SO_PRIORITY, 7), (S, 32, 90000), (S, 33, 90000),
+            (socket.IPPROTO_IP, 19, 1), (S, socket.SO_DEBUG, 1), (S, socket.SO_KEEPALIVE, 1)):
+        print(option, attempt(s.setsockopt, level, option, value))
+probe()
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.argv[2] = '81'; probe()
+";
+        let kernel = stdout(&python(code, &[HOST, "80"]).output().unwrap());
+        assert!(kernel.contains("low None") && kernel.contains("low EACCES"), "{kernel}");
+        assert_eq!(stdout(&run(python(code, &[HOST, "80"]))), kernel);
+    });
+}
+
+#[test]
 fn a_missing_program_is_named() {
     let _alone = alone();
     let runner = Runner::new(Command::new("/no/such/program"), KernelTcp::default());

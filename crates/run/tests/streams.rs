@@ -114,6 +114,27 @@ print(attempt(s.recv, 1))
 }
 
 #[test]
+fn questions_by_ioctl_are_answered() {
+    isolated(|| {
+        let port = serve(echo);
+        let code = r"
+import fcntl
+s = socket.create_connection(peer)
+def ask(command, size=40): return attempt(fcntl.ioctl, s, command, b'd0' + bytes(size - 2))
+for get in (0x8913, 0x8915, 0x8919, 0x891b, 0x8921, 0x8927, 0x8933): print(hex(get), ask(get))
+print('unknown device', attempt(fcntl.ioctl, s, 0x8913, b'none' + bytes(36)), 'no question', ask(0x8960))
+def drained(command):
+    while struct.unpack('i', fcntl.ioctl(s, command, bytes(4)))[0]: os.sched_yield()
+    return 0
+s.sendall(bytes(100000)); print(drained(0x5411))
+s.shutdown(socket.SHUT_WR); print(drained(0x5411), drained(0x894b))
+print(struct.unpack('i', fcntl.ioctl(s, 0x8905, bytes(4))))
+";
+        differential(code, &port);
+    });
+}
+
+#[test]
 fn duplicates_children_and_passed_descriptors_are_the_same_socket() {
     isolated(|| {
         let port = serve(echo);

@@ -25,11 +25,7 @@ struct Entry<E> {
 impl<E> EventHeap<E> {
     /// An empty heap with its clock at [`Instant::ZERO`].
     pub fn new() -> Self {
-        Self {
-            heap: BinaryHeap::new(),
-            now: Instant::ZERO,
-            next_number: 0,
-        }
+        Self { heap: BinaryHeap::new(), now: Instant::ZERO, next_number: 0 }
     }
 
     /// The virtual time.

@@ -95,11 +95,7 @@ impl<A: Application> Host<A> {
     /// Adds a link; its number.
     pub(crate) fn add_port(&mut self, port: Port, config: LinkConfig) -> u32 {
         let LinkId(number) = self.stack.add_link(config);
-        assert_eq!(
-            number as usize,
-            self.ports.len(),
-            "a stack numbers its links from 0 on"
-        );
+        assert_eq!(number as usize, self.ports.len(), "a stack numbers its links from 0 on");
         self.ports.push(port);
         number
     }
@@ -110,46 +106,17 @@ impl<A: Application> Host<A> {
     }
 
     fn context<'a>(&'a mut self, now: Instant, trace: &'a mut Trace) -> (&'a mut A, Context<'a>) {
-        let Self {
-            name,
-            stack,
-            app,
-            app_wake,
-            ..
-        } = self;
-        (
-            app,
-            Context {
-                now,
-                stack,
-                host: name,
-                wake: app_wake,
-                trace,
-            },
-        )
+        let Self { name, stack, app, app_wake, .. } = self;
+        (app, Context { now, stack, host: name, wake: app_wake, trace })
     }
 
-    pub(crate) fn receive(
-        &mut self,
-        now: Instant,
-        port: u32,
-        packet: Packet,
-        checksums: Checksums,
-    ) {
+    pub(crate) fn receive(&mut self, now: Instant, port: u32, packet: Packet, checksums: Checksums) {
         let checksum = match checksums {
             Checksums::Offloaded => RxChecksum::Verified,
             Checksums::Computed => RxChecksum::Unverified,
         };
         let Packet { headers, payload } = packet;
-        self.stack.handle_packet(
-            now,
-            LinkId(port),
-            Received {
-                headers: &headers,
-                payload,
-                checksum,
-            },
-        );
+        self.stack.handle_packet(now, LinkId(port), Received { headers: &headers, payload, checksum });
     }
 
     /// Keeps a packet for [`receive_gathered`](Self::receive_gathered); whether it is the first.
@@ -172,12 +139,8 @@ impl<A: Application> Host<A> {
         let mut coalescer = Coalescer::new(ChecksumMode::Zero);
         let mut last_port = None;
         for (port, packet) in gathered.drain(..) {
-            let other_link = last_port
-                .filter(|last| *last != port)
-                .and_then(|last| Some((last, coalescer.flush()?)));
-            let merged = coalescer
-                .push(&packet.headers, packet.payload)
-                .map(|merged| (port, merged));
+            let other_link = last_port.filter(|last| *last != port).and_then(|last| Some((last, coalescer.flush()?)));
+            let merged = coalescer.push(&packet.headers, packet.payload).map(|merged| (port, merged));
             for (port, merged) in other_link.into_iter().chain(merged) {
                 after += 1;
                 self.receive_merged(now, port, &merged);
@@ -189,18 +152,12 @@ impl<A: Application> Host<A> {
             self.receive_merged(now, port, &merged);
         }
         self.gathered = gathered;
-        trace.note(now, &self.name, || {
-            format!("coalesced {before} packets into {after}")
-        });
+        trace.note(now, &self.name, || format!("coalesced {before} packets into {after}"));
     }
 
     fn receive_merged(&mut self, now: Instant, port: u32, merged: &Coalesced) {
         let payload = packet::join(&merged.payload);
-        let received = Received {
-            headers: &merged.headers,
-            payload,
-            checksum: RxChecksum::Verified,
-        };
+        let received = Received { headers: &merged.headers, payload, checksum: RxChecksum::Verified };
         self.stack.handle_packet(now, LinkId(port), received);
     }
 
@@ -213,10 +170,7 @@ impl<A: Application> Host<A> {
     ) -> Result<(), Fault> {
         while let Some(transmit) = self.stack.poll_transmit(now, &mut self.buf) {
             if self.transmits.exceed(now, MOST_TRANSMITS) {
-                return Err(Fault::EndlessTransmit {
-                    host: self.name.clone(),
-                    at: now,
-                });
+                return Err(Fault::EndlessTransmit { host: self.name.clone(), at: now });
             }
             let port = self.ports[transmit.link.0 as usize];
             packet::cut(&transmit, &self.buf, checksums.mode(), &mut self.cut);
@@ -247,10 +201,7 @@ impl<A: Application> Host<A> {
         let mut due = false;
         if self.stack.poll_timeout().is_some_and(|at| at <= now) {
             if self.timeouts.exceed(now, MOST_TIMEOUTS) {
-                return Err(Fault::StuckTimer {
-                    host: self.name.clone(),
-                    at: now,
-                });
+                return Err(Fault::StuckTimer { host: self.name.clone(), at: now });
             }
             trace.note(now, &self.name, || "timeout".to_owned());
             self.stack.handle_timeout(now);
@@ -267,10 +218,7 @@ impl<A: Application> Host<A> {
 
     /// The wake-up that has to go into the event heap, if the one there does not do.
     pub(crate) fn arm(&mut self) -> Option<Instant> {
-        let at = [self.stack.poll_timeout(), self.app_wake]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let at = [self.stack.poll_timeout(), self.app_wake].into_iter().flatten().min()?;
         if self.armed.is_some_and(|armed| armed <= at) {
             return None;
         }

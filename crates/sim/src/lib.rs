@@ -53,6 +53,4 @@ pub use schedule::{Change, When};
 pub use stream::{Finish, Pace, Stream, StreamError, StreamPlan};
 pub use topology::{Checksums, LinkIndex, LinkSpec, NodeId};
 pub use trace::Trace;
-pub use transfer::{
-    CLIENT, PORT, PathSpec, SERVER, Transfer, client_addr, client_link, path_link, server_addr,
-};
+pub use transfer::{CLIENT, PORT, PathSpec, SERVER, Transfer, client_addr, client_link, path_link, server_addr};

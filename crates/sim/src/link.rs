@@ -336,10 +336,6 @@ impl LinkDirection {
 
     fn up_to(&mut self, limit: Duration) -> Duration {
         let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        if nanos == 0 {
-            Duration::ZERO
-        } else {
-            Duration::from_nanos(self.rng.random_range(0..=nanos))
-        }
+        if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(self.rng.random_range(0..=nanos)) }
     }
 }

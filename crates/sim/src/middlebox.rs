@@ -79,11 +79,7 @@ pub(crate) fn pass(
         let mut output = Output::default();
         boxes[index].handle(now, direction, packet, &mut output);
         for (direction, packet) in output.0.into_iter().rev() {
-            let gap = if direction == Direction::Forward {
-                index + 1
-            } else {
-                index
-            };
+            let gap = if direction == Direction::Forward { index + 1 } else { index };
             moving.push((gap, direction, packet));
         }
     }
@@ -112,10 +108,7 @@ where
 {
     /// A box with this name in the packet log.
     pub fn new(name: impl Into<String>, filter: F) -> Self {
-        Self {
-            name: name.into(),
-            filter,
-        }
+        Self { name: name.into(), filter }
     }
 }
 
@@ -134,10 +127,7 @@ where
         let mut payload = packet.payload.clone();
         match (self.filter)(now, direction, &mut segment, &mut payload) {
             Action::Pass => out.push(direction, packet),
-            Action::Rewrite => out.push(
-                direction,
-                Packet::new(&segment, payload, ChecksumMode::Full),
-            ),
+            Action::Rewrite => out.push(direction, Packet::new(&segment, payload, ChecksumMode::Full)),
             Action::Drop => {}
         }
     }
@@ -158,113 +148,66 @@ pub enum Strip {
 
 /// A firewall that takes the Multipath TCP options out (RFC 8684 section 3.7).
 pub fn strip_mptcp(what: Strip) -> impl Middlebox {
-    Filter::new(
-        "strip-mptcp",
-        move |_, _, segment: &mut Segment, _: &mut Bytes| {
-            let syn = segment.tcp.flags.contains(TcpFlags::SYN);
-            let ack = segment.tcp.flags.contains(TcpFlags::ACK);
-            let taken = match what {
-                Strip::Syn => syn,
-                Strip::SynAck => syn && ack,
-                Strip::Data => !syn,
-                Strip::All => true,
-            };
-            if !taken || segment.options.mptcp.is_empty() {
-                return Action::Pass;
-            }
-            segment.options.mptcp.clear();
-            Action::Rewrite
-        },
-    )
+    Filter::new("strip-mptcp", move |_, _, segment: &mut Segment, _: &mut Bytes| {
+        let syn = segment.tcp.flags.contains(TcpFlags::SYN);
+        let ack = segment.tcp.flags.contains(TcpFlags::ACK);
+        let taken = match what {
+            Strip::Syn => syn,
+            Strip::SynAck => syn && ack,
+            Strip::Data => !syn,
+            Strip::All => true,
+        };
+        if !taken || segment.options.mptcp.is_empty() {
+            return Action::Pass;
+        }
+        segment.options.mptcp.clear();
+        Action::Rewrite
+    })
 }
 
 /// A firewall that drops every packet with an `MP_JOIN` option: only the first subflow works.
 pub fn drop_joins() -> impl Middlebox {
-    Filter::new(
-        "drop-joins",
-        |_, _, segment: &mut Segment, _: &mut Bytes| {
-            let join = segment
-                .options
-                .mptcp
-                .iter()
-                .any(|option| matches!(option, MptcpOption::MpJoin(_)));
-            if join { Action::Drop } else { Action::Pass }
-        },
-    )
+    Filter::new("drop-joins", |_, _, segment: &mut Segment, _: &mut Bytes| {
+        let join = segment.options.mptcp.iter().any(|option| matches!(option, MptcpOption::MpJoin(_)));
+        if join { Action::Drop } else { Action::Pass }
+    })
 }
 
 /// Drops the packets for which `doomed` says so, by their number in their direction, counted from 0.
 pub fn drop_numbered(mut doomed: impl FnMut(Direction, u64) -> bool) -> impl Middlebox {
     let mut seen = [0; 2];
-    Filter::new(
-        "drop-numbered",
-        move |_, direction: Direction, _: &mut Segment, _: &mut Bytes| {
-            let number = seen[direction.index()];
-            seen[direction.index()] += 1;
-            if doomed(direction, number) {
-                Action::Drop
-            } else {
-                Action::Pass
-            }
-        },
-    )
+    Filter::new("drop-numbered", move |_, direction: Direction, _: &mut Segment, _: &mut Bytes| {
+        let number = seen[direction.index()];
+        seen[direction.index()] += 1;
+        if doomed(direction, number) { Action::Drop } else { Action::Pass }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use polypath_wire::{
-        CapableFlags, CapableKeys, Ecn, IpHeader, MpCapable, MpPrio, SeqNum, TcpHeader, TcpOptions,
-        verify_checksum,
+        CapableFlags, CapableKeys, Ecn, IpHeader, MpCapable, MpPrio, SeqNum, TcpHeader, TcpOptions, verify_checksum,
     };
 
     use super::*;
 
     fn packet(flags: TcpFlags, option: MptcpOption) -> Packet {
         let addr = std::net::Ipv4Addr::LOCALHOST.into();
-        let ip = IpHeader {
-            src: addr,
-            dst: addr,
-            hop_limit: 64,
-            ecn: Ecn::NotEct,
-            dscp: 0,
-        };
+        let ip = IpHeader { src: addr, dst: addr, hop_limit: 64, ecn: Ecn::NotEct, dscp: 0 };
         let (seq, ack) = (SeqNum(1), SeqNum(2));
-        let tcp = TcpHeader {
-            src_port: 1,
-            dst_port: 2,
-            seq,
-            ack,
-            flags,
-            window: 100,
-            urgent: 0,
-        };
-        let mut options = TcpOptions {
-            mss: Some(1_460),
-            ..TcpOptions::default()
-        };
+        let tcp = TcpHeader { src_port: 1, dst_port: 2, seq, ack, flags, window: 100, urgent: 0 };
+        let mut options = TcpOptions { mss: Some(1_460), ..TcpOptions::default() };
         options.mptcp.push(option);
-        Packet::new(
-            &Segment { ip, tcp, options },
-            Bytes::from_static(b"payload"),
-            ChecksumMode::Zero,
-        )
+        Packet::new(&Segment { ip, tcp, options }, Bytes::from_static(b"payload"), ChecksumMode::Zero)
     }
 
     fn capable() -> MptcpOption {
         let flags = CapableFlags::HMAC_SHA256;
-        MptcpOption::MpCapable(MpCapable {
-            version: 1,
-            flags,
-            keys: CapableKeys::Syn,
-        })
+        MptcpOption::MpCapable(MpCapable { version: 1, flags, keys: CapableKeys::Syn })
     }
 
     /// What leaves a stack of boxes.
-    fn through(
-        boxes: &mut [Box<dyn Middlebox>],
-        direction: Direction,
-        packet: Packet,
-    ) -> Vec<(Direction, Packet)> {
+    fn through(boxes: &mut [Box<dyn Middlebox>], direction: Direction, packet: Packet) -> Vec<(Direction, Packet)> {
         let mut out = Vec::new();
         pass(boxes, Instant::ZERO, direction, packet, &mut out);
         out
@@ -275,9 +218,7 @@ mod tests {
         let mut boxes: Vec<Box<dyn Middlebox>> = vec![Box::new(strip_mptcp(Strip::Syn))];
         let syn = packet(TcpFlags::SYN, capable());
         let out = through(&mut boxes, Direction::Forward, syn.clone());
-        let [(Direction::Forward, stripped)] = &out[..] else {
-            panic!("{out:?}")
-        };
+        let [(Direction::Forward, stripped)] = &out[..] else { panic!("{out:?}") };
         let options = stripped.segment().unwrap().options;
         assert_eq!((options.mptcp.len(), options.mss), (0, Some(1_460)));
         assert_eq!(stripped.headers.len(), syn.headers.len() - 4);
@@ -321,33 +262,22 @@ mod tests {
         segment.ip.hop_limit = 0;
         let packet = Packet::new(&segment, Bytes::new(), ChecksumMode::Zero);
         let marks = |out: Vec<(Direction, Packet)>| -> Vec<_> {
-            out.iter()
-                .map(|(direction, packet)| (*direction, packet.segment().unwrap().ip.hop_limit))
-                .collect()
+            out.iter().map(|(direction, packet)| (*direction, packet.segment().unwrap().ip.hop_limit)).collect()
         };
         let forward = marks(through(&mut boxes, Direction::Forward, packet.clone()));
         assert_eq!(
             forward,
-            [
-                (Direction::Backward, 1),
-                (Direction::Backward, 121),
-                (Direction::Forward, 12)
-            ],
+            [(Direction::Backward, 1), (Direction::Backward, 121), (Direction::Forward, 12)],
             "box 1 answers; box 2 answers through box 1; the packet goes on"
         );
-        assert_eq!(
-            marks(through(&mut boxes, Direction::Backward, packet)),
-            [(Direction::Backward, 21)]
-        );
+        assert_eq!(marks(through(&mut boxes, Direction::Backward, packet)), [(Direction::Backward, 21)]);
     }
 
     #[test]
     fn packets_are_numbered_by_direction() {
         let doomed = |direction, number| direction == Direction::Forward && number == 1;
         let mut boxes: Vec<Box<dyn Middlebox>> = vec![Box::new(drop_numbered(doomed))];
-        let mut passes = |direction| {
-            !through(&mut boxes, direction, packet(TcpFlags::ACK, capable())).is_empty()
-        };
+        let mut passes = |direction| !through(&mut boxes, direction, packet(TcpFlags::ACK, capable())).is_empty();
         assert!(passes(Direction::Forward));
         assert!(passes(Direction::Backward) && passes(Direction::Backward));
         assert!(!passes(Direction::Forward));

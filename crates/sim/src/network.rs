@@ -88,8 +88,7 @@ impl<A: Application> Network<A> {
     pub fn add_host(&mut self, name: impl Into<String>, config: Config, app: A) -> NodeId {
         let id = NodeId(self.nodes.len() as u32);
         let stack = Stack::new(config, rng::seed_bytes(self.seed, Stream::Stack(id.0)));
-        self.nodes
-            .push(Node::Host(Box::new(Host::new(name.into(), stack, app))));
+        self.nodes.push(Node::Host(Box::new(Host::new(name.into(), stack, app))));
         id
     }
 
@@ -104,29 +103,11 @@ impl<A: Application> Network<A> {
     pub fn add_link(&mut self, a: NodeId, b: NodeId, spec: LinkSpec) -> LinkIndex {
         let index = LinkIndex(self.links.len() as u32);
         let ends = [
-            self.add_end(
-                a,
-                Port {
-                    link: index,
-                    outward: Direction::Forward,
-                },
-                &spec,
-            ),
-            self.add_end(
-                b,
-                Port {
-                    link: index,
-                    outward: Direction::Backward,
-                },
-                &spec,
-            ),
+            self.add_end(a, Port { link: index, outward: Direction::Forward }, &spec),
+            self.add_end(b, Port { link: index, outward: Direction::Backward }, &spec),
         ];
         let direction = |params, number| {
-            LinkDirection::new(
-                params,
-                spec.mtu,
-                rng::stream(self.seed, Stream::Link(index.0 * 2 + number)),
-            )
+            LinkDirection::new(params, spec.mtu, rng::stream(self.seed, Stream::Link(index.0 * 2 + number)))
         };
         let directions = [direction(spec.forward, 0), direction(spec.backward, 1)];
         self.links.push(Link {
@@ -143,14 +124,9 @@ impl<A: Application> Network<A> {
     fn add_end(&mut self, node: NodeId, port: Port, spec: &LinkSpec) -> End {
         let checksum = self.checksums.mode();
         let number = match &mut self.nodes[node.0 as usize] {
-            Node::Host(host) => host.add_port(
-                port,
-                LinkConfig {
-                    mtu: spec.mtu,
-                    max_segment: spec.max_segment,
-                    checksum,
-                },
-            ),
+            Node::Host(host) => {
+                host.add_port(port, LinkConfig { mtu: spec.mtu, max_segment: spec.max_segment, checksum })
+            }
             Node::Switch(switch) => switch.add_port(port),
         };
         End { node, port: number }
@@ -166,27 +142,12 @@ impl<A: Application> Network<A> {
 
     fn port(&self, node: NodeId, link: LinkIndex) -> u32 {
         let ends = &self.links[link.0 as usize].ends;
-        ends.iter()
-            .find(|end| end.node == node)
-            .expect("the link ends at this node")
-            .port
+        ends.iter().find(|end| end.node == node).expect("the link ends at this node").port
     }
 
     /// Gives a host an address on one of its links. `name` is what the stack reports the path by.
-    pub fn add_address(
-        &mut self,
-        host: NodeId,
-        link: LinkIndex,
-        addr: IpAddr,
-        name: &str,
-        backup: bool,
-    ) {
-        let address = LocalAddress {
-            addr,
-            link: self.link_id(host, link),
-            backup,
-            name: Some(name.into()),
-        };
+    pub fn add_address(&mut self, host: NodeId, link: LinkIndex, addr: IpAddr, name: &str, backup: bool) {
+        let address = LocalAddress { addr, link: self.link_id(host, link), backup, name: Some(name.into()) };
         self.apply(Change::AddAddress(host, address));
     }
 
@@ -197,9 +158,7 @@ impl<A: Application> Network<A> {
     /// The node is a host, or the link does not end at it.
     pub fn add_route(&mut self, switch: NodeId, addr: Option<IpAddr>, link: LinkIndex) {
         let port = self.port(switch, link);
-        let Node::Switch(switch) = &mut self.nodes[switch.0 as usize] else {
-            panic!("hosts have no routes")
-        };
+        let Node::Switch(switch) = &mut self.nodes[switch.0 as usize] else { panic!("hosts have no routes") };
         switch.add_route(addr, port);
     }
 
@@ -211,8 +170,7 @@ impl<A: Application> Network<A> {
     /// Lets a change happen at a time.
     pub fn schedule(&mut self, at: Instant, change: Change) {
         self.changes.push(change);
-        self.heap
-            .push(at, Event::Change((self.changes.len() - 1) as u32));
+        self.heap.push(at, Event::Change((self.changes.len() - 1) as u32));
     }
 
     /// Starts the applications, in the order of their hosts.
@@ -235,12 +193,7 @@ impl<A: Application> Network<A> {
             return Ok(false);
         };
         match event {
-            Event::Arrive {
-                link,
-                direction,
-                cuts,
-                packet,
-            } => self.arrive(link, direction, cuts, packet),
+            Event::Arrive { link, direction, cuts, packet } => self.arrive(link, direction, cuts, packet),
             Event::Wake(node) => self.wake(node),
             Event::Flush(node) => self.flush(node),
             Event::Change(index) => self.apply(self.changes[index as usize].clone()),
@@ -304,8 +257,7 @@ impl<A: Application> Network<A> {
     /// A packet leaves a node. At end A it meets the link's middleboxes first.
     fn leave(&mut self, node: NodeId, port: Port, packet: Packet) {
         self.frames += 1;
-        if port.outward == Direction::Forward && !self.links[port.link.0 as usize].boxes.is_empty()
-        {
+        if port.outward == Direction::Forward && !self.links[port.link.0 as usize].boxes.is_empty() {
             self.pass_boxes(node, port.link, port.outward, packet);
         } else {
             self.enqueue(node, port.link, port.outward, packet);
@@ -320,13 +272,7 @@ impl<A: Application> Network<A> {
         middlebox::pass(&mut link.boxes, now, direction, packet, &mut passed);
         if let (Some(packet), true) = (before, passed.is_empty()) {
             let node = self.nodes[node.0 as usize].name();
-            self.trace.packet(&Passage {
-                at: now,
-                node,
-                link: &link.name,
-                packet: &packet,
-                what: What::Swallowed,
-            });
+            self.trace.packet(&Passage { at: now, node, link: &link.name, packet: &packet, what: What::Swallowed });
         }
         for (direction, packet) in passed.drain(..) {
             match direction {
@@ -341,39 +287,17 @@ impl<A: Application> Network<A> {
         let now = self.heap.now();
         let link = &mut self.links[index.0 as usize];
         let wire = &mut link.directions[direction.index()];
-        let queued = if self.trace.is_on() {
-            wire.queued(now)
-        } else {
-            0
-        };
+        let queued = if self.trace.is_on() { wire.queued(now) } else { 0 };
         let verdict = wire.offer(now, packet.len());
         let cuts = wire.cuts();
-        let what = What::Sent {
-            verdict,
-            queued,
-            quiet: link.quiet,
-        };
+        let what = What::Sent { verdict, queued, quiet: link.quiet };
         let node = self.nodes[node.0 as usize].name();
-        self.trace.packet(&Passage {
-            at: now,
-            node,
-            link: &link.name,
-            packet: &packet,
-            what,
-        });
+        self.trace.packet(&Passage { at: now, node, link: &link.name, packet: &packet, what });
         if let Verdict::Deliver { at, copy } = verdict {
             let copy = copy.map(|at| (at, packet.clone()));
             for (at, packet) in std::iter::once((at, packet)).chain(copy) {
                 let packet = self.packets.insert(packet);
-                self.heap.push(
-                    at,
-                    Event::Arrive {
-                        link: index,
-                        direction,
-                        cuts,
-                        packet,
-                    },
-                );
+                self.heap.push(at, Event::Arrive { link: index, direction, cuts, packet });
             }
         }
     }
@@ -387,13 +311,7 @@ impl<A: Application> Network<A> {
             wire.lost_in_cut(packet.len());
             let node = self.nodes[end.node.0 as usize].name();
             let at = self.heap.now();
-            self.trace.packet(&Passage {
-                at,
-                node,
-                link: &link.name,
-                packet: &packet,
-                what: What::Cut,
-            });
+            self.trace.packet(&Passage { at, node, link: &link.name, packet: &packet, what: What::Cut });
         } else if direction == Direction::Backward && !link.boxes.is_empty() {
             self.pass_boxes(end.node, index, direction, packet);
         } else {
@@ -410,13 +328,7 @@ impl<A: Application> Network<A> {
         match &mut self.nodes[end.node.0 as usize] {
             Node::Host(host) => {
                 let (node, link) = (host.name(), link.name.as_str());
-                self.trace.packet(&Passage {
-                    at: now,
-                    node,
-                    link,
-                    packet: &packet,
-                    what: What::Arrived,
-                });
+                self.trace.packet(&Passage { at: now, node, link, packet: &packet, what: What::Arrived });
                 match hold {
                     None => {
                         host.receive(now, end.port, packet, self.checksums);
@@ -433,13 +345,7 @@ impl<A: Application> Network<A> {
                 Some(port) => self.leave(end.node, port, packet),
                 None => {
                     let (node, link) = (switch.name.as_str(), link.name.as_str());
-                    self.trace.packet(&Passage {
-                        at: now,
-                        node,
-                        link,
-                        packet: &packet,
-                        what: What::NoRoute,
-                    });
+                    self.trace.packet(&Passage { at: now, node, link, packet: &packet, what: What::NoRoute });
                 }
             },
         }

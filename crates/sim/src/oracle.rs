@@ -71,27 +71,14 @@ impl fmt::Display for Failure {
         match self {
             Self::Stream { host, error } => write!(f, "{host}: {error}"),
             Self::Stall { since } => write!(f, "stall: no progress since {}", seconds(*since)),
-            Self::Deadlock => f.write_str(
-                "deadlock: work remains, but no packet is under way and no timer is set",
-            ),
-            Self::Storm { frames } => write!(
-                f,
-                "packet storm: {frames} frames are too many for so little"
-            ),
+            Self::Deadlock => f.write_str("deadlock: work remains, but no packet is under way and no timer is set"),
+            Self::Storm { frames } => write!(f, "packet storm: {frames} frames are too many for so little"),
             Self::TimeLimit => f.write_str("the run takes too long"),
             Self::Fault(Fault::EndlessTransmit { host, at }) => {
-                write!(
-                    f,
-                    "{host}: poll_transmit gives packets without end at {}",
-                    seconds(*at)
-                )
+                write!(f, "{host}: poll_transmit gives packets without end at {}", seconds(*at))
             }
             Self::Fault(Fault::StuckTimer { host, at }) => {
-                write!(
-                    f,
-                    "{host}: poll_timeout stays at or before {} after handle_timeout",
-                    seconds(*at)
-                )
+                write!(f, "{host}: poll_timeout stays at or before {} after handle_timeout", seconds(*at))
             }
         }
     }
@@ -99,11 +86,7 @@ impl fmt::Display for Failure {
 
 fn seconds(at: Instant) -> String {
     let nanos = at.as_nanos();
-    format!(
-        "{}.{:06} s",
-        nanos / 1_000_000_000,
-        nanos / 1_000 % 1_000_000
-    )
+    format!("{}.{:06} s", nanos / 1_000_000_000, nanos / 1_000 % 1_000_000)
 }
 
 /// What the oracle looks at after each event.
@@ -137,12 +120,7 @@ pub struct Oracle {
 impl Oracle {
     /// An oracle for a run that begins at [`Instant::ZERO`].
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            progress: 0,
-            since: Instant::ZERO,
-            was_excused: false,
-        }
+        Self { limits, progress: 0, since: Instant::ZERO, was_excused: false }
     }
 
     /// Looks at the run after one event.
@@ -175,9 +153,7 @@ impl Oracle {
             + self.limits.frames_per_unit * units
             + self.limits.frames_per_second * elapsed.as_secs();
         if seen.frames > allowed {
-            return Err(Failure::Storm {
-                frames: seen.frames,
-            });
+            return Err(Failure::Storm { frames: seen.frames });
         }
         Ok(())
     }
@@ -189,15 +165,7 @@ mod tests {
 
     fn at(seconds: u64, progress: u64, excused: bool) -> Observation {
         let now = Instant::from_nanos(seconds * 1_000_000_000);
-        Observation {
-            now,
-            progress,
-            excused,
-            frames: 0,
-            received: 0,
-            written: 0,
-            calls: 0,
-        }
+        Observation { now, progress, excused, frames: 0, received: 0, written: 0, calls: 0 }
     }
 
     #[test]
@@ -206,10 +174,7 @@ mod tests {
         assert_eq!(oracle.observe(&at(50, 1, false)), Ok(()));
         assert_eq!(oracle.observe(&at(110, 2, false)), Ok(()));
         let since = Instant::from_nanos(110_000_000_000);
-        assert_eq!(
-            oracle.observe(&at(171, 3, false)),
-            Err(Failure::Stall { since })
-        );
+        assert_eq!(oracle.observe(&at(171, 3, false)), Err(Failure::Stall { since }));
     }
 
     #[test]
@@ -224,20 +189,9 @@ mod tests {
     #[test]
     fn frames_are_bounded_by_what_was_achieved() {
         let mut oracle = Oracle::new(Limits::default());
-        let calm = Observation {
-            frames: 2_000 + 20 * 20,
-            received: 10_000,
-            calls: 10,
-            ..at(0, 1, false)
-        };
+        let calm = Observation { frames: 2_000 + 20 * 20, received: 10_000, calls: 10, ..at(0, 1, false) };
         assert_eq!(oracle.observe(&calm), Ok(()));
-        let storm = Observation {
-            frames: calm.frames + 1,
-            ..calm
-        };
-        assert_eq!(
-            oracle.observe(&storm),
-            Err(Failure::Storm { frames: 2_401 })
-        );
+        let storm = Observation { frames: calm.frames + 1, ..calm };
+        assert_eq!(oracle.observe(&storm), Err(Failure::Storm { frames: 2_401 }));
     }
 }

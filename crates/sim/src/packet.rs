@@ -32,12 +32,7 @@ impl Packet {
     /// Builds a packet from header values.
     pub fn new(segment: &Segment, payload: Bytes, checksum: ChecksumMode) -> Self {
         let mut headers = HeaderBuf::new();
-        emit_headers(
-            segment,
-            std::slice::from_ref(&payload),
-            checksum,
-            &mut headers,
-        );
+        emit_headers(segment, std::slice::from_ref(&payload), checksum, &mut headers);
         Self { headers, payload }
     }
 
@@ -67,30 +62,17 @@ impl Packet {
                 let addresses: &[u8; 8] = bytes.get(12..20)?.try_into().ok()?;
                 let [a, b, c, d, e, f, g, h] = *addresses;
                 let tcp = usize::from(bytes[0] & 0xf) * 4;
-                (
-                    Ipv4Addr::new(a, b, c, d).into(),
-                    Ipv4Addr::new(e, f, g, h).into(),
-                    tcp,
-                )
+                (Ipv4Addr::new(a, b, c, d).into(), Ipv4Addr::new(e, f, g, h).into(), tcp)
             }
             6 => {
                 let src: [u8; 16] = bytes.get(8..24)?.try_into().ok()?;
                 let dst: [u8; 16] = bytes.get(24..40)?.try_into().ok()?;
-                (
-                    IpAddr::from(Ipv6Addr::from(src)),
-                    IpAddr::from(Ipv6Addr::from(dst)),
-                    40,
-                )
+                (IpAddr::from(Ipv6Addr::from(src)), IpAddr::from(Ipv6Addr::from(dst)), 40)
             }
             _ => return None,
         };
         let port = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-        Some(Flow {
-            src,
-            dst,
-            src_port: port(tcp)?,
-            dst_port: port(tcp + 2)?,
-        })
+        Some(Flow { src, dst, src_port: port(tcp)?, dst_port: port(tcp + 2)? })
     }
 }
 
@@ -113,36 +95,17 @@ impl Flow {
 
 /// Cuts what a stack sent into the packets that leave the network interface. Cheap: the payload is sliced, and copied
 /// only where a packet spans two of the stack's buffers.
-pub(crate) fn cut(
-    transmit: &Transmit,
-    sent: &TransmitBuf,
-    checksum: ChecksumMode,
-    packets: &mut Vec<Packet>,
-) {
+pub(crate) fn cut(transmit: &Transmit, sent: &TransmitBuf, checksum: ChecksumMode, packets: &mut Vec<Packet>) {
     match transmit.segment_size {
         None => {
             let headers = sent.headers.clone();
-            packets.push(Packet {
-                headers,
-                payload: join(&sent.payload),
-            });
+            packets.push(Packet { headers, payload: join(&sent.payload) });
         }
         Some(size) => {
-            polypath_wire::gso::split(
-                &sent.headers,
-                &sent.payload,
-                size,
-                checksum,
-                |headers, payload| {
-                    let headers = headers
-                        .try_into()
-                        .expect("the headers of a segment are those of its super-segment");
-                    packets.push(Packet {
-                        headers,
-                        payload: join(&payload),
-                    });
-                },
-            );
+            polypath_wire::gso::split(&sent.headers, &sent.payload, size, checksum, |headers, payload| {
+                let headers = headers.try_into().expect("the headers of a segment are those of its super-segment");
+                packets.push(Packet { headers, payload: join(&payload) });
+            });
         }
     }
 }
@@ -177,9 +140,7 @@ impl Digest {
     pub fn add(&mut self, bytes: &[u8]) {
         let mut chunks = bytes.chunks_exact(8);
         for chunk in &mut chunks {
-            self.add_u64(u64::from_le_bytes(
-                chunk.try_into().expect("chunks of eight"),
-            ));
+            self.add_u64(u64::from_le_bytes(chunk.try_into().expect("chunks of eight")));
         }
         let mut last = [0; 8];
         let rest = chunks.remainder();
@@ -189,9 +150,7 @@ impl Digest {
 
     /// Adds a number.
     pub fn add_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .rotate_left(29);
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
 
     /// The digest of what was added so far.

@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use polypath_wire::{
-    CapableKeys, Dss, Key, MpCapable, MpJoin, MptcpOption, Segment, SeqNum, TcpFlags, TcpOptions,
-    WireDsn,
+    CapableKeys, Dss, Key, MpCapable, MpJoin, MptcpOption, Segment, SeqNum, TcpFlags, TcpOptions, WireDsn,
 };
 
 use crate::packet::Packet;
@@ -86,12 +85,7 @@ impl Conversations {
             let side = if mirrored { side.other() } else { side };
             self.connections[index].key(side).map(Key::idsn)
         };
-        Bases {
-            seq: here.isn,
-            ack: back.isn,
-            dsn: idsn(false),
-            data_ack: idsn(true),
-        }
+        Bases { seq: here.isn, ack: back.isn, dsn: idsn(false), data_ack: idsn(true) }
     }
 
     fn learn(&mut self, segment: &Segment) {
@@ -99,10 +93,7 @@ impl Conversations {
         if segment.tcp.flags.contains(TcpFlags::SYN) {
             let flow = self.flows.entry((from, to)).or_default();
             if flow.isn != Some(segment.tcp.seq) {
-                *flow = Flow {
-                    isn: Some(segment.tcp.seq),
-                    connection: flow.connection,
-                };
+                *flow = Flow { isn: Some(segment.tcp.seq), connection: flow.connection };
             }
         }
         for option in &segment.options.mptcp {
@@ -110,17 +101,10 @@ impl Conversations {
                 MptcpOption::MpCapable(capable) => self.learn_capable(from, to, capable),
                 MptcpOption::MpJoin(MpJoin::Syn { token, .. }) => {
                     let owner = |key: Option<Key>| key.is_some_and(|key| key.token() == *token);
-                    let found = self.connections.iter().enumerate().rev().find_map(
-                        |(index, connection)| {
-                            let side = if owner(connection.server) {
-                                Side::Client
-                            } else {
-                                Side::Server
-                            };
-                            (owner(connection.server) || owner(connection.client))
-                                .then_some((index, side))
-                        },
-                    );
+                    let found = self.connections.iter().enumerate().rev().find_map(|(index, connection)| {
+                        let side = if owner(connection.server) { Side::Client } else { Side::Server };
+                        (owner(connection.server) || owner(connection.client)).then_some((index, side))
+                    });
                     self.join(from, to, found);
                 }
                 _ => {}
@@ -142,15 +126,9 @@ impl Conversations {
                     self.connections[index].server = Some(sender);
                 }
             }
-            CapableKeys::Ack { sender, receiver }
-            | CapableKeys::Data {
-                sender, receiver, ..
-            } => {
+            CapableKeys::Ack { sender, receiver } | CapableKeys::Data { sender, receiver, .. } => {
                 if let Some((index, _)) = known {
-                    self.connections[index] = Connection {
-                        client: Some(sender),
-                        server: Some(receiver),
-                    };
+                    self.connections[index] = Connection { client: Some(sender), server: Some(receiver) };
                 }
             }
         }
@@ -200,11 +178,7 @@ fn flags(flags: TcpFlags) -> String {
         (TcpFlags::CWR, 'W'),
         (TcpFlags::ACK, '.'),
     ];
-    names
-        .iter()
-        .filter(|(flag, _)| flags.contains(*flag))
-        .map(|(_, name)| name)
-        .collect()
+    names.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| name).collect()
 }
 
 fn relative(seq: SeqNum, base: Option<SeqNum>) -> u32 {
@@ -226,11 +200,7 @@ fn options(out: &mut String, options: &TcpOptions, bases: Bases) {
         parts.push(format!("ts {}/{}", timestamps.val, timestamps.ecr));
     }
     for block in &options.sack {
-        parts.push(format!(
-            "sack {}-{}",
-            relative(block.left, bases.ack),
-            relative(block.right, bases.ack)
-        ));
+        parts.push(format!("sack {}-{}", relative(block.left, bases.ack), relative(block.right, bases.ack)));
     }
     if !options.unknown.is_empty() {
         parts.push(format!("{} unknown", options.unknown.len()));
@@ -251,60 +221,28 @@ fn mptcp(out: &mut String, option: &MptcpOption, bases: Bases) {
             CapableKeys::Ack { sender, receiver } => {
                 write!(out, "MP_CAPABLE keys {:016x} {:016x}", sender.0, receiver.0)
             }
-            CapableKeys::Data {
-                data_len, checksum, ..
-            } => {
-                write!(
-                    out,
-                    "MP_CAPABLE keys +data {data_len} checksum {checksum:x?}"
-                )
+            CapableKeys::Data { data_len, checksum, .. } => {
+                write!(out, "MP_CAPABLE keys +data {data_len} checksum {checksum:x?}")
             }
         },
         MptcpOption::MpJoin(option) => match option {
-            MpJoin::Syn {
-                backup,
-                address_id,
-                token,
-                nonce,
-            } => {
-                write!(
-                    out,
-                    "MP_JOIN id {address_id}{} token {:08x} nonce {nonce:08x}",
-                    mark(*backup),
-                    token.0
-                )
+            MpJoin::Syn { backup, address_id, token, nonce } => {
+                write!(out, "MP_JOIN id {address_id}{} token {:08x} nonce {nonce:08x}", mark(*backup), token.0)
             }
-            MpJoin::SynAck {
-                backup,
-                address_id,
-                hmac,
-                nonce,
-            } => {
-                write!(
-                    out,
-                    "MP_JOIN id {address_id}{} hmac {hmac:016x} nonce {nonce:08x}",
-                    mark(*backup)
-                )
+            MpJoin::SynAck { backup, address_id, hmac, nonce } => {
+                write!(out, "MP_JOIN id {address_id}{} hmac {hmac:016x} nonce {nonce:08x}", mark(*backup))
             }
             MpJoin::Ack { hmac } => write!(out, "MP_JOIN hmac {:02x}{:02x}..", hmac[0], hmac[1]),
         },
         MptcpOption::AddAddr(option) => {
             let echo = if option.echo { " echo" } else { "" };
-            write!(
-                out,
-                "ADD_ADDR{echo} id {} {} port {:?}",
-                option.address_id, option.addr, option.port
-            )
+            write!(out, "ADD_ADDR{echo} id {} {} port {:?}", option.address_id, option.addr, option.port)
         }
         MptcpOption::RemoveAddr(option) => write!(out, "REMOVE_ADDR {:?}", &option.ids[..]),
         MptcpOption::MpPrio(option) => write!(out, "MP_PRIO{}", mark(option.backup)),
         MptcpOption::MpFail(option) => write!(out, "MP_FAIL dsn {:x}", option.dsn),
         MptcpOption::MpFastclose(_) => write!(out, "MP_FASTCLOSE"),
-        MptcpOption::MpTcprst(option) => write!(
-            out,
-            "MP_TCPRST {:?} transient {}",
-            option.reason, option.transient
-        ),
+        MptcpOption::MpTcprst(option) => write!(out, "MP_TCPRST {:?} transient {}", option.reason, option.transient),
     };
 }
 
@@ -318,13 +256,7 @@ fn dss(out: &mut String, dss: &Dss, bases: Bases) {
         let _ = write!(out, " ack {}", data_number(ack, bases.data_ack));
     }
     if let Some(map) = &dss.mapping {
-        let _ = write!(
-            out,
-            " dsn {}+{} at ssn {}",
-            data_number(map.dsn, bases.dsn),
-            map.len,
-            map.ssn
-        );
+        let _ = write!(out, " dsn {}+{} at ssn {}", data_number(map.dsn, bases.dsn), map.len, map.ssn);
         if map.len == 0 {
             out.push_str(" INFINITE");
         }
@@ -350,9 +282,7 @@ fn data_number(number: WireDsn, idsn: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use polypath_wire::{
-        CapableFlags, ChecksumMode, DssMapping, Ecn, IpHeader, SackBlock, TcpHeader,
-    };
+    use polypath_wire::{CapableFlags, ChecksumMode, DssMapping, Ecn, IpHeader, SackBlock, TcpHeader};
 
     use super::*;
 
@@ -371,77 +301,31 @@ mod tests {
         option: Option<MptcpOption>,
         len: usize,
     ) -> Packet {
-        let ip = IpHeader {
-            src: from.0.into(),
-            dst: to.0.into(),
-            hop_limit: 64,
-            ecn: Ecn::NotEct,
-            dscp: 0,
-        };
+        let ip = IpHeader { src: from.0.into(), dst: to.0.into(), hop_limit: 64, ecn: Ecn::NotEct, dscp: 0 };
         let (seq, ack) = (SeqNum(seq), SeqNum(ack));
-        let tcp = TcpHeader {
-            src_port: from.1,
-            dst_port: to.1,
-            seq,
-            ack,
-            flags,
-            window: 500,
-            urgent: 0,
-        };
+        let tcp = TcpHeader { src_port: from.1, dst_port: to.1, seq, ack, flags, window: 500, urgent: 0 };
         let mut options = TcpOptions::default();
         options.mptcp.extend(option);
-        Packet::new(
-            &Segment { ip, tcp, options },
-            Bytes::from(vec![0; len]),
-            ChecksumMode::Zero,
-        )
+        Packet::new(&Segment { ip, tcp, options }, Bytes::from(vec![0; len]), ChecksumMode::Zero)
     }
 
     fn capable(keys: CapableKeys) -> Option<MptcpOption> {
-        Some(MptcpOption::MpCapable(MpCapable {
-            version: 1,
-            flags: CapableFlags::HMAC_SHA256,
-            keys,
-        }))
+        Some(MptcpOption::MpCapable(MpCapable { version: 1, flags: CapableFlags::HMAC_SHA256, keys }))
     }
 
     fn map(dsn: WireDsn, ack: WireDsn) -> Option<MptcpOption> {
-        let mapping = Some(DssMapping {
-            dsn,
-            ssn: 1,
-            len: 100,
-            checksum: None,
-        });
-        Some(MptcpOption::Dss(Dss {
-            data_ack: Some(ack),
-            mapping,
-            data_fin: false,
-        }))
+        let mapping = Some(DssMapping { dsn, ssn: 1, len: 100, checksum: None });
+        Some(MptcpOption::Dss(Dss { data_ack: Some(ack), mapping, data_fin: false }))
     }
 
     /// A log that has seen the first subflow's handshake: initial sequence numbers 1,000 and 5,000.
     fn after_handshake() -> Conversations {
         let mut log = Conversations::default();
         let (up, down) = ((CLIENT, SERVER), (SERVER, CLIENT));
-        log.describe(&packet(
-            up,
-            TcpFlags::SYN,
-            (1_000, 0),
-            capable(CapableKeys::Syn),
-            0,
-        ));
+        log.describe(&packet(up, TcpFlags::SYN, (1_000, 0), capable(CapableKeys::Syn), 0));
         let answer = capable(CapableKeys::SynAck { sender: SERVER_KEY });
-        log.describe(&packet(
-            down,
-            TcpFlags::SYN | TcpFlags::ACK,
-            (5_000, 1_001),
-            answer,
-            0,
-        ));
-        let keys = capable(CapableKeys::Ack {
-            sender: CLIENT_KEY,
-            receiver: SERVER_KEY,
-        });
+        log.describe(&packet(down, TcpFlags::SYN | TcpFlags::ACK, (5_000, 1_001), answer, 0));
+        let keys = capable(CapableKeys::Ack { sender: CLIENT_KEY, receiver: SERVER_KEY });
         log.describe(&packet(up, TcpFlags::ACK, (1_001, 5_001), keys, 0));
         log
     }
@@ -451,13 +335,7 @@ mod tests {
         let mut log = after_handshake();
         let dsn = WireDsn::Short(CLIENT_KEY.idsn().wrapping_add(301) as u32);
         let ack = WireDsn::Long(SERVER_KEY.idsn().wrapping_add(1));
-        let data = packet(
-            (CLIENT, SERVER),
-            TcpFlags::ACK | TcpFlags::PSH,
-            (1_301, 5_001),
-            map(dsn, ack),
-            100,
-        );
+        let data = packet((CLIENT, SERVER), TcpFlags::ACK | TcpFlags::PSH, (1_301, 5_001), map(dsn, ack), 100);
         assert_eq!(
             log.describe(&data),
             "10.1.0.2:40000 > 10.255.0.1:443 [P.] seq 301+100 ack 1 win 500  DSS ack 1L dsn 301+100 at ssn 1"
@@ -467,53 +345,25 @@ mod tests {
     #[test]
     fn a_joined_subflow_counts_data_from_the_keys_of_its_connection() {
         let mut log = after_handshake();
-        let join = MpJoin::Syn {
-            backup: false,
-            address_id: 2,
-            token: SERVER_KEY.token(),
-            nonce: 7,
-        };
-        log.describe(&packet(
-            (JOINED, SERVER),
-            TcpFlags::SYN,
-            (9_000, 0),
-            Some(MptcpOption::MpJoin(join)),
-            0,
-        ));
+        let join = MpJoin::Syn { backup: false, address_id: 2, token: SERVER_KEY.token(), nonce: 7 };
+        log.describe(&packet((JOINED, SERVER), TcpFlags::SYN, (9_000, 0), Some(MptcpOption::MpJoin(join)), 0));
         let dsn = WireDsn::Short(SERVER_KEY.idsn().wrapping_add(1) as u32);
         let ack = WireDsn::Short(CLIENT_KEY.idsn().wrapping_add(401) as u32);
-        let text = log.describe(&packet(
-            (SERVER, JOINED),
-            TcpFlags::ACK,
-            (77, 9_001),
-            map(dsn, ack),
-            0,
-        ));
-        assert!(
-            text.ends_with("seq 77 ack 1 win 500  DSS ack 401 dsn 1+100 at ssn 1"),
-            "{text}"
-        );
+        let text = log.describe(&packet((SERVER, JOINED), TcpFlags::ACK, (77, 9_001), map(dsn, ack), 0));
+        assert!(text.ends_with("seq 77 ack 1 win 500  DSS ack 401 dsn 1+100 at ssn 1"), "{text}");
     }
 
     #[test]
     fn without_a_handshake_numbers_stay_as_they_are() {
         let mut log = Conversations::default();
-        let mut segment = packet((CLIENT, SERVER), TcpFlags::ACK, (10, 20), None, 0)
-            .segment()
-            .unwrap();
-        segment.options.sack.push(SackBlock {
-            left: SeqNum(30),
-            right: SeqNum(40),
-        });
+        let mut segment = packet((CLIENT, SERVER), TcpFlags::ACK, (10, 20), None, 0).segment().unwrap();
+        segment.options.sack.push(SackBlock { left: SeqNum(30), right: SeqNum(40) });
         segment.options.mptcp.push(MptcpOption::Dss(Dss {
             data_ack: Some(WireDsn::Short(0xabc)),
             mapping: None,
             data_fin: false,
         }));
         let text = log.describe(&Packet::new(&segment, Bytes::new(), ChecksumMode::Zero));
-        assert!(
-            text.ends_with("[.] seq 10 ack 20 win 500 <sack 30-40>  DSS ack 0x00000abc"),
-            "{text}"
-        );
+        assert!(text.ends_with("[.] seq 10 ack 20 win 500 <sack 30-40>  DSS ack 0x00000abc"), "{text}");
     }
 }

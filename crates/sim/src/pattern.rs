@@ -46,11 +46,7 @@ impl Pattern {
         };
         let mut word = at / 8;
         let skip = (at % 8) as usize;
-        let head = if skip == 0 {
-            0
-        } else {
-            (8 - skip).min(out.len())
-        };
+        let head = if skip == 0 { 0 } else { (8 - skip).min(out.len()) };
         let (first, rest) = out.split_at_mut(head);
         if head > 0 {
             first.copy_from_slice(&mix(seed, word).to_le_bytes()[skip..skip + head]);
@@ -82,17 +78,9 @@ impl Pattern {
             if *expected == *part {
                 continue;
             }
-            let differs = expected
-                .iter()
-                .zip(part)
-                .enumerate()
-                .find(|(_, (a, b))| a != b);
+            let differs = expected.iter().zip(part).enumerate().find(|(_, (a, b))| a != b);
             if let Some((offset, (&expected, &found))) = differs {
-                return Err(Mismatch {
-                    at: start + offset as u64,
-                    expected,
-                    found,
-                });
+                return Err(Mismatch { at: start + offset as u64, expected, found });
             }
         }
         Ok(())
@@ -107,10 +95,7 @@ impl Pattern {
         let probe = &bytes[..8];
         let mut stream = vec![0; usize::try_from(limit).ok()?];
         self.fill(0, &mut stream);
-        stream
-            .windows(8)
-            .position(|window| window == probe)
-            .map(|at| at as u64)
+        stream.windows(8).position(|window| window == probe).map(|at| at as u64)
     }
 }
 
@@ -132,11 +117,7 @@ mod tests {
         let whole = pattern.bytes(0, 300);
         for at in 0..40 {
             for len in [0, 1, 3, 7, 8, 9, 16, 100, 255] {
-                assert_eq!(
-                    pattern.bytes(at as u64, len),
-                    whole[at..at + len],
-                    "at {at}, {len} bytes"
-                );
+                assert_eq!(pattern.bytes(at as u64, len), whole[at..at + len], "at {at}, {len} bytes");
             }
         }
     }

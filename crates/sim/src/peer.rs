@@ -19,14 +19,8 @@ pub struct Peer {
 
 #[derive(Debug)]
 enum Role {
-    Client {
-        local: Option<SocketAddr>,
-        remote: SocketAddr,
-    },
-    Server {
-        local: SocketAddr,
-        listener: Option<ListenerId>,
-    },
+    Client { local: Option<SocketAddr>, remote: SocketAddr },
+    Server { local: SocketAddr, listener: Option<ListenerId> },
 }
 
 impl Peer {
@@ -37,23 +31,11 @@ impl Peer {
 
     /// The end that listens, accepts one connection and keeps its listener.
     pub fn server(local: SocketAddr, stream: Stream) -> Self {
-        Self::new(
-            Role::Server {
-                local,
-                listener: None,
-            },
-            stream,
-        )
+        Self::new(Role::Server { local, listener: None }, stream)
     }
 
     fn new(role: Role, stream: Stream) -> Self {
-        Self {
-            role,
-            stream,
-            started: None,
-            events: Vec::new(),
-            fault: None,
-        }
+        Self { role, stream, started: None, events: Vec::new(), fault: None }
     }
 
     /// The connection's state.
@@ -97,10 +79,7 @@ impl Application for Peer {
     fn start(&mut self, cx: &mut Context<'_>) {
         match &mut self.role {
             Role::Client { local, remote } => {
-                let options = ConnectOptions {
-                    local: *local,
-                    ..ConnectOptions::default()
-                };
+                let options = ConnectOptions { local: *local, ..ConnectOptions::default() };
                 match cx.stack.connect(cx.now, *remote, options) {
                     Ok(id) => self.started = Some(id),
                     Err(error) => self.fault = Some(format!("connect failed: {error}")),

@@ -45,10 +45,7 @@ fn plans(rng: &mut ChaCha8Rng, seed: u64) -> (StreamPlan, StreamPlan) {
         1 => (0, size(rng)),
         _ => (size(rng), size(rng)),
     };
-    let patterns = (
-        Pattern::Seeded(seed.wrapping_mul(2)),
-        Pattern::Seeded(seed.wrapping_mul(2) + 1),
-    );
+    let patterns = (Pattern::Seeded(seed.wrapping_mul(2)), Pattern::Seeded(seed.wrapping_mul(2) + 1));
     let mut client = plan(rng, (up, patterns.0), (down, patterns.1));
     let mut server = plan(rng, (down, patterns.1), (up, patterns.0));
     match rng.random_range(0..4) {
@@ -105,32 +102,16 @@ fn path(rng: &mut ChaCha8Rng, name: &str) -> PathSpec {
     let rate = Rate::kbit(log_uniform(rng, 1_000.0, 100_000.0) as u64);
     let one_way = Duration::from_micros(log_uniform(rng, 1_000.0, 100_000.0) as u64);
     let (forward, backward) = (params(rng, rate, one_way), params(rng, rate, one_way));
-    let mtu = if rng.random_bool(0.2) {
-        rng.random_range(1_280..=1_500)
-    } else {
-        1_500
-    };
+    let mtu = if rng.random_bool(0.2) { rng.random_range(1_280..=1_500) } else { 1_500 };
     let max_segment = if rng.random_bool(0.3) { mtu } else { 65_535 };
     let coalesce = coalesce(rng);
-    let link = LinkSpec {
-        name: name.to_owned(),
-        mtu,
-        max_segment,
-        quiet: false,
-        coalesce,
-        forward,
-        backward,
-    };
-    PathSpec {
-        link,
-        backup: rng.random_bool(0.1),
-    }
+    let link = LinkSpec { name: name.to_owned(), mtu, max_segment, quiet: false, coalesce, forward, backward };
+    PathSpec { link, backup: rng.random_bool(0.1) }
 }
 
 /// Sometimes the network card gathers and merges.
 fn coalesce(rng: &mut ChaCha8Rng) -> Option<Duration> {
-    rng.random_bool(0.3)
-        .then(|| Duration::from_micros(log_uniform(rng, 10.0, 1_000.0) as u64))
+    rng.random_bool(0.3).then(|| Duration::from_micros(log_uniform(rng, 10.0, 1_000.0) as u64))
 }
 
 fn params(rng: &mut ChaCha8Rng, rate: Rate, delay: Duration) -> LinkParams {
@@ -138,11 +119,7 @@ fn params(rng: &mut ChaCha8Rng, rate: Rate, delay: Duration) -> LinkParams {
     let product = rate.bytes_in(delay * 2) as f64;
     let queue = (product * log_uniform(rng, 0.2, 4.0)) as u64;
     let sometimes = |rng: &mut ChaCha8Rng, probability, most| {
-        if rng.random_bool(probability) {
-            rng.random_range(0.0..most)
-        } else {
-            0.0
-        }
+        if rng.random_bool(probability) { rng.random_range(0.0..most) } else { 0.0 }
     };
     LinkParams {
         rate,
@@ -169,9 +146,7 @@ fn boxes(rng: &mut ChaCha8Rng, transfer: &mut Transfer) {
         _ => return,
     };
     transfer.first_path_only = true;
-    transfer
-        .boxes
-        .push((0, Box::new(middlebox::strip_mptcp(barred))));
+    transfer.boxes.push((0, Box::new(middlebox::strip_mptcp(barred))));
 }
 
 /// Cuts: mostly of one path at a time, sometimes of both, sometimes with the address gone, sometimes for good.
@@ -180,16 +155,10 @@ fn changes(rng: &mut ChaCha8Rng, total: u64, transfer: &mut Transfer) {
         let when = moment(rng, total);
         let path = rng.random_range(0..2);
         let lasting = Duration::from_millis(log_uniform(rng, 100.0, 8_000.0) as u64);
-        let cut = Change::Cut {
-            link: path_link(path),
-            lasting: Some(lasting),
-        };
+        let cut = Change::Cut { link: path_link(path), lasting: Some(lasting) };
         transfer.changes.push((when, cut));
         if rng.random_bool(0.15) {
-            let other = Change::Cut {
-                link: path_link(1 - path),
-                lasting: Some(lasting.mul_f64(0.9)),
-            };
+            let other = Change::Cut { link: path_link(1 - path), lasting: Some(lasting.mul_f64(0.9)) };
             transfer.changes.push((when, other));
         } else if path == 1 && rng.random_bool(0.3) {
             leave_and_return(rng, transfer, when, path, lasting);
@@ -201,17 +170,13 @@ fn changes(rng: &mut ChaCha8Rng, total: u64, transfer: &mut Transfer) {
     } else if rng.random_bool(0.3) {
         let link = path_link(rng.random_range(0..2));
         let rate = Rate::kbit(log_uniform(rng, 1_000.0, 100_000.0) as u64);
-        transfer
-            .changes
-            .push((moment(rng, total), Change::Rate(link, rate)));
+        transfer.changes.push((moment(rng, total), Change::Rate(link, rate)));
     }
 }
 
 fn moment(rng: &mut ChaCha8Rng, total: u64) -> When {
     if rng.random_bool(0.5) {
-        When::At(
-            Instant::ZERO + Duration::from_micros(log_uniform(rng, 1_000.0, 10_000_000.0) as u64),
-        )
+        When::At(Instant::ZERO + Duration::from_micros(log_uniform(rng, 1_000.0, 10_000_000.0) as u64))
     } else {
         When::Delivered((total as f64 * rng.random_range(0.0..1.0)) as u64)
     }
@@ -219,21 +184,10 @@ fn moment(rng: &mut ChaCha8Rng, total: u64) -> When {
 
 /// The client is told that the address has gone. It comes back at a time of its own, drawn generously, since the cut
 /// may begin at any time.
-fn leave_and_return(
-    rng: &mut ChaCha8Rng,
-    transfer: &mut Transfer,
-    when: When,
-    path: usize,
-    lasting: Duration,
-) {
+fn leave_and_return(rng: &mut ChaCha8Rng, transfer: &mut Transfer, when: When, path: usize, lasting: Duration) {
     let addr = client_addr(path, transfer.ipv6);
-    transfer
-        .changes
-        .push((when, Change::RemoveAddress(CLIENT, addr)));
-    let back = Instant::ZERO
-        + Duration::from_secs(10)
-        + lasting
-        + Duration::from_millis(rng.random_range(0..2_000));
+    transfer.changes.push((when, Change::RemoveAddress(CLIENT, addr)));
+    let back = Instant::ZERO + Duration::from_secs(10) + lasting + Duration::from_millis(rng.random_range(0..2_000));
     let spec = &transfer.paths[path];
     let address = LocalAddress {
         addr,
@@ -241,34 +195,19 @@ fn leave_and_return(
         backup: spec.backup,
         name: Some(spec.link.name.as_str().into()),
     };
-    transfer
-        .changes
-        .push((When::At(back), Change::AddAddress(CLIENT, address)));
+    transfer.changes.push((When::At(back), Change::AddAddress(CLIENT, address)));
 }
 
 /// One path dies for good, and no other change happens after the one that kills it.
 fn death(rng: &mut ChaCha8Rng, transfer: &mut Transfer, when: When) {
     let path = rng.random_range(0..2);
-    transfer
-        .changes
-        .retain(|(_, change)| matches!(change, Change::Cut { .. }));
-    transfer.changes.push((
-        when,
-        Change::Cut {
-            link: path_link(path),
-            lasting: None,
-        },
-    ));
+    transfer.changes.retain(|(_, change)| matches!(change, Change::Cut { .. }));
+    transfer.changes.push((when, Change::Cut { link: path_link(path), lasting: None }));
     // A cut that ends later would bring it back to life.
     let dead = path_link(path);
-    transfer.changes.retain(
-        |(_, change)| !matches!(change, Change::Cut { link, lasting: Some(_) } if *link == dead),
-    );
+    transfer.changes.retain(|(_, change)| !matches!(change, Change::Cut { link, lasting: Some(_) } if *link == dead));
     if rng.random_bool(0.5) {
-        transfer.changes.push((
-            when,
-            Change::RemoveAddress(CLIENT, client_addr(path, transfer.ipv6)),
-        ));
+        transfer.changes.push((when, Change::RemoveAddress(CLIENT, client_addr(path, transfer.ipv6))));
     }
 }
 

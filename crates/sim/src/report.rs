@@ -66,21 +66,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (up, down) = (self.server.received, self.client.received);
         let (time, frames) = (self.elapsed.as_secs_f64(), self.frames);
-        writeln!(
-            f,
-            "seed {}: {up} bytes up, {down} bytes down in {time:.3} s with {frames} frames",
-            self.seed
-        )?;
+        writeln!(f, "seed {}: {up} bytes up, {down} bytes down in {time:.3} s with {frames} frames", self.seed)?;
         for link in &self.links {
             writeln!(f, "  {} up:   {}", link.name, link.up)?;
             writeln!(f, "  {} down: {}", link.name, link.down)?;
         }
         for (name, end) in [("client", &self.client), ("server", &self.server)] {
-            writeln!(
-                f,
-                "  {name}: wrote {}, received {}, done {}",
-                end.written, end.received, end.done
-            )?;
+            writeln!(f, "  {name}: wrote {}, received {}, done {}", end.written, end.received, end.done)?;
             if let Some(info) = &end.info {
                 writeln!(f, "    {info:?}")?;
             }
@@ -106,31 +98,15 @@ impl fmt::Display for LinkStats {
             reordered,
             longest_wait,
         } = self;
-        write!(
-            f,
-            "{delivered} of {offered} frames, {delivered_bytes} bytes; lost {lost}, queue full {queue_full}, "
-        )?;
-        write!(
-            f,
-            "in cuts {down}, too big {too_big}; {duplicated} twice, {reordered} late; "
-        )?;
-        write!(
-            f,
-            "waited {:.1} ms at most",
-            longest_wait.as_secs_f64() * 1e3
-        )
+        write!(f, "{delivered} of {offered} frames, {delivered_bytes} bytes; lost {lost}, queue full {queue_full}, ")?;
+        write!(f, "in cuts {down}, too big {too_big}; {duplicated} twice, {reordered} late; ")?;
+        write!(f, "waited {:.1} ms at most", longest_wait.as_secs_f64() * 1e3)
     }
 }
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} after {:.6} s\n{}",
-            self.failure,
-            self.report.elapsed.as_secs_f64(),
-            self.report
-        )
+        write!(f, "{} after {:.6} s\n{}", self.failure, self.report.elapsed.as_secs_f64(), self.report)
     }
 }
 

@@ -54,21 +54,9 @@ mod tests {
 
     #[test]
     fn streams_repeat_and_differ_from_each_other() {
-        assert_eq!(
-            seed_bytes(7, Stream::Stack(1)),
-            seed_bytes(7, Stream::Stack(1))
-        );
-        assert_ne!(
-            seed_bytes(7, Stream::Stack(1)),
-            seed_bytes(7, Stream::Stack(2))
-        );
-        assert_ne!(
-            seed_bytes(7, Stream::Stack(1)),
-            seed_bytes(7, Stream::Link(1))
-        );
-        assert_ne!(
-            seed_bytes(7, Stream::Stack(1)),
-            seed_bytes(8, Stream::Stack(1))
-        );
+        assert_eq!(seed_bytes(7, Stream::Stack(1)), seed_bytes(7, Stream::Stack(1)));
+        assert_ne!(seed_bytes(7, Stream::Stack(1)), seed_bytes(7, Stream::Stack(2)));
+        assert_ne!(seed_bytes(7, Stream::Stack(1)), seed_bytes(7, Stream::Link(1)));
+        assert_ne!(seed_bytes(7, Stream::Stack(1)), seed_bytes(8, Stream::Stack(1)));
     }
 }

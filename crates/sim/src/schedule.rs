@@ -47,11 +47,7 @@ impl<A: Application> Network<A> {
     /// Changes the network now.
     pub fn apply(&mut self, change: Change) {
         let now = self.heap.now();
-        let text = if self.trace.is_on() {
-            self.describe(&change)
-        } else {
-            String::new()
-        };
+        let text = if self.trace.is_on() { self.describe(&change) } else { String::new() };
         self.trace.note(now, "network", || text);
         match change {
             Change::Cut { link, lasting } => {
@@ -78,14 +74,8 @@ impl<A: Application> Network<A> {
     fn describe(&self, change: &Change) -> String {
         let name = |link: &LinkIndex| &self.links[link.0 as usize].name;
         match change {
-            Change::Cut {
-                link,
-                lasting: Some(lasting),
-            } => format!("cut {} for {lasting:?}", name(link)),
-            Change::Cut {
-                link,
-                lasting: None,
-            } => format!("cut {} for good", name(link)),
+            Change::Cut { link, lasting: Some(lasting) } => format!("cut {} for {lasting:?}", name(link)),
+            Change::Cut { link, lasting: None } => format!("cut {} for good", name(link)),
             Change::Restore(link) => format!("restore {}", name(link)),
             Change::Rate(link, rate) => format!("{}: {rate:?}", name(link)),
             Change::Delay(link, delay) => format!("{}: delay {delay:?}", name(link)),

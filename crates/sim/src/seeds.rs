@@ -32,22 +32,15 @@ impl Seeds {
     /// A variable does not hold such a number.
     pub fn from_env(default: Range<u64>) -> Self {
         let number = |name: &str, text: &str| -> u64 {
-            text.parse()
-                .unwrap_or_else(|error| panic!("{name} is not a number: {text:?}: {error}"))
+            text.parse().unwrap_or_else(|error| panic!("{name} is not a number: {text:?}: {error}"))
         };
         let one = std::env::var("POLYPATH_SEED").map(|text| number("POLYPATH_SEED", &text));
         let several = std::env::var("POLYPATH_SEEDS").map(|text| match text.split_once("..") {
             Some((from, to)) => number("POLYPATH_SEEDS", from)..number("POLYPATH_SEEDS", to),
             None => 0..number("POLYPATH_SEEDS", &text),
         });
-        let range = one
-            .map(|seed| seed..seed + 1)
-            .or(several)
-            .unwrap_or(default);
-        Self {
-            range,
-            keep_going: std::env::var("POLYPATH_KEEP_GOING").is_ok_and(|value| value != "0"),
-        }
+        let range = one.map(|seed| seed..seed + 1).or(several).unwrap_or(default);
+        Self { range, keep_going: std::env::var("POLYPATH_KEEP_GOING").is_ok_and(|value| value != "0") }
     }
 
     /// Runs `experiment` once for each seed, on all cores.
@@ -67,18 +60,10 @@ impl Seeds {
                 let line = failure.error.lines().next().unwrap_or_default();
                 let _ = writeln!(message, "seed {}: {line}", failure.seed);
             }
-            let _ = writeln!(
-                message,
-                "{} of {} seeds failed\n",
-                failures.len(),
-                self.range.clone().count()
-            );
+            let _ = writeln!(message, "{} of {} seeds failed\n", failures.len(), self.range.clone().count());
         }
         let repeat = repeat.replace("{seed}", &first.seed.to_string());
-        panic!(
-            "{message}seed {} failed: {}\n\nto repeat it:\n    {repeat}\n",
-            first.seed, first.error
-        );
+        panic!("{message}seed {} failed: {}\n\nto repeat it:\n    {repeat}\n", first.seed, first.error);
     }
 
     /// What failed, by seed.
@@ -97,10 +82,7 @@ impl Seeds {
                     .unwrap_or_else(|panic| Err(format!("panic: {}", message_of(&*panic))));
                 if let Err(error) = result {
                     stop.store(!self.keep_going, Ordering::Relaxed);
-                    failures
-                        .lock()
-                        .expect("no worker panics with the lock")
-                        .push(Failure { seed, error });
+                    failures.lock().expect("no worker panics with the lock").push(Failure { seed, error });
                 }
             }
         };
@@ -111,9 +93,7 @@ impl Seeds {
                 scope.spawn(worker);
             }
         });
-        let mut failures = failures
-            .into_inner()
-            .expect("no worker panics with the lock");
+        let mut failures = failures.into_inner().expect("no worker panics with the lock");
         failures.sort();
         failures
     }
@@ -121,8 +101,7 @@ impl Seeds {
 
 fn message_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("of unknown kind")
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of unknown kind")
 }
 
 #[cfg(test)]
@@ -130,36 +109,21 @@ mod tests {
     use super::*;
 
     fn fails_at_seven(seed: u64) -> Result<(), String> {
-        if seed == 7 {
-            Err("seven".to_owned())
-        } else {
-            Ok(())
-        }
+        if seed == 7 { Err("seven".to_owned()) } else { Ok(()) }
     }
 
     #[test]
     fn the_failure_names_the_seed_and_the_command_that_repeats_it() {
-        let seeds = Seeds {
-            range: 0..20,
-            keep_going: false,
-        };
-        let panic =
-            catch_unwind(|| seeds.run("cargo test --seed {seed}", fails_at_seven)).unwrap_err();
+        let seeds = Seeds { range: 0..20, keep_going: false };
+        let panic = catch_unwind(|| seeds.run("cargo test --seed {seed}", fails_at_seven)).unwrap_err();
         let message = message_of(&*panic);
-        assert!(
-            message.contains("seed 7 failed: seven") && message.contains("cargo test --seed 7"),
-            "{message}"
-        );
+        assert!(message.contains("seed 7 failed: seven") && message.contains("cargo test --seed 7"), "{message}");
     }
 
     #[test]
     fn every_seed_runs_once_if_none_fails() {
         let sum = AtomicU64::new(0);
-        Seeds {
-            range: 10..110,
-            keep_going: false,
-        }
-        .run("", |seed| {
+        Seeds { range: 10..110, keep_going: false }.run("", |seed| {
             sum.fetch_add(seed, Ordering::Relaxed);
             Ok(())
         });
@@ -168,21 +132,9 @@ mod tests {
 
     #[test]
     fn a_panic_counts_as_a_failure_and_the_others_go_on_if_asked_to() {
-        let seeds = Seeds {
-            range: 0..20,
-            keep_going: true,
-        };
-        let failures = seeds.failures(|seed| {
-            if seed == 3 {
-                panic!("three")
-            } else {
-                fails_at_seven(seed)
-            }
-        });
-        let found: Vec<_> = failures
-            .iter()
-            .map(|failure| (failure.seed, failure.error.as_str()))
-            .collect();
+        let seeds = Seeds { range: 0..20, keep_going: true };
+        let failures = seeds.failures(|seed| if seed == 3 { panic!("three") } else { fails_at_seven(seed) });
+        let found: Vec<_> = failures.iter().map(|failure| (failure.seed, failure.error.as_str())).collect();
         assert_eq!(found, [(3, "panic: three"), (7, "seven")]);
     }
 }

@@ -9,10 +9,7 @@ pub(crate) struct Slab<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            free: Vec::new(),
-        }
+        Self { entries: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -28,9 +25,7 @@ impl<T> Slab<T> {
 
     /// Takes a value out. It must be there.
     pub(crate) fn remove(&mut self, number: u32) -> T {
-        let value = self.entries[number as usize]
-            .take()
-            .expect("a number is used once");
+        let value = self.entries[number as usize].take().expect("a number is used once");
         self.free.push(number);
         value
     }
@@ -46,9 +41,6 @@ mod tests {
         let (a, b) = (slab.insert("a"), slab.insert("b"));
         assert_eq!(slab.remove(a), "a");
         let c = slab.insert("c");
-        assert_eq!(
-            (slab.remove(b), slab.remove(c), slab.entries.len()),
-            ("b", "c", 2)
-        );
+        assert_eq!((slab.remove(b), slab.remove(c), slab.entries.len()), ("b", "c", 2));
     }
 }

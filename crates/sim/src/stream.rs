@@ -198,10 +198,7 @@ impl Stream {
         if self.id.is_none() || self.closed || self.error.is_some() {
             return;
         }
-        let result = self
-            .write(cx)
-            .and_then(|()| self.read(cx))
-            .and_then(|()| self.finish(cx));
+        let result = self.write(cx).and_then(|()| self.read(cx)).and_then(|()| self.finish(cx));
         if let Err(error) = result {
             cx.note(|| format!("stream failed: {error:?}"));
             self.fail(error);
@@ -211,10 +208,7 @@ impl Stream {
 
     /// Every time anew: the host keeps only the earliest wish.
     fn ask_for_wake(&self, cx: &mut Context<'_>) {
-        for until in [self.read_rest.until, self.write_rest.until]
-            .into_iter()
-            .flatten()
-        {
+        for until in [self.read_rest.until, self.write_rest.until].into_iter().flatten() {
             if until > cx.now {
                 cx.wake_at(until);
             }
@@ -239,8 +233,7 @@ impl Stream {
             if !pending.bytes.is_empty() {
                 self.pending = Some(pending);
             }
-            self.write_rest
-                .after(cx.now, taken as u64, self.plan.write_pace);
+            self.write_rest.after(cx.now, taken as u64, self.plan.write_pace);
         }
         Ok(())
     }
@@ -253,29 +246,15 @@ impl Stream {
         let size = self.rng.random_range(self.plan.write_sizes.clone());
         let size = usize::try_from(left).map_or(size, |left| left.min(size));
         let bytes = self.plan.send_pattern.bytes(self.written, size);
-        Some(Pending {
-            bytes,
-            zero_copy: self.rng.random_bool(self.plan.zero_copy),
-        })
+        Some(Pending { bytes, zero_copy: self.rng.random_bool(self.plan.zero_copy) })
     }
 
-    fn write_once(
-        &self,
-        cx: &mut Context<'_>,
-        pending: &mut Pending,
-    ) -> Result<usize, StreamError> {
-        let mut connection = self
-            .id
-            .and_then(|id| cx.stack.connection(cx.now, id))
-            .ok_or(StreamError::Vanished)?;
+    fn write_once(&self, cx: &mut Context<'_>, pending: &mut Pending) -> Result<usize, StreamError> {
+        let mut connection = self.id.and_then(|id| cx.stack.connection(cx.now, id)).ok_or(StreamError::Vanished)?;
         if pending.zero_copy {
-            return connection
-                .write_bytes(&mut pending.bytes)
-                .map_err(StreamError::Connection);
+            return connection.write_bytes(&mut pending.bytes).map_err(StreamError::Connection);
         }
-        let taken = connection
-            .write(&pending.bytes)
-            .map_err(StreamError::Connection)?;
+        let taken = connection.write(&pending.bytes).map_err(StreamError::Connection)?;
         bytes::Buf::advance(&mut pending.bytes, taken);
         Ok(taken)
     }
@@ -283,10 +262,7 @@ impl Stream {
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), StreamError> {
         while self.can_read && !self.ended && self.read_rest.is_over(cx.now) {
             let max = self.rng.random_range(self.plan.read_sizes.clone());
-            let mut connection = self
-                .id
-                .and_then(|id| cx.stack.connection(cx.now, id))
-                .ok_or(StreamError::Vanished)?;
+            let mut connection = self.id.and_then(|id| cx.stack.connection(cx.now, id)).ok_or(StreamError::Vanished)?;
             let Some(bytes) = connection.read(max).map_err(StreamError::Connection)? else {
                 self.can_read = false;
                 break;
@@ -298,8 +274,7 @@ impl Stream {
                 break;
             }
             self.check(&bytes)?;
-            self.read_rest
-                .after(cx.now, bytes.len() as u64, self.plan.read_pace);
+            self.read_rest.after(cx.now, bytes.len() as u64, self.plan.read_pace);
         }
         Ok(())
     }
@@ -308,16 +283,11 @@ impl Stream {
         let pattern = self.plan.receive_pattern;
         pattern.verify(self.received, bytes).map_err(|mismatch| {
             let wrong = &bytes[(mismatch.at - self.received) as usize..];
-            StreamError::Wrong {
-                mismatch,
-                belongs_at: pattern.find(wrong, self.plan.receive),
-            }
+            StreamError::Wrong { mismatch, belongs_at: pattern.find(wrong, self.plan.receive) }
         })?;
         self.received += bytes.len() as u64;
         if self.received > self.plan.receive {
-            return Err(StreamError::TooMany {
-                sent: self.plan.receive,
-            });
+            return Err(StreamError::TooMany { sent: self.plan.receive });
         }
         Ok(())
     }
@@ -325,10 +295,7 @@ impl Stream {
     fn end(&mut self) -> Result<(), StreamError> {
         self.ended = true;
         if self.received < self.plan.receive {
-            return Err(StreamError::EndedEarly {
-                received: self.received,
-                sent: self.plan.receive,
-            });
+            return Err(StreamError::EndedEarly { received: self.received, sent: self.plan.receive });
         }
         Ok(())
     }
@@ -339,10 +306,7 @@ impl Stream {
         }
         let may_shut_down = self.plan.finish != Finish::AfterPeer || self.ended;
         let close = self.plan.finish == Finish::CloseWhenWritten || (may_shut_down && self.ended);
-        let mut connection = self
-            .id
-            .and_then(|id| cx.stack.connection(cx.now, id))
-            .ok_or(StreamError::Vanished)?;
+        let mut connection = self.id.and_then(|id| cx.stack.connection(cx.now, id)).ok_or(StreamError::Vanished)?;
         if may_shut_down && !self.shut_down && !close {
             connection.shutdown();
             self.shut_down = true;
@@ -385,10 +349,7 @@ impl Stream {
 
     /// A number that grows whenever this end gets anywhere.
     pub fn progress(&self) -> u64 {
-        self.received
-            + u64::from(self.id.is_some())
-            + u64::from(self.ended)
-            + u64::from(self.closed)
+        self.received + u64::from(self.id.is_some()) + u64::from(self.ended) + u64::from(self.closed)
     }
 
     /// What went wrong.

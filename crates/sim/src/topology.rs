@@ -42,15 +42,7 @@ impl LinkSpec {
     /// A link that is the same in both directions, with Ethernet's MTU of 1500 and full segmentation offload.
     pub fn new(name: impl Into<String>, params: LinkParams) -> Self {
         let (forward, backward) = (params.clone(), params);
-        Self {
-            name: name.into(),
-            mtu: 1500,
-            max_segment: 65_535,
-            quiet: false,
-            coalesce: None,
-            forward,
-            backward,
-        }
+        Self { name: name.into(), mtu: 1500, max_segment: 65_535, quiet: false, coalesce: None, forward, backward }
     }
 }
 
@@ -100,10 +92,7 @@ pub(crate) struct Switch {
 
 impl Switch {
     pub(crate) fn new(name: String) -> Self {
-        Self {
-            name,
-            ..Self::default()
-        }
+        Self { name, ..Self::default() }
     }
 
     pub(crate) fn add_port(&mut self, port: Port) -> u32 {

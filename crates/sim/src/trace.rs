@@ -38,11 +38,7 @@ pub(crate) struct Passage<'a> {
 #[derive(Copy, Clone, Debug)]
 pub(crate) enum What {
     /// It leaves the node, and this is what the link makes of it.
-    Sent {
-        verdict: Verdict,
-        queued: u64,
-        quiet: bool,
-    },
+    Sent { verdict: Verdict, queued: u64, quiet: bool },
     /// It has come to the node.
     Arrived,
     /// It was under way when the link went down.
@@ -70,10 +66,7 @@ impl Trace {
 
     /// A log into a function, one line at a time.
     pub fn to(sink: impl FnMut(&str) + 'static) -> Self {
-        Self {
-            sink: Some(Box::new(sink)),
-            ..Self::default()
-        }
+        Self { sink: Some(Box::new(sink)), ..Self::default() }
     }
 
     /// What the environment asks for: `POLYPATH_TRACE=1` logs to standard error, any other value but `0` into the
@@ -125,28 +118,11 @@ impl Trace {
     }
 
     fn log_packet(&mut self, passage: &Passage<'_>) {
-        let Passage {
-            at,
-            node,
-            link,
-            packet,
-            what,
-        } = *passage;
-        if matches!(
-            what,
-            What::Sent {
-                verdict: Verdict::Deliver { .. },
-                quiet: true,
-                ..
-            }
-        ) {
+        let Passage { at, node, link, packet, what } = *passage;
+        if matches!(what, What::Sent { verdict: Verdict::Deliver { .. }, quiet: true, .. }) {
             return;
         }
-        let arrow = if matches!(what, What::Sent { .. }) {
-            '>'
-        } else {
-            '<'
-        };
+        let arrow = if matches!(what, What::Sent { .. }) { '>' } else { '<' };
         let text = self.conversations.describe(packet);
         self.line(at, node, format_args!("{arrow} {link:<6} {text}{what}"));
     }
@@ -170,39 +146,25 @@ impl Trace {
         let Some(sink) = &mut self.sink else { return };
         self.line.clear();
         let nanos = at.as_nanos();
-        let (seconds, micros, rest) = (
-            nanos / 1_000_000_000,
-            nanos / 1_000 % 1_000_000,
-            nanos % 1_000,
-        );
-        let _ = write!(
-            self.line,
-            "{seconds:>4}.{micros:06}'{rest:03} {node:<7} {text}"
-        );
+        let (seconds, micros, rest) = (nanos / 1_000_000_000, nanos / 1_000 % 1_000_000, nanos % 1_000);
+        let _ = write!(self.line, "{seconds:>4}.{micros:06}'{rest:03} {node:<7} {text}");
         sink(&self.line);
     }
 }
 
 impl Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trace")
-            .field("on", &self.is_on())
-            .field("digest", &self.digest)
-            .finish_non_exhaustive()
+        f.debug_struct("Trace").field("on", &self.is_on()).field("digest", &self.digest).finish_non_exhaustive()
     }
 }
 
 impl What {
     fn number(self) -> u64 {
         match self {
-            Self::Sent {
-                verdict: Verdict::Deliver { at, copy },
-                ..
-            } => at.as_nanos() ^ copy.map_or(0, |copy| copy.as_nanos().rotate_left(32)),
-            Self::Sent {
-                verdict: Verdict::Dropped(reason),
-                ..
-            } => 1 + reason as u64,
+            Self::Sent { verdict: Verdict::Deliver { at, copy }, .. } => {
+                at.as_nanos() ^ copy.map_or(0, |copy| copy.as_nanos().rotate_left(32))
+            }
+            Self::Sent { verdict: Verdict::Dropped(reason), .. } => 1 + reason as u64,
             Self::Arrived => 11,
             Self::Cut => 12,
             Self::Swallowed => 13,
@@ -214,22 +176,10 @@ impl What {
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sent {
-                verdict: Verdict::Dropped(reason),
-                ..
-            } => write!(f, "  DROPPED {reason:?}"),
-            Self::Sent {
-                verdict: Verdict::Deliver { at, copy },
-                queued,
-                ..
-            } => {
+            Self::Sent { verdict: Verdict::Dropped(reason), .. } => write!(f, "  DROPPED {reason:?}"),
+            Self::Sent { verdict: Verdict::Deliver { at, copy }, queued, .. } => {
                 let nanos = at.as_nanos();
-                write!(
-                    f,
-                    "  arrives {}.{:06}",
-                    nanos / 1_000_000_000,
-                    nanos / 1_000 % 1_000_000
-                )?;
+                write!(f, "  arrives {}.{:06}", nanos / 1_000_000_000, nanos / 1_000 % 1_000_000)?;
                 if copy.is_some() {
                     f.write_str(" TWICE")?;
                 }

@@ -74,10 +74,7 @@ pub struct PathSpec {
 impl PathSpec {
     /// A path that is the same in both directions.
     pub fn new(name: &str, params: LinkParams) -> Self {
-        Self {
-            link: LinkSpec::new(name, params),
-            backup: false,
-        }
+        Self { link: LinkSpec::new(name, params), backup: false }
     }
 }
 
@@ -123,12 +120,7 @@ struct Run {
 
 impl Transfer {
     /// A transfer of these streams over these paths; the rest as default.
-    pub fn new(
-        seed: u64,
-        paths: Vec<PathSpec>,
-        client_plan: StreamPlan,
-        server_plan: StreamPlan,
-    ) -> Self {
+    pub fn new(seed: u64, paths: Vec<PathSpec>, client_plan: StreamPlan, server_plan: StreamPlan) -> Self {
         Self {
             seed,
             paths,
@@ -166,17 +158,12 @@ impl Transfer {
             Err(failure) => failure,
         };
         let elapsed = run.network.elapsed();
-        Err(Box::new(Failed {
-            failure,
-            report: run.report(elapsed),
-        }))
+        Err(Box::new(Failed { failure, report: run.report(elapsed) }))
     }
 
     fn build(self) -> Run {
         let mut network = Network::new(self.seed, self.checksums, self.trace);
-        let app = |plan, id: NodeId| {
-            Stream::new(plan, rng::stream(self.seed, RngStream::Application(id.0)))
-        };
+        let app = |plan, id: NodeId| Stream::new(plan, rng::stream(self.seed, RngStream::Application(id.0)));
         let remote = SocketAddr::new(server_addr(0, self.ipv6), PORT);
         let local = SocketAddr::new(client_addr(0, self.ipv6), 0);
         let client = Peer::client(Some(local), remote, app(self.client_plan, CLIENT));
@@ -194,10 +181,7 @@ impl Transfer {
         }
         for number in 0..self.server_addresses {
             let name = format!("lan{number}");
-            let lan = LinkSpec {
-                name: name.clone(),
-                ..self.server_link.clone()
-            };
+            let lan = LinkSpec { name: name.clone(), ..self.server_link.clone() };
             let link = network.add_link(SERVER, SWITCH, lan);
             let addr = server_addr(number, self.ipv6);
             network.add_address(SERVER, link, addr, &name, false);
@@ -218,15 +202,7 @@ impl Transfer {
         on_delivery.reverse();
         let oracle = Oracle::new(self.limits.clone());
         let (first_path_only, limits, seed) = (self.first_path_only, self.limits, self.seed);
-        Run {
-            network,
-            oracle,
-            paths,
-            first_path_only,
-            on_delivery,
-            limits,
-            seed,
-        }
+        Run { network, oracle, paths, first_path_only, on_delivery, limits, seed }
     }
 }
 
@@ -253,18 +229,13 @@ impl Run {
         while self.network.next_at().is_some_and(|at| at <= end) {
             self.network.step().map_err(Failure::Fault)?;
             self.check_ends()?;
-            self.oracle.observe(&Observation {
-                excused: true,
-                ..self.look()
-            })?;
+            self.oracle.observe(&Observation { excused: true, ..self.look() })?;
         }
         Ok(())
     }
 
     fn ends(&self) -> impl Iterator<Item = (NodeId, &Peer)> {
-        [CLIENT, SERVER]
-            .into_iter()
-            .map(|id| (id, &self.network.host(id).app))
+        [CLIENT, SERVER].into_iter().map(|id| (id, &self.network.host(id).app))
     }
 
     fn check_ends(&self) -> Result<(), Failure> {
@@ -301,19 +272,11 @@ impl Run {
 
     fn some_path_is_up(&self) -> bool {
         let usable = if self.first_path_only { 1 } else { self.paths };
-        (0..usable).any(|path| {
-            self.network
-                .direction(path_link(path), Direction::Forward)
-                .is_up()
-        })
+        (0..usable).any(|path| self.network.direction(path_link(path), Direction::Forward).is_up())
     }
 
     fn change_on_delivery(&mut self, received: u64) {
-        while self
-            .on_delivery
-            .last()
-            .is_some_and(|(bytes, _)| *bytes <= received)
-        {
+        while self.on_delivery.last().is_some_and(|(bytes, _)| *bytes <= received) {
             if let Some((_, change)) = self.on_delivery.pop() {
                 self.network.apply(change);
             }
@@ -346,10 +309,8 @@ impl Run {
         let now: Instant = self.network.now();
         let host = self.network.host_mut(id);
         let stream = host.app.stream();
-        let live = stream
-            .connection()
-            .and_then(|id| host.stack.connection(now, id))
-            .map(|connection| connection.info());
+        let live =
+            stream.connection().and_then(|id| host.stack.connection(now, id)).map(|connection| connection.info());
         EndReport {
             written: stream.written(),
             received: stream.received(),

@@ -16,11 +16,7 @@ fn the_same_seed_gives_the_same_packets() {
     for seed in 0..20 {
         let first = digest(seed);
         assert!(first.is_some());
-        assert_eq!(
-            first,
-            digest(seed),
-            "seed {seed} went another way the second time"
-        );
+        assert_eq!(first, digest(seed), "seed {seed} went another way the second time");
     }
 }
 

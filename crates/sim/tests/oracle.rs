@@ -6,8 +6,7 @@ use bytes::Bytes;
 use polypath_proto::Instant;
 use polypath_sim::middlebox::{Action, Filter};
 use polypath_sim::{
-    Direction, Failed, Failure, Finish, LinkParams, Middlebox, PathSpec, Pattern, Rate, Report,
-    StreamPlan, Transfer,
+    Direction, Failed, Failure, Finish, LinkParams, Middlebox, PathSpec, Pattern, Rate, Report, StreamPlan, Transfer,
 };
 use polypath_wire::Segment;
 
@@ -28,10 +27,7 @@ fn plan(send: u64, receive: u64) -> StreamPlan {
 
 /// 300 KB down over one path with this box on it.
 fn download_through(middlebox: impl Middlebox + 'static) -> Result<Report, Box<Failed>> {
-    let path = PathSpec::new(
-        "wifi",
-        LinkParams::new(Rate::mbit(20), Duration::from_millis(10)),
-    );
+    let path = PathSpec::new("wifi", LinkParams::new(Rate::mbit(20), Duration::from_millis(10)));
     let mut transfer = Transfer::new(1, vec![path], plan(0, 300_000), plan(300_000, 0));
     transfer.boxes.push((0, Box::new(middlebox)));
     transfer.run()
@@ -43,19 +39,12 @@ fn after(
     mut then: impl FnMut(&mut Bytes) -> Action,
 ) -> Filter<impl FnMut(Instant, Direction, &mut Segment, &mut Bytes) -> Action> {
     let mut seen = 0;
-    Filter::new(
-        "trouble",
-        move |_, direction, _: &mut Segment, payload: &mut Bytes| {
-            if direction == Direction::Backward {
-                seen += payload.len();
-            }
-            if seen > limit {
-                then(payload)
-            } else {
-                Action::Pass
-            }
-        },
-    )
+    Filter::new("trouble", move |_, direction, _: &mut Segment, payload: &mut Bytes| {
+        if direction == Direction::Backward {
+            seen += payload.len();
+        }
+        if seen > limit { then(payload) } else { Action::Pass }
+    })
 }
 
 #[test]
@@ -70,14 +59,9 @@ fn a_changed_byte_is_found() {
         Action::Rewrite
     });
     let failed = download_through(flip).unwrap_err();
-    let Failure::Stream { host, error } = &failed.failure else {
-        panic!("{failed}")
-    };
+    let Failure::Stream { host, error } = &failed.failure else { panic!("{failed}") };
     assert!(host == "client" && error.contains("Wrong"), "{failed}");
-    assert!(
-        failed.report.client.received >= 90_000,
-        "all before it was right: {failed}"
-    );
+    assert!(failed.report.client.received >= 90_000, "all before it was right: {failed}");
 }
 
 #[test]
@@ -88,7 +72,6 @@ fn a_path_that_swallows_everything_is_a_stall_and_not_an_excuse() {
 
 #[test]
 fn without_trouble_it_arrives() {
-    let report = download_through(after(100_000, |_| Action::Pass))
-        .unwrap_or_else(|failed| panic!("{failed}"));
+    let report = download_through(after(100_000, |_| Action::Pass)).unwrap_or_else(|failed| panic!("{failed}"));
     assert_eq!(report.client.received, 300_000);
 }

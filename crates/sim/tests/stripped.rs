@@ -26,11 +26,7 @@ fn plan(send: u64, receive: u64, seeds: (u64, u64), finish: Finish) -> StreamPla
 }
 
 /// `strips` says from which segments the options are removed.
-fn transfer(
-    (up, down): (u64, u64),
-    finish: Finish,
-    strips: impl Fn(Direction, &Segment) -> bool + 'static,
-) -> Report {
+fn transfer((up, down): (u64, u64), finish: Finish, strips: impl Fn(Direction, &Segment) -> bool + 'static) -> Report {
     let params = LinkParams::new(Rate::mbit(20), Duration::from_millis(10));
     let paths = vec![PathSpec::new("wifi", params.clone()), PathSpec::new("lte", params)];
     let client = plan(up, down, (1, 2), finish);

@@ -8,7 +8,8 @@
 use polypath_sim::seeds::Seeds;
 use polypath_sim::{LinkParams, Rate, Trace, random};
 
-const REPEAT: &str = "POLYPATH_SEED={seed} POLYPATH_TRACE=1 cargo test -p polypath-sim --test transfer a_thousand -- --nocapture";
+const REPEAT: &str =
+    "POLYPATH_SEED={seed} POLYPATH_TRACE=1 cargo test -p polypath-sim --test transfer a_thousand -- --nocapture";
 
 #[test]
 fn a_thousand_seeded_transfers_arrive_whole() {
@@ -42,15 +43,9 @@ fn a_megabyte_each_way_over_two_clean_paths() {
         finish: Finish::HalfClose,
     };
     let params = LinkParams::new(Rate::mbit(20), Duration::from_millis(10));
-    let paths = vec![
-        PathSpec::new("wifi", params.clone()),
-        PathSpec::new("lte", params),
-    ];
+    let paths = vec![PathSpec::new("wifi", params.clone()), PathSpec::new("lte", params)];
     let mut transfer = Transfer::new(1, paths, plan(1, 2), plan(2, 1));
     transfer.trace = Trace::from_env().expect("POLYPATH_TRACE names a file that can be written");
     let report = transfer.run().unwrap_or_else(|failed| panic!("{failed}"));
-    assert_eq!(
-        (report.client.received, report.server.received),
-        (1_000_000, 1_000_000)
-    );
+    assert_eq!((report.client.received, report.server.received), (1_000_000, 1_000_000));
 }

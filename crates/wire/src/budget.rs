@@ -60,14 +60,7 @@ pub struct Fitted {
 /// they must. To get one out, therefore, ask for a pure ACK without `mptcp`.
 #[must_use]
 pub fn fit(wanted: &Wanted<'_>) -> Fitted {
-    let Wanted {
-        handshake,
-        timestamps,
-        mptcp,
-        signals,
-        sack,
-        super_segment,
-    } = wanted;
+    let Wanted { handshake, timestamps, mptcp, signals, sack, super_segment } = wanted;
     let mut options = TcpOptions::default();
     if let Some(mptcp) = mptcp {
         options.mptcp.push(mptcp.clone());
@@ -80,29 +73,19 @@ pub fn fit(wanted: &Wanted<'_>) -> Fitted {
         options.timestamps = None;
     }
     if *super_segment {
-        return Fitted {
-            options,
-            signals_sent: 0,
-        };
+        return Fitted { options, signals_sent: 0 };
     }
     let signals_sent = add_signals(&mut options, signals);
     let left = MAX_OPTIONS_LEN.saturating_sub(options.aligned_len());
     // Two NOPs, kind and length, then eight bytes for each block.
     let blocks = left.saturating_sub(4) / 8;
     options.sack = sack.iter().copied().take(blocks.min(4)).collect();
-    Fitted {
-        options,
-        signals_sent,
-    }
+    Fitted { options, signals_sent }
 }
 
 /// Adds what fits; every real combination of `mptcp` and handshake does.
 fn add_handshake(options: &mut TcpOptions, handshake: &SynOptions) {
-    let SynOptions {
-        mss,
-        window_scale,
-        sack_permitted,
-    } = *handshake;
+    let SynOptions { mss, window_scale, sack_permitted } = *handshake;
     options.mss = mss;
     if options.aligned_len() > MAX_OPTIONS_LEN {
         options.mss = None;

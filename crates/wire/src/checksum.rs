@@ -108,12 +108,7 @@ pub fn pseudo_header(src: IpAddr, dst: IpAddr, tcp_len: u32) -> Checksum {
 /// `dsn` is always the full 64 bits, whatever is sent; `ssn` and `len` are as in the mapping (so `len`
 /// counts a DATA_FIN). MP_CAPABLE with data has no numbers of its own: its data begins at IDSN + 1 and
 /// subflow sequence number 1.
-pub fn dss_checksum<'a>(
-    dsn: u64,
-    ssn: u32,
-    len: u16,
-    payload: impl Iterator<Item = &'a [u8]>,
-) -> u16 {
+pub fn dss_checksum<'a>(dsn: u64, ssn: u32, len: u16, payload: impl Iterator<Item = &'a [u8]>) -> u16 {
     let mut sum = Checksum::new();
     sum.add_u32((dsn >> 32) as u32);
     sum.add_u32(dsn as u32);

@@ -5,9 +5,7 @@
 #[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ParseError {
     /// The bytes end inside a header.
-    #[error(
-        "the packet ends inside its {header} header: {have} bytes where at least {need} are needed"
-    )]
+    #[error("the packet ends inside its {header} header: {have} bytes where at least {need} are needed")]
     Truncated {
         /// The header that is cut off: "IPv4", "IPv6", "IPv6 extension" or "TCP".
         header: &'static str,

@@ -82,13 +82,7 @@ impl IpHeader {
     /// A header with the default hop limit, no ECN and best-effort service.
     #[must_use]
     pub const fn new(src: IpAddr, dst: IpAddr) -> Self {
-        IpHeader {
-            src,
-            dst,
-            hop_limit: Self::DEFAULT_HOP_LIMIT,
-            ecn: Ecn::NotEct,
-            dscp: 0,
-        }
+        IpHeader { src, dst, hop_limit: Self::DEFAULT_HOP_LIMIT, ecn: Ecn::NotEct, dscp: 0 }
     }
 
     /// Length of the header when emitted, in bytes.
@@ -118,23 +112,12 @@ impl IpHeader {
             let [_next_header, hop_limit] = fields.array()?;
             let src = Ipv6Addr::from(fields.array::<16>()?).into();
             let dst = Ipv6Addr::from(fields.array::<16>()?).into();
-            Some(Self::with_traffic_class(
-                src,
-                dst,
-                hop_limit,
-                (first >> 4) as u8,
-            ))
+            Some(Self::with_traffic_class(src, dst, hop_limit, (first >> 4) as u8))
         }
     }
 
     const fn with_traffic_class(src: IpAddr, dst: IpAddr, hop_limit: u8, class: u8) -> Self {
-        IpHeader {
-            src,
-            dst,
-            hop_limit,
-            ecn: Ecn::from_bits(class),
-            dscp: class >> 2,
-        }
+        IpHeader { src, dst, hop_limit, ecn: Ecn::from_bits(class), dscp: class >> 2 }
     }
 
     /// Writes the header of a packet that carries `tcp_len` bytes of TCP header and payload.
@@ -172,9 +155,8 @@ impl IpHeader {
 }
 
 fn length_field(len: usize) -> u16 {
-    u16::try_from(len).unwrap_or_else(|_| {
-        panic!("{len} bytes are too long for one IP packet: send at most 65,535 with the headers")
-    })
+    u16::try_from(len)
+        .unwrap_or_else(|_| panic!("{len} bytes are too long for one IP packet: send at most 65,535 with the headers"))
 }
 
 /// Computes the checksum of an IPv4 header of any length and puts it in its place.
@@ -202,20 +184,12 @@ pub(crate) fn locate(bytes: &[u8]) -> Result<IpLayout, ParseError> {
         Some(4) => locate_v4(bytes),
         Some(6) => locate_v6(bytes),
         Some(version) => Err(ParseError::IpVersion(version)),
-        None => Err(ParseError::Truncated {
-            header: "IPv4",
-            have: 0,
-            need: IPV4_LEN,
-        }),
+        None => Err(ParseError::Truncated { header: "IPv4", have: 0, need: IPV4_LEN }),
     }
 }
 
 fn locate_v4(bytes: &[u8]) -> Result<IpLayout, ParseError> {
-    let truncated = |need| ParseError::Truncated {
-        header: "IPv4",
-        have: bytes.len(),
-        need,
-    };
+    let truncated = |need| ParseError::Truncated { header: "IPv4", have: bytes.len(), need };
     let header = bytes.first_chunk::<IPV4_LEN>().ok_or(truncated(IPV4_LEN))?;
     let words = header[0] & 0x0f;
     if words < 5 {
@@ -232,22 +206,12 @@ fn locate_v4(bytes: &[u8]) -> Result<IpLayout, ParseError> {
         return Err(ParseError::NotTcp(header[9]));
     }
     let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    Ok(IpLayout {
-        is_v4: true,
-        ip_len,
-        total_len,
-    })
+    Ok(IpLayout { is_v4: true, ip_len, total_len })
 }
 
 fn locate_v6(bytes: &[u8]) -> Result<IpLayout, ParseError> {
-    let truncated = |header, need| ParseError::Truncated {
-        header,
-        have: bytes.len(),
-        need,
-    };
-    let header = bytes
-        .first_chunk::<IPV6_LEN>()
-        .ok_or(truncated("IPv6", IPV6_LEN))?;
+    let truncated = |header, need| ParseError::Truncated { header, have: bytes.len(), need };
+    let header = bytes.first_chunk::<IPV6_LEN>().ok_or(truncated("IPv6", IPV6_LEN))?;
     let total_len = IPV6_LEN + usize::from(u16::from_be_bytes([header[4], header[5]]));
     let mut next_header = header[6];
     let mut ip_len = IPV6_LEN;
@@ -272,9 +236,5 @@ fn locate_v6(bytes: &[u8]) -> Result<IpLayout, ParseError> {
     if bytes.len() < ip_len {
         return Err(truncated("IPv6 extension", ip_len));
     }
-    Ok(IpLayout {
-        is_v4: false,
-        ip_len,
-        total_len,
-    })
+    Ok(IpLayout { is_v4: false, ip_len, total_len })
 }

@@ -47,12 +47,7 @@ pub fn join_synack_hmac(sender: Key, receiver: Key, sender_nonce: u32, receiver_
 /// The truncated HMAC of the third ACK of a join: the leftmost 160 bits, where the sender is the host
 /// that opened the subflow (RFC 8684 section 3.2, HMAC-A).
 #[must_use]
-pub fn join_ack_hmac(
-    sender: Key,
-    receiver: Key,
-    sender_nonce: u32,
-    receiver_nonce: u32,
-) -> [u8; 20] {
+pub fn join_ack_hmac(sender: Key, receiver: Key, sender_nonce: u32, receiver_nonce: u32) -> [u8; 20] {
     let full = join_hmac(sender, receiver, sender_nonce, receiver_nonce);
     let mut left = [0; 20];
     left.copy_from_slice(&full[..20]);
@@ -63,13 +58,7 @@ pub fn join_ack_hmac(
 /// HMAC-SHA256(`sender` key || `receiver` key, address ID || address || port), with port 0 where the
 /// option has none (RFC 8684 section 3.4.1).
 #[must_use]
-pub fn add_addr_hmac(
-    sender: Key,
-    receiver: Key,
-    address_id: u8,
-    addr: IpAddr,
-    port: Option<u16>,
-) -> u64 {
+pub fn add_addr_hmac(sender: Key, receiver: Key, address_id: u8, addr: IpAddr, port: Option<u16>) -> u64 {
     let mut mac = keyed(sender, receiver);
     mac.update(&[address_id]);
     match addr {

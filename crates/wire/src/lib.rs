@@ -33,13 +33,12 @@ pub use gso::{Coalesced, Coalescer, HeaderBytes, Payload, split};
 pub use ip::{Ecn, IpHeader};
 pub use keys::{Key, Token, add_addr_hmac, join_ack_hmac, join_synack_hmac};
 pub use mptcp::{
-    AddAddr, CapableFlags, CapableKeys, Dss, DssMapping, MpCapable, MpFail, MpFastclose, MpJoin,
-    MpPrio, MpTcprst, MptcpOption, RemoveAddr, ResetReason, WireDsn,
+    AddAddr, CapableFlags, CapableKeys, Dss, DssMapping, MpCapable, MpFail, MpFastclose, MpJoin, MpPrio, MpTcprst,
+    MptcpOption, RemoveAddr, ResetReason, WireDsn,
 };
 pub use options::{MAX_OPTIONS_LEN, SackBlock, TcpOptions, Timestamps, UnknownOption};
 pub use packet::{
-    ChecksumMode, HeaderBuf, MAX_HEADER_LEN, Segment, emit_headers, header_len, parse_headers,
-    verify_checksum,
+    ChecksumMode, HeaderBuf, MAX_HEADER_LEN, Segment, emit_headers, header_len, parse_headers, verify_checksum,
 };
 pub use seq::SeqNum;
 pub use tcp::{TcpFlags, TcpHeader};

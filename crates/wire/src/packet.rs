@@ -52,15 +52,9 @@ impl Layout {
     #[inline]
     pub(crate) fn of(bytes: &[u8]) -> Result<Layout, ParseError> {
         let ip = ip::locate(bytes)?;
-        let truncated = |need| ParseError::Truncated {
-            header: "TCP",
-            have: bytes.len(),
-            need,
-        };
+        let truncated = |need| ParseError::Truncated { header: "TCP", have: bytes.len(), need };
         let tcp = bytes.get(ip.ip_len..).unwrap_or_default();
-        let fixed = tcp
-            .first_chunk::<TCP_HEADER_LEN>()
-            .ok_or(truncated(ip.ip_len + TCP_HEADER_LEN))?;
+        let fixed = tcp.first_chunk::<TCP_HEADER_LEN>().ok_or(truncated(ip.ip_len + TCP_HEADER_LEN))?;
         let words = fixed[tcp::DATA_OFFSET] >> 4;
         if words < 5 {
             return Err(ParseError::DataOffset(words));
@@ -99,37 +93,19 @@ pub fn header_len(bytes: &[u8]) -> Result<usize, ParseError> {
 /// If `bytes` do not begin with the whole headers of an unfragmented TCP/IP packet.
 pub fn parse_headers(bytes: &[u8]) -> Result<(Segment, usize, usize), ParseError> {
     let layout = Layout::of(bytes)?;
-    let Layout {
-        ip: IpLayout {
-            is_v4,
-            ip_len,
-            total_len,
-        },
-        headers,
-    } = layout;
-    let payload_len = total_len
-        .checked_sub(headers)
-        .ok_or(ParseError::TotalLength {
-            total: total_len,
-            headers,
-        })?;
+    let Layout { ip: IpLayout { is_v4, ip_len, total_len }, headers } = layout;
+    let payload_len = total_len.checked_sub(headers).ok_or(ParseError::TotalLength { total: total_len, headers })?;
     if is_v4 && !sums_to_ones(&bytes[..ip_len]) {
         return Err(ParseError::Ipv4Checksum);
     }
     // Not reached: the layout has been checked.
-    let cut = ParseError::Truncated {
-        header: "TCP",
-        have: bytes.len(),
-        need: headers,
-    };
+    let cut = ParseError::Truncated { header: "TCP", have: bytes.len(), need: headers };
     let mut segment = Segment {
         ip: IpHeader::parse(bytes).ok_or(cut)?,
         tcp: TcpHeader::parse(&bytes[ip_len..]).ok_or(cut)?,
         options: TcpOptions::default(),
     };
-    segment
-        .options
-        .read(&bytes[ip_len + TCP_HEADER_LEN..headers]);
+    segment.options.read(&bytes[ip_len + TCP_HEADER_LEN..headers]);
     Ok((segment, headers, payload_len))
 }
 
@@ -148,10 +124,7 @@ fn sums_to_ones(header: &[u8]) -> bool {
 pub fn emit_headers(seg: &Segment, payload: &[Bytes], mode: ChecksumMode, out: &mut HeaderBuf) {
     let Segment { ip, tcp, options } = seg;
     let options_len = options.emitted_len();
-    assert!(
-        options_len <= MAX_OPTIONS_LEN,
-        "{options_len} bytes of options: use `fit`"
-    );
+    assert!(options_len <= MAX_OPTIONS_LEN, "{options_len} bytes of options: use `fit`");
     let ip_len = ip.emitted_len();
     let header_len = TCP_HEADER_LEN + options_len;
     let tcp_len = header_len + payload.iter().map(Bytes::len).sum::<usize>();
@@ -168,12 +141,7 @@ pub fn emit_headers(seg: &Segment, payload: &[Bytes], mode: ChecksumMode, out: &
 }
 
 /// Fills in the checksum field of a TCP header in which it is zero.
-pub(crate) fn write_tcp_checksum(
-    tcp_header: &mut [u8],
-    pseudo: Checksum,
-    payload: &[Bytes],
-    mode: ChecksumMode,
-) {
+pub(crate) fn write_tcp_checksum(tcp_header: &mut [u8], pseudo: Checksum, payload: &[Bytes], mode: ChecksumMode) {
     let value = match mode {
         ChecksumMode::Zero => 0,
         ChecksumMode::Partial => pseudo.fold(),
@@ -192,11 +160,7 @@ pub(crate) fn write_tcp_checksum(
 /// The sum over the pseudo-header of a packet with these header bytes and `payload_len` bytes behind them.
 pub(crate) fn pseudo_header_of(headers: &[u8], layout: &Layout, payload_len: usize) -> Checksum {
     // Both addresses stand together: after 12 bytes in IPv4, after 8 in IPv6.
-    let addresses = if layout.ip.is_v4 {
-        &headers[12..20]
-    } else {
-        &headers[8..40]
-    };
+    let addresses = if layout.ip.is_v4 { &headers[12..20] } else { &headers[8..40] };
     let mut sum = Checksum::new();
     sum.add_bytes(addresses);
     sum.add_u16(6);

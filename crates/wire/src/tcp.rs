@@ -69,29 +69,13 @@ impl TcpHeader {
         let _checksum = fields.u16()?;
         let urgent = fields.u16()?;
         let flags = TcpFlags::from_bits_retain(flags);
-        Some(TcpHeader {
-            src_port,
-            dst_port,
-            seq,
-            ack,
-            flags,
-            window,
-            urgent,
-        })
+        Some(TcpHeader { src_port, dst_port, seq, ack, flags, window, urgent })
     }
 
     /// Writes the fixed header with a checksum of zero. `header_len` counts the options too.
     #[inline]
     pub(crate) fn emit(&self, header_len: usize, out: &mut Writer<'_>) {
-        let TcpHeader {
-            src_port,
-            dst_port,
-            seq,
-            ack,
-            flags,
-            window,
-            urgent,
-        } = *self;
+        let TcpHeader { src_port, dst_port, seq, ack, flags, window, urgent } = *self;
         out.u16(src_port);
         out.u16(dst_port);
         out.u32(seq.0);

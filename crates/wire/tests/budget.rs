@@ -1,9 +1,8 @@
 //! Who gets into the 40 bytes.
 
 use polypath_wire::{
-    AddAddr, CapableFlags, CapableKeys, Dss, DssMapping, Key, MAX_OPTIONS_LEN, MpCapable, MpFail,
-    MpJoin, MpPrio, MptcpOption, RemoveAddr, SackBlock, SeqNum, SynOptions, TcpOptions, Timestamps,
-    Token, Wanted, WireDsn, fit,
+    AddAddr, CapableFlags, CapableKeys, Dss, DssMapping, Key, MAX_OPTIONS_LEN, MpCapable, MpFail, MpJoin, MpPrio,
+    MptcpOption, RemoveAddr, SackBlock, SeqNum, SynOptions, TcpOptions, Timestamps, Token, Wanted, WireDsn, fit,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -16,63 +15,28 @@ const PRIO: MptcpOption = MptcpOption::MpPrio(MpPrio { backup: true });
 const FAIL: MptcpOption = MptcpOption::MpFail(MpFail { dsn: 1 });
 
 fn blocks(count: u32) -> Vec<SackBlock> {
-    (0..count)
-        .map(|i| SackBlock {
-            left: SeqNum(10 * i),
-            right: SeqNum(10 * i + 5),
-        })
-        .collect()
+    (0..count).map(|i| SackBlock { left: SeqNum(10 * i), right: SeqNum(10 * i + 5) }).collect()
 }
 
 fn ack(dsn: WireDsn) -> Option<MptcpOption> {
-    Some(
-        Dss {
-            data_ack: Some(dsn),
-            ..Dss::default()
-        }
-        .into(),
-    )
+    Some(Dss { data_ack: Some(dsn), ..Dss::default() }.into())
 }
 
 fn add_addr(addr: &str, port: Option<u16>, echo: bool) -> MptcpOption {
     let addr = addr.parse().expect("an address");
     let hmac = if echo { None } else { Some(1) };
-    AddAddr {
-        echo,
-        address_id: 1,
-        addr,
-        port,
-        hmac,
-    }
-    .into()
+    AddAddr { echo, address_id: 1, addr, port, hmac }.into()
 }
 
 fn full_dss() -> Option<MptcpOption> {
-    let mapping = DssMapping {
-        dsn: WireDsn::Long(1),
-        ssn: 1,
-        len: 1000,
-        checksum: Some(0xffff),
-    };
+    let mapping = DssMapping { dsn: WireDsn::Long(1), ssn: 1, len: 1000, checksum: Some(0xffff) };
     let data_ack = Some(WireDsn::Long(1));
-    Some(
-        Dss {
-            data_ack,
-            mapping: Some(mapping),
-            data_fin: false,
-        }
-        .into(),
-    )
+    Some(Dss { data_ack, mapping: Some(mapping), data_fin: false }.into())
 }
 
 fn handshake() -> impl Strategy<Value = SynOptions> {
-    (any::<Option<u16>>(), option::of(0..=14_u8), any::<bool>()).prop_map(
-        |(mss, window_scale, sack_permitted)| SynOptions {
-            mss,
-            window_scale,
-            sack_permitted,
-        },
-    )
+    (any::<Option<u16>>(), option::of(0..=14_u8), any::<bool>())
+        .prop_map(|(mss, window_scale, sack_permitted)| SynOptions { mss, window_scale, sack_permitted })
 }
 
 proptest! {
@@ -126,105 +90,40 @@ proptest! {
 fn aligned_len(options: &TcpOptions) -> usize {
     let none = TcpOptions::default();
     let mut parts = vec![
-        TcpOptions {
-            mss: options.mss,
-            ..none.clone()
-        },
-        TcpOptions {
-            window_scale: options.window_scale,
-            ..none.clone()
-        },
-        TcpOptions {
-            sack_permitted: options.sack_permitted,
-            timestamps: options.timestamps,
-            ..none.clone()
-        },
+        TcpOptions { mss: options.mss, ..none.clone() },
+        TcpOptions { window_scale: options.window_scale, ..none.clone() },
+        TcpOptions { sack_permitted: options.sack_permitted, timestamps: options.timestamps, ..none.clone() },
     ];
     if !options.sack.is_empty() {
-        parts.push(TcpOptions {
-            sack: options.sack.clone(),
-            ..none.clone()
-        });
+        parts.push(TcpOptions { sack: options.sack.clone(), ..none.clone() });
     }
     for option in &options.mptcp {
-        parts.push(TcpOptions {
-            mptcp: [option.clone()].into_iter().collect(),
-            ..none.clone()
-        });
+        parts.push(TcpOptions { mptcp: [option.clone()].into_iter().collect(), ..none.clone() });
     }
     parts.iter().map(TcpOptions::emitted_len).sum()
 }
 
 #[test]
 fn every_segment_of_the_handshakes_carries_all_it_wants() {
-    let syn = SynOptions {
-        mss: Some(1460),
-        window_scale: Some(10),
-        sack_permitted: true,
-    };
-    let capable = |keys| {
-        MptcpOption::MpCapable(MpCapable {
-            version: 1,
-            flags: CapableFlags::HMAC_SHA256,
-            keys,
-        })
-    };
+    let syn = SynOptions { mss: Some(1460), window_scale: Some(10), sack_permitted: true };
+    let capable = |keys| MptcpOption::MpCapable(MpCapable { version: 1, flags: CapableFlags::HMAC_SHA256, keys });
     let (backup, address_id) = (false, 1);
     let cases = [
         (Some(syn), capable(CapableKeys::Syn), 24),
-        (
-            Some(syn),
-            capable(CapableKeys::SynAck { sender: Key(1) }),
-            32,
-        ),
-        (
-            None,
-            capable(CapableKeys::Ack {
-                sender: Key(1),
-                receiver: Key(2),
-            }),
-            32,
-        ),
-        (
-            Some(syn),
-            MpJoin::Syn {
-                backup,
-                address_id,
-                token: Token(1),
-                nonce: 2,
-            }
-            .into(),
-            32,
-        ),
-        (
-            Some(syn),
-            MpJoin::SynAck {
-                backup,
-                address_id,
-                hmac: 1,
-                nonce: 2,
-            }
-            .into(),
-            36,
-        ),
+        (Some(syn), capable(CapableKeys::SynAck { sender: Key(1) }), 32),
+        (None, capable(CapableKeys::Ack { sender: Key(1), receiver: Key(2) }), 32),
+        (Some(syn), MpJoin::Syn { backup, address_id, token: Token(1), nonce: 2 }.into(), 32),
+        (Some(syn), MpJoin::SynAck { backup, address_id, hmac: 1, nonce: 2 }.into(), 36),
         (None, MpJoin::Ack { hmac: [1; 20] }.into(), 36),
     ];
     for (handshake, mptcp, len) in cases {
-        let wanted = Wanted {
-            handshake,
-            timestamps: TIMESTAMPS,
-            mptcp: Some(mptcp.clone()),
-            ..Wanted::default()
-        };
+        let wanted = Wanted { handshake, timestamps: TIMESTAMPS, mptcp: Some(mptcp.clone()), ..Wanted::default() };
         let options = fit(&wanted).options;
         assert_eq!(options.emitted_len(), len, "{mptcp:?}");
         assert_eq!(options.timestamps, TIMESTAMPS);
         assert_eq!(options.mptcp[..], [mptcp]);
-        let got = SynOptions {
-            mss: options.mss,
-            window_scale: options.window_scale,
-            sack_permitted: options.sack_permitted,
-        };
+        let got =
+            SynOptions { mss: options.mss, window_scale: options.window_scale, sack_permitted: options.sack_permitted };
         assert_eq!(got, handshake.unwrap_or_default());
     }
 }
@@ -241,17 +140,8 @@ fn sack_gets_what_is_left() {
         (TIMESTAMPS, full_dss(), 0),
     ];
     for (timestamps, mptcp, expected) in cases {
-        let wanted = Wanted {
-            timestamps,
-            mptcp: mptcp.clone(),
-            sack: &sack,
-            ..Wanted::default()
-        };
-        assert_eq!(
-            fit(&wanted).options.sack[..],
-            sack[..expected],
-            "{timestamps:?} {mptcp:?}"
-        );
+        let wanted = Wanted { timestamps, mptcp: mptcp.clone(), sack: &sack, ..Wanted::default() };
+        assert_eq!(fit(&wanted).options.sack[..], sack[..expected], "{timestamps:?} {mptcp:?}");
     }
 }
 
@@ -301,12 +191,8 @@ fn add_addr_goes_on_an_ack_of_its_own() {
     let echo = add_addr("192.0.2.1", None, true);
     for add_addr in [announce, echo] {
         let signals = [add_addr.clone(), PRIO];
-        let mut wanted = Wanted {
-            timestamps: TIMESTAMPS,
-            mptcp: ack(WireDsn::Short(1)),
-            signals: &signals,
-            ..Wanted::default()
-        };
+        let mut wanted =
+            Wanted { timestamps: TIMESTAMPS, mptcp: ack(WireDsn::Short(1)), signals: &signals, ..Wanted::default() };
         assert_eq!(fit(&wanted).signals_sent, 0, "not beside a DSS");
         wanted.mptcp = None;
         let fitted = fit(&wanted);
@@ -316,35 +202,19 @@ fn add_addr_goes_on_an_ack_of_its_own() {
 
         let behind = [PRIO, add_addr];
         wanted.signals = &behind;
-        assert_eq!(
-            fit(&wanted).options.mptcp[..],
-            [PRIO],
-            "it waits for the next one"
-        );
+        assert_eq!(fit(&wanted).options.mptcp[..], [PRIO], "it waits for the next one");
     }
 }
 
 #[test]
 fn the_longest_add_addr_displaces_the_timestamps() {
-    let cases = [
-        ("192.0.2.1", None, true),
-        ("2001:db8::1", None, true),
-        ("2001:db8::1", Some(1), false),
-    ];
+    let cases = [("192.0.2.1", None, true), ("2001:db8::1", None, true), ("2001:db8::1", Some(1), false)];
     for (addr, port, keeps_timestamps) in cases {
         let signals = [add_addr(addr, port, false)];
-        let wanted = Wanted {
-            timestamps: TIMESTAMPS,
-            signals: &signals,
-            ..Wanted::default()
-        };
+        let wanted = Wanted { timestamps: TIMESTAMPS, signals: &signals, ..Wanted::default() };
         let fitted = fit(&wanted);
         assert_eq!(fitted.signals_sent, 1);
-        assert_eq!(
-            fitted.options.timestamps.is_some(),
-            keeps_timestamps,
-            "{addr} {port:?}"
-        );
+        assert_eq!(fitted.options.timestamps.is_some(), keeps_timestamps, "{addr} {port:?}");
     }
 }
 
@@ -352,11 +222,7 @@ fn the_longest_add_addr_displaces_the_timestamps() {
 fn no_more_than_four_multipath_options_go_at_once() {
     let signals = vec![PRIO; 6];
     let mptcp = ack(WireDsn::Short(1));
-    let mut wanted = Wanted {
-        mptcp,
-        signals: &signals,
-        ..Wanted::default()
-    };
+    let mut wanted = Wanted { mptcp, signals: &signals, ..Wanted::default() };
     assert_eq!(fit(&wanted).signals_sent, 3);
     wanted.mptcp = None;
     assert_eq!(fit(&wanted).signals_sent, 4);

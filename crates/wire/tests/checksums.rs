@@ -47,10 +47,7 @@ fn dss_checksums_computed_elsewhere() {
     let pieces: [&[u8]; 3] = [b"h", b"", b"ello"];
     let sum = dss_checksum(0x0102_0304_0506_0708, 0x0a0b_0c0d, 5, pieces.into_iter());
     assert_eq!(sum, 0x95fc);
-    assert_eq!(
-        dss_checksum(u64::MAX, u32::MAX, u16::MAX, std::iter::empty()),
-        0
-    );
+    assert_eq!(dss_checksum(u64::MAX, u32::MAX, u16::MAX, std::iter::empty()), 0);
 }
 
 proptest! {

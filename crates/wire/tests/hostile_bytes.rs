@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use polypath_wire::{
-    ChecksumMode, Coalescer, HeaderBuf, emit_headers, header_len, parse_headers, split,
-    verify_checksum,
+    ChecksumMode, Coalescer, HeaderBuf, emit_headers, header_len, parse_headers, split, verify_checksum,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -21,32 +20,19 @@ fn exercise(bytes: &[u8], segment_size: u16) -> Result<(), TestCaseError> {
         let mut out = HeaderBuf::new();
         // IPv6 extension headers and IPv4 options are not emitted again, so the packet is no longer.
         emit_headers(seg, &payload, ChecksumMode::Full, &mut out);
-        prop_assert_eq!(
-            parse_headers(&out),
-            Ok((seg.clone(), out.len(), *payload_len))
-        );
+        prop_assert_eq!(parse_headers(&out), Ok((seg.clone(), out.len(), *payload_len)));
         prop_assert!(verify_checksum(&out, &payload[0]));
     }
     // Whatever it says, it says it without a panic.
     let _ = verify_checksum(bytes, b"payload");
-    let payload = [
-        Bytes::from_static(b"some"),
-        Bytes::new(),
-        Bytes::from_static(b" payload"),
-    ];
+    let payload = [Bytes::from_static(b"some"), Bytes::new(), Bytes::from_static(b" payload")];
     let mut coalescer = Coalescer::new(ChecksumMode::Full);
     let mut total = 0;
-    let count = split(
-        bytes,
-        &payload,
-        segment_size,
-        ChecksumMode::Full,
-        |headers, payload| {
-            total += payload.iter().map(Bytes::len).sum::<usize>();
-            assert!(verify_checksum(headers, &payload.concat()));
-            coalescer.push(headers, payload.concat().into());
-        },
-    );
+    let count = split(bytes, &payload, segment_size, ChecksumMode::Full, |headers, payload| {
+        total += payload.iter().map(Bytes::len).sum::<usize>();
+        assert!(verify_checksum(headers, &payload.concat()));
+        coalescer.push(headers, payload.concat().into());
+    });
     prop_assert_eq!(count > 0, len.is_ok());
     prop_assert_eq!(total, if count > 0 { 12 } else { 0 });
     coalescer.push(bytes, payload[0].clone());

@@ -1,25 +1,15 @@
 //! What is skipped in an IP header, and what is refused.
 
 use polypath_wire::{
-    ChecksumMode, Ecn, HeaderBuf, IpHeader, ParseError, Segment, SeqNum, TcpFlags, TcpHeader,
-    TcpOptions, emit_headers, header_len, parse_headers, verify_checksum,
+    ChecksumMode, Ecn, HeaderBuf, IpHeader, ParseError, Segment, SeqNum, TcpFlags, TcpHeader, TcpOptions, emit_headers,
+    header_len, parse_headers, verify_checksum,
 };
 
 fn segment(addr: &str) -> Segment {
     let addr = addr.parse().expect("an address");
     Segment {
-        ip: IpHeader {
-            hop_limit: 17,
-            ecn: Ecn::Ect0,
-            dscp: 0x2e,
-            ..IpHeader::new(addr, addr)
-        },
-        tcp: TcpHeader {
-            src_port: 1,
-            dst_port: 2,
-            flags: TcpFlags::ACK,
-            ..TcpHeader::default()
-        },
+        ip: IpHeader { hop_limit: 17, ecn: Ecn::Ect0, dscp: 0x2e, ..IpHeader::new(addr, addr) },
+        tcp: TcpHeader { src_port: 1, dst_port: 2, flags: TcpFlags::ACK, ..TcpHeader::default() },
         options: TcpOptions::default(),
     }
 }
@@ -78,12 +68,7 @@ fn ipv6_as_emitted() {
 
 #[test]
 fn ecn_codepoints() {
-    for (bits, ecn) in [
-        (0, Ecn::NotEct),
-        (1, Ecn::Ect1),
-        (2, Ecn::Ect0),
-        (3, Ecn::Ce),
-    ] {
+    for (bits, ecn) in [(0, Ecn::NotEct), (1, Ecn::Ect1), (2, Ecn::Ect0), (3, Ecn::Ce)] {
         assert_eq!(Ecn::from_bits(bits | 0xfc), ecn);
         assert_eq!(ecn.bits(), bits);
     }
@@ -106,11 +91,7 @@ fn ipv6_extension_headers_are_skipped() {
         for words in [0, 1, 5] {
             let packet = with_extension(kind, [0; 7], words);
             let expected = (segment("2001:db8::1"), 68 + 8 * words, 0);
-            assert_eq!(
-                parse_headers(&packet),
-                Ok(expected),
-                "kind {kind}, {words} words more"
-            );
+            assert_eq!(parse_headers(&packet), Ok(expected), "kind {kind}, {words} words more");
             assert!(verify_checksum(&packet, b""));
         }
     }
@@ -140,10 +121,7 @@ fn fragments_are_refused() {
         fix_ipv4_checksum(&mut packet);
         assert_eq!(parse_headers(&packet), Err(ParseError::Fragment));
     }
-    assert_eq!(
-        parse_headers(&with_extension(44, [0; 7], 0)),
-        Err(ParseError::Fragment)
-    );
+    assert_eq!(parse_headers(&with_extension(44, [0; 7], 0)), Err(ParseError::Fragment));
 }
 
 #[test]
@@ -160,10 +138,7 @@ fn other_protocols_are_refused() {
     packet[9] = 17;
     fix_ipv4_checksum(&mut packet);
     assert_eq!(parse_headers(&packet), Err(ParseError::NotTcp(17)));
-    assert_eq!(
-        parse_headers(&with_extension(59, [0; 7], 0)),
-        Err(ParseError::NotTcp(59))
-    );
+    assert_eq!(parse_headers(&with_extension(59, [0; 7], 0)), Err(ParseError::NotTcp(59)));
     assert_eq!(parse_headers(&[0x55; 60]), Err(ParseError::IpVersion(5)));
 }
 
@@ -173,11 +148,7 @@ fn a_wrong_ipv4_checksum_is_refused() {
     for at in [1, 2, 3, 4, 5, 8, 10, 11, 12, 19] {
         let mut packet = v4();
         packet[at] ^= 0x04;
-        assert_eq!(
-            parse_headers(&packet),
-            Err(ParseError::Ipv4Checksum),
-            "byte {at}"
-        );
+        assert_eq!(parse_headers(&packet), Err(ParseError::Ipv4Checksum), "byte {at}");
     }
 }
 
@@ -186,22 +157,10 @@ fn lengths_that_contradict_each_other_are_refused() {
     let mut packet = v4();
     packet[3] = 39;
     fix_ipv4_checksum(&mut packet);
-    assert_eq!(
-        parse_headers(&packet),
-        Err(ParseError::TotalLength {
-            total: 39,
-            headers: 40
-        })
-    );
+    assert_eq!(parse_headers(&packet), Err(ParseError::TotalLength { total: 39, headers: 40 }));
     let mut packet = v6();
     packet[5] = 0;
-    assert_eq!(
-        parse_headers(&packet),
-        Err(ParseError::TotalLength {
-            total: 40,
-            headers: 60
-        })
-    );
+    assert_eq!(parse_headers(&packet), Err(ParseError::TotalLength { total: 40, headers: 60 }));
     let mut packet = v4();
     packet[0] = 0x44;
     assert_eq!(parse_headers(&packet), Err(ParseError::Ipv4HeaderLength(4)));
@@ -213,10 +172,7 @@ fn lengths_that_contradict_each_other_are_refused() {
 #[test]
 fn errors_say_what_is_wrong() {
     let error = parse_headers(&v4()[..30]).expect_err("cut");
-    assert_eq!(
-        error.to_string(),
-        "the packet ends inside its TCP header: 30 bytes where at least 40 are needed"
-    );
+    assert_eq!(error.to_string(), "the packet ends inside its TCP header: 30 bytes where at least 40 are needed");
 }
 
 #[test]

@@ -5,10 +5,9 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use polypath_wire::{
-    AddAddr, CapableFlags, CapableKeys, ChecksumMode, Dss, DssMapping, HeaderBuf, IpHeader, Key,
-    MpFastclose, MpJoin, MpPrio, MpTcprst, MptcpOption, RemoveAddr, ResetReason, Segment, TcpFlags,
-    WireDsn, add_addr_hmac, dss_checksum, emit_headers, join_ack_hmac, join_synack_hmac,
-    parse_headers, verify_checksum,
+    AddAddr, CapableFlags, CapableKeys, ChecksumMode, Dss, DssMapping, HeaderBuf, IpHeader, Key, MpFastclose, MpJoin,
+    MpPrio, MpTcprst, MptcpOption, RemoveAddr, ResetReason, Segment, TcpFlags, WireDsn, add_addr_hmac, dss_checksum,
+    emit_headers, join_ack_hmac, join_synack_hmac, parse_headers, verify_checksum,
 };
 
 struct Packet {
@@ -29,30 +28,20 @@ struct Capture {
 }
 
 fn capture(name: &'static str, text: &str) -> Capture {
-    let packets = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| {
-            let bytes: Vec<u8> = line
-                .as_bytes()
-                .chunks(2)
-                .map(|digits| {
-                    let digits = std::str::from_utf8(digits).expect("text");
-                    u8::from_str_radix(digits, 16).expect("hexadecimal")
-                })
-                .collect();
-            let (seg, headers, payload_len) = parse_headers(&bytes).expect("a packet");
-            assert_eq!(bytes.len(), headers + payload_len, "{name}: {line}");
-            Packet {
-                bytes,
-                headers,
-                seg,
-            }
-        });
-    Capture {
-        name,
-        packets: packets.collect(),
-    }
+    let packets = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let bytes: Vec<u8> = line
+            .as_bytes()
+            .chunks(2)
+            .map(|digits| {
+                let digits = std::str::from_utf8(digits).expect("text");
+                u8::from_str_radix(digits, 16).expect("hexadecimal")
+            })
+            .collect();
+        let (seg, headers, payload_len) = parse_headers(&bytes).expect("a packet");
+        assert_eq!(bytes.len(), headers + payload_len, "{name}: {line}");
+        Packet { bytes, headers, seg }
+    });
+    Capture { name, packets: packets.collect() }
 }
 
 macro_rules! captures {
@@ -68,28 +57,14 @@ macro_rules! captures {
     };
 }
 
-captures!(
-    ipv4,
-    ipv6_checksum,
-    ipv4_port_checksum,
-    ipv4_capable_data,
-    ipv4_remove
-);
+captures!(ipv4, ipv6_checksum, ipv4_port_checksum, ipv4_capable_data, ipv4_remove);
 
 impl Capture {
     /// The first option for which `pick` gives something, with its packet.
     fn find<T>(&self, pick: impl Fn(&MptcpOption) -> Option<T>) -> (&Packet, T) {
         self.packets
             .iter()
-            .find_map(|packet| {
-                packet
-                    .seg
-                    .options
-                    .mptcp
-                    .iter()
-                    .find_map(&pick)
-                    .map(|found| (packet, found))
-            })
+            .find_map(|packet| packet.seg.options.mptcp.iter().find_map(&pick).map(|found| (packet, found)))
             .unwrap_or_else(|| panic!("no such option in {}", self.name))
     }
 
@@ -142,12 +117,7 @@ fn every_byte_is_as_we_would_have_emitted_it() {
             let payload = [Bytes::copy_from_slice(packet.payload())];
             emit_headers(&packet.seg, &payload, ChecksumMode::Full, &mut headers);
             let sent = &packet.bytes[..packet.headers];
-            assert_eq!(
-                comparable(&headers),
-                comparable(sent),
-                "{} {number}",
-                capture.name
-            );
+            assert_eq!(comparable(&headers), comparable(sent), "{} {number}", capture.name);
         }
     }
 }
@@ -157,16 +127,8 @@ fn no_option_is_unknown_and_every_checksum_right() {
     for capture in all() {
         for (number, packet) in capture.packets.iter().enumerate() {
             let (headers, payload) = packet.bytes.split_at(packet.headers);
-            assert!(
-                verify_checksum(headers, payload),
-                "{} {number}",
-                capture.name
-            );
-            assert!(
-                packet.seg.options.unknown.is_empty(),
-                "{} {number}",
-                capture.name
-            );
+            assert!(verify_checksum(headers, payload), "{} {number}", capture.name);
+            assert!(packet.seg.options.unknown.is_empty(), "{} {number}", capture.name);
         }
     }
 }
@@ -177,28 +139,15 @@ fn the_syn_of_linux() {
     let Segment { ip, tcp, options } = &capture.packets[0].seg;
     let addr = |last| IpAddr::from([10, 9, 0, last]);
     assert_eq!(*ip, IpHeader::new(addr(1), addr(2)));
-    assert_eq!(
-        (tcp.flags, tcp.dst_port, tcp.window),
-        (TcpFlags::SYN, 7000, 64_240)
-    );
+    assert_eq!((tcp.flags, tcp.dst_port, tcp.window), (TcpFlags::SYN, 7000, 64_240));
     assert_eq!((options.mss, options.window_scale), (Some(1460), Some(10)));
     assert!(options.sack_permitted && options.timestamps.is_some());
     let capable = options.mp_capable().expect("MP_CAPABLE");
-    assert_eq!(
-        (capable.version, capable.flags),
-        (1, CapableFlags::HMAC_SHA256)
-    );
+    assert_eq!((capable.version, capable.flags), (1, CapableFlags::HMAC_SHA256));
     assert_eq!(capable.keys, CapableKeys::Syn);
 
-    let flags = ipv6_checksum().packets[0]
-        .seg
-        .options
-        .mp_capable()
-        .map(|capable| capable.flags);
-    assert_eq!(
-        flags,
-        Some(CapableFlags::HMAC_SHA256 | CapableFlags::CHECKSUM_REQUIRED)
-    );
+    let flags = ipv6_checksum().packets[0].seg.options.mp_capable().map(|capable| capable.flags);
+    assert_eq!(flags, Some(CapableFlags::HMAC_SHA256 | CapableFlags::CHECKSUM_REQUIRED));
 }
 
 #[test]
@@ -208,29 +157,14 @@ fn joins_prove_themselves() {
         let (_, syn) = capture.join(|join| matches!(join, MpJoin::Syn { .. }));
         let (_, synack) = capture.join(|join| matches!(join, MpJoin::SynAck { .. }));
         let (_, ack) = capture.join(|join| matches!(join, MpJoin::Ack { .. }));
-        let MpJoin::Syn {
-            token,
-            nonce: client_nonce,
-            backup: false,
-            ..
-        } = syn
-        else {
+        let MpJoin::Syn { token, nonce: client_nonce, backup: false, .. } = syn else {
             panic!("{syn:?}");
         };
-        let MpJoin::SynAck {
-            hmac,
-            nonce: server_nonce,
-            address_id: 1,
-            ..
-        } = synack
-        else {
+        let MpJoin::SynAck { hmac, nonce: server_nonce, address_id: 1, .. } = synack else {
             panic!("{synack:?}");
         };
         assert_eq!(token, server.token(), "{}", capture.name);
-        assert_eq!(
-            hmac,
-            join_synack_hmac(server, client, server_nonce, client_nonce)
-        );
+        assert_eq!(hmac, join_synack_hmac(server, client, server_nonce, client_nonce));
         let hmac = join_ack_hmac(client, server, client_nonce, server_nonce);
         assert_eq!(ack, MpJoin::Ack { hmac });
     }
@@ -248,26 +182,10 @@ fn announcements_prove_themselves_and_are_echoed() {
         let (client, server) = capture.keys();
         let (packet, announced) = capture.add_addr(false);
         let hmac = Some(add_addr_hmac(server, client, 1, addr, port));
-        assert_eq!(
-            announced,
-            AddAddr {
-                echo: false,
-                address_id: 1,
-                addr,
-                port,
-                hmac
-            }
-        );
+        assert_eq!(announced, AddAddr { echo: false, address_id: 1, addr, port, hmac });
         assert_eq!(packet.seg.options.dss(), None, "it travels without a DSS");
         let (packet, echo) = capture.add_addr(true);
-        assert_eq!(
-            echo,
-            AddAddr {
-                echo: true,
-                hmac: None,
-                ..announced
-            }
-        );
+        assert_eq!(echo, AddAddr { echo: true, hmac: None, ..announced });
         assert_eq!(packet.seg.options.dss(), None, "and so does its echo");
     }
 }
@@ -279,12 +197,7 @@ fn data_begins_after_the_initial_data_sequence_number() {
         let from_client = |packet: &&Packet| packet.seg.tcp.dst_port == 7000;
         let mapping = |packet: &Packet| packet.seg.options.dss().and_then(|dss| dss.mapping);
         let first = capture.packets.iter().filter(from_client).find_map(mapping);
-        let DssMapping {
-            dsn: WireDsn::Long(dsn),
-            ssn,
-            ..
-        } = first.expect("a mapping")
-        else {
+        let DssMapping { dsn: WireDsn::Long(dsn), ssn, .. } = first.expect("a mapping") else {
             panic!("{}: not 64 bits", capture.name);
         };
         // One of the captures begins with MP_CAPABLE and three octets instead.
@@ -298,19 +211,12 @@ fn mp_capable_with_data_has_the_checksum_of_the_first_mapping() {
     let capture = ipv4_capable_data();
     let (client, server) = capture.keys();
     let (packet, keys) = capture.find(|option| match option {
-        MptcpOption::MpCapable(capable) if matches!(capable.keys, CapableKeys::Data { .. }) => {
-            Some(capable.keys)
-        }
+        MptcpOption::MpCapable(capable) if matches!(capable.keys, CapableKeys::Data { .. }) => Some(capable.keys),
         _ => None,
     });
     let payload = std::iter::once(packet.payload());
     let checksum = Some(dss_checksum(client.idsn() + 1, 1, 3, payload));
-    let expected = CapableKeys::Data {
-        sender: client,
-        receiver: server,
-        data_len: 3,
-        checksum,
-    };
+    let expected = CapableKeys::Data { sender: client, receiver: server, data_len: 3, checksum };
     assert_eq!((keys, packet.payload()), (expected, &b"odd"[..]));
 }
 
@@ -320,12 +226,7 @@ fn every_dss_checksum_is_right() {
     let mut fins = 0;
     for capture in [ipv6_checksum(), ipv4_port_checksum()] {
         for packet in &capture.packets {
-            let Some(Dss {
-                mapping: Some(mapping),
-                data_fin,
-                ..
-            }) = packet.seg.options.dss()
-            else {
+            let Some(Dss { mapping: Some(mapping), data_fin, .. }) = packet.seg.options.dss() else {
                 continue;
             };
             // A 32-bit number needs its upper half; the only ones here are those of packets with data_fin,
@@ -336,18 +237,12 @@ fn every_dss_checksum_is_right() {
             let payload = std::iter::once(packet.payload());
             let checksum = dss_checksum(dsn, mapping.ssn, mapping.len, payload);
             assert_eq!(mapping.checksum, Some(checksum), "{}", capture.name);
-            assert_eq!(
-                usize::from(mapping.len),
-                packet.payload().len() + usize::from(*data_fin)
-            );
+            assert_eq!(usize::from(mapping.len), packet.payload().len() + usize::from(*data_fin));
             seen += 1;
             fins += usize::from(*data_fin);
         }
     }
-    assert!(
-        seen >= 10 && fins >= 4,
-        "{seen} mappings, {fins} with DATA_FIN"
-    );
+    assert!(seen >= 10 && fins >= 4, "{seen} mappings, {fins} with DATA_FIN");
 }
 
 #[test]
@@ -374,17 +269,9 @@ fn priority_and_the_abrupt_end() {
         _ => None,
     });
     let (_, server) = capture.keys();
-    assert_eq!(
-        fastclose,
-        MpFastclose {
-            receiver_key: server
-        }
-    );
+    assert_eq!(fastclose, MpFastclose { receiver_key: server });
     assert!(packet.seg.tcp.flags.contains(TcpFlags::RST));
-    let reason = MpTcprst {
-        transient: false,
-        reason: ResetReason::Unspecified,
-    };
+    let reason = MpTcprst { transient: false, reason: ResetReason::Unspecified };
     assert_eq!(packet.seg.options.mptcp[1], reason.into());
 }
 

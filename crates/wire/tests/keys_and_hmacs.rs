@@ -25,16 +25,13 @@ fn token_and_idsn_are_the_ends_of_the_hash() {
 #[test]
 fn join_hmacs() {
     // hmac.new(struct.pack('>QQ', B, A), struct.pack('>II', nonce_b, nonce_a), hashlib.sha256)
-    assert_eq!(
-        join_synack_hmac(B, A, 0xaabb_ccdd, 0x1122_3344),
-        0x3bae_5abc_810a_33c2
-    );
+    assert_eq!(join_synack_hmac(B, A, 0xaabb_ccdd, 0x1122_3344), 0x3bae_5abc_810a_33c2);
     // The same with A and B exchanged throughout; the first 20 bytes.
     assert_eq!(
         join_ack_hmac(A, B, 0x1122_3344, 0xaabb_ccdd),
         [
-            0xf6, 0x17, 0x53, 0xd6, 0xb8, 0xac, 0x22, 0x77, 0x64, 0xb9, 0xd1, 0xb1, 0x7a, 0x6f,
-            0x5c, 0xee, 0xec, 0x9d, 0x1a, 0x8a
+            0xf6, 0x17, 0x53, 0xd6, 0xb8, 0xac, 0x22, 0x77, 0x64, 0xb9, 0xd1, 0xb1, 0x7a, 0x6f, 0x5c, 0xee, 0xec, 0x9d,
+            0x1a, 0x8a
         ]
     );
 }
@@ -52,20 +49,9 @@ fn add_addr_hmacs() {
     for (addr, port, hmac) in vectors {
         let addr: IpAddr = addr.parse().expect("an address");
         assert_eq!(add_addr_hmac(A, B, 9, addr, port), hmac, "{addr} {port:?}");
-        assert_ne!(
-            add_addr_hmac(B, A, 9, addr, port),
-            hmac,
-            "keys are not symmetric"
-        );
-        assert_ne!(
-            add_addr_hmac(A, B, 8, addr, port),
-            hmac,
-            "the ID is covered"
-        );
+        assert_ne!(add_addr_hmac(B, A, 9, addr, port), hmac, "keys are not symmetric");
+        assert_ne!(add_addr_hmac(A, B, 8, addr, port), hmac, "the ID is covered");
     }
     let addr: IpAddr = "192.0.2.7".parse().expect("an address");
-    assert_eq!(
-        add_addr_hmac(A, B, 9, addr, None),
-        add_addr_hmac(A, B, 9, addr, Some(0))
-    );
+    assert_eq!(add_addr_hmac(A, B, 9, addr, None), add_addr_hmac(A, B, 9, addr, Some(0)));
 }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use polypath_wire::{
-    ChecksumMode, Coalesced, Coalescer, HeaderBuf, IpHeader, Payload, Segment, SeqNum, TcpFlags,
-    TcpHeader, TcpOptions, Timestamps, emit_headers, parse_headers, split, verify_checksum,
+    ChecksumMode, Coalesced, Coalescer, HeaderBuf, IpHeader, Payload, Segment, SeqNum, TcpFlags, TcpHeader, TcpOptions,
+    Timestamps, emit_headers, parse_headers, split, verify_checksum,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -24,25 +24,17 @@ fn pieces() -> impl Strategy<Value = Vec<Bytes>> {
 
 fn split_all(headers: &[u8], payload: &[Bytes], size: u16) -> Vec<(Vec<u8>, Payload)> {
     let mut segments = Vec::new();
-    let count = split(
-        headers,
-        payload,
-        size,
-        ChecksumMode::Full,
-        |headers, payload| {
-            segments.push((headers.to_vec(), payload));
-        },
-    );
+    let count = split(headers, payload, size, ChecksumMode::Full, |headers, payload| {
+        segments.push((headers.to_vec(), payload));
+    });
     assert_eq!(count, segments.len());
     segments
 }
 
 fn coalesce_all(segments: &[(Vec<u8>, Payload)]) -> Vec<Coalesced> {
     let mut coalescer = Coalescer::new(ChecksumMode::Full);
-    let mut packets: Vec<_> = segments
-        .iter()
-        .filter_map(|(headers, payload)| coalescer.push(headers, payload.concat().into()))
-        .collect();
+    let mut packets: Vec<_> =
+        segments.iter().filter_map(|(headers, payload)| coalescer.push(headers, payload.concat().into())).collect();
     packets.extend(coalescer.flush());
     assert_eq!(coalescer.flush(), None);
     packets
@@ -54,16 +46,8 @@ fn plain(seq: u32, flags: TcpFlags) -> Segment {
     let timestamps = Some(Timestamps { val: 1, ecr: 2 });
     Segment {
         ip: IpHeader::new(addr, addr),
-        tcp: TcpHeader {
-            seq: SeqNum(seq),
-            flags,
-            window: 9,
-            ..TcpHeader::default()
-        },
-        options: TcpOptions {
-            timestamps,
-            ..TcpOptions::default()
-        },
+        tcp: TcpHeader { seq: SeqNum(seq), flags, window: 9, ..TcpHeader::default() },
+        options: TcpOptions { timestamps, ..TcpOptions::default() },
     }
 }
 
@@ -148,20 +132,14 @@ fn without_a_segment_size_nothing_is_split() {
     let headers = emitted(&plain(1, QUIET), &payload, ChecksumMode::Full);
     for size in [0, 10_000, 65_535] {
         let segments = split_all(&headers, &payload, size);
-        assert_eq!(
-            segments,
-            [(headers.to_vec(), Payload::from_iter(payload.clone()))]
-        );
+        assert_eq!(segments, [(headers.to_vec(), Payload::from_iter(payload.clone()))]);
     }
 }
 
 #[test]
 fn a_segment_without_payload_is_one_segment() {
     let headers = emitted(&plain(1, QUIET | TcpFlags::FIN), &[], ChecksumMode::Full);
-    assert_eq!(
-        split_all(&headers, &[], 1000),
-        [(headers.to_vec(), Payload::new())]
-    );
+    assert_eq!(split_all(&headers, &[], 1000), [(headers.to_vec(), Payload::new())]);
 }
 
 #[test]
@@ -178,11 +156,7 @@ fn a_super_segment_may_be_longer_than_its_length_field_says() {
     let headers = emitted(&plain(u32::MAX, QUIET), &[], ChecksumMode::Full);
     let segments = split_all(&headers, &payload, 1400);
     assert_eq!(segments.len(), 72);
-    assert_eq!(
-        split_all(&headers, &payload, 0),
-        [],
-        "but no single segment may"
-    );
+    assert_eq!(split_all(&headers, &payload, 0), [], "but no single segment may");
 }
 
 #[test]
@@ -190,17 +164,11 @@ fn checksums_of_pieces_are_left_to_the_device_if_asked() {
     let payload = [Bytes::from(vec![1; 3000])];
     let seg = plain(1, QUIET);
     let headers = emitted(&seg, &payload, ChecksumMode::Full);
-    split(
-        &headers,
-        &payload,
-        2000,
-        ChecksumMode::Partial,
-        |headers, payload| {
-            let tcp_len = 32 + payload[0].len() as u32;
-            let pseudo = polypath_wire::pseudo_header(seg.ip.src, seg.ip.dst, tcp_len);
-            assert_eq!(headers[36..38], pseudo.fold().to_be_bytes());
-        },
-    );
+    split(&headers, &payload, 2000, ChecksumMode::Partial, |headers, payload| {
+        let tcp_len = 32 + payload[0].len() as u32;
+        let pseudo = polypath_wire::pseudo_header(seg.ip.src, seg.ip.dst, tcp_len);
+        assert_eq!(headers[36..38], pseudo.fold().to_be_bytes());
+    });
 }
 
 #[test]
@@ -209,10 +177,7 @@ fn ipv4_identification_counts_up_unless_df_is_set() {
     let mut headers = emitted(&plain(1, QUIET), &payload, ChecksumMode::Full);
     let ids = |headers: &[u8]| -> Vec<_> {
         let segments = split_all(headers, &payload, 100);
-        segments
-            .iter()
-            .map(|(headers, _)| [headers[4], headers[5]])
-            .collect()
+        segments.iter().map(|(headers, _)| [headers[4], headers[5]]).collect()
     };
     headers[4..6].copy_from_slice(&[0xff, 0xff]);
     assert_eq!(ids(&headers), [[0xff, 0xff]; 3]);
@@ -224,11 +189,7 @@ fn ipv4_identification_counts_up_unless_df_is_set() {
 fn packets_after(change: impl Fn(&mut Segment)) -> usize {
     let mut second = plain(101, QUIET);
     change(&mut second);
-    coalesce_all(&[
-        with_payload(&plain(1, QUIET), 100),
-        with_payload(&second, 100),
-    ])
-    .len()
+    coalesce_all(&[with_payload(&plain(1, QUIET), 100), with_payload(&second, 100)]).len()
 }
 
 #[test]
@@ -266,10 +227,7 @@ fn only_what_belongs_together_is_merged() {
 fn a_cwr_may_be_on_the_first_segment_only() {
     let cwr = QUIET | TcpFlags::CWR;
     let packets = |first, second| {
-        let segments = [
-            with_payload(&plain(1, first), 100),
-            with_payload(&plain(101, second), 100),
-        ];
+        let segments = [with_payload(&plain(1, first), 100), with_payload(&plain(101, second), 100)];
         coalesce_all(&segments).len()
     };
     assert_eq!(packets(cwr, QUIET), 1);
@@ -287,10 +245,7 @@ fn a_push_or_a_short_segment_ends_the_packet() {
             with_payload(&plain(101 + middle as u32, QUIET), 50),
         ];
         let packets = coalesce_all(&segments);
-        packets
-            .iter()
-            .map(|packet| packet.payload.len())
-            .collect::<Vec<_>>()
+        packets.iter().map(|packet| packet.payload.len()).collect::<Vec<_>>()
     };
     assert_eq!(three(QUIET, QUIET, 100), [3]);
     assert_eq!(three(push, QUIET, 100), [1, 2]);
@@ -301,14 +256,9 @@ fn a_push_or_a_short_segment_ends_the_packet() {
 
 #[test]
 fn merged_packets_stay_within_the_length_field() {
-    let segments: Vec<_> = (0..100)
-        .map(|i| with_payload(&plain(1 + 1000 * i, QUIET), 1000))
-        .collect();
+    let segments: Vec<_> = (0..100).map(|i| with_payload(&plain(1 + 1000 * i, QUIET), 1000)).collect();
     let packets = coalesce_all(&segments);
-    assert_eq!(
-        packets.iter().map(|p| p.payload.len()).collect::<Vec<_>>(),
-        [65, 35]
-    );
+    assert_eq!(packets.iter().map(|p| p.payload.len()).collect::<Vec<_>>(), [65, 35]);
     assert_eq!(packets[0].segment_size, Some(1000));
 }
 
@@ -322,13 +272,7 @@ fn pure_acks_are_never_merged() {
 fn what_is_no_packet_passes_through() {
     let mut coalescer = Coalescer::new(ChecksumMode::Full);
     assert_eq!(coalescer.push(b"nonsense", Bytes::from_static(b"x")), None);
-    let out = coalescer.push(
-        &with_payload(&plain(1, QUIET), 1).0,
-        Bytes::from_static(b"y"),
-    );
+    let out = coalescer.push(&with_payload(&plain(1, QUIET), 1).0, Bytes::from_static(b"y"));
     let out = out.expect("the nonsense");
-    assert_eq!(
-        (&out.headers[..], &out.payload[0][..]),
-        (&b"nonsense"[..], &b"x"[..])
-    );
+    assert_eq!((&out.headers[..], &out.payload[0][..]), (&b"nonsense"[..], &b"x"[..]));
 }

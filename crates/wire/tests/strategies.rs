@@ -3,10 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use polypath_wire::{
-    AddAddr, CapableFlags, CapableKeys, Dss, DssMapping, Ecn, IpHeader, Key, MAX_OPTIONS_LEN,
-    MpCapable, MpFail, MpFastclose, MpJoin, MpPrio, MpTcprst, MptcpOption, RemoveAddr, ResetReason,
-    SackBlock, Segment, SeqNum, TcpFlags, TcpHeader, TcpOptions, Timestamps, Token, UnknownOption,
-    WireDsn,
+    AddAddr, CapableFlags, CapableKeys, Dss, DssMapping, Ecn, IpHeader, Key, MAX_OPTIONS_LEN, MpCapable, MpFail,
+    MpFastclose, MpJoin, MpPrio, MpTcprst, MptcpOption, RemoveAddr, ResetReason, SackBlock, Segment, SeqNum, TcpFlags,
+    TcpHeader, TcpOptions, Timestamps, Token, UnknownOption, WireDsn,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -29,14 +28,8 @@ fn key() -> impl Strategy<Value = Key> {
 }
 
 fn mp_capable() -> impl Strategy<Value = MpCapable> {
-    let data = (key(), key(), any::<u16>(), any::<Option<u16>>()).prop_map(
-        |(sender, receiver, data_len, checksum)| CapableKeys::Data {
-            sender,
-            receiver,
-            data_len,
-            checksum,
-        },
-    );
+    let data = (key(), key(), any::<u16>(), any::<Option<u16>>())
+        .prop_map(|(sender, receiver, data_len, checksum)| CapableKeys::Data { sender, receiver, data_len, checksum });
     let keys = prop_oneof![
         Just(CapableKeys::Syn),
         key().prop_map(|sender| CapableKeys::SynAck { sender }),
@@ -45,11 +38,7 @@ fn mp_capable() -> impl Strategy<Value = MpCapable> {
     ];
     (0..16_u8, any::<u8>(), keys).prop_map(|(version, flags, keys)| {
         let flags = CapableFlags::from_bits_retain(flags);
-        MpCapable {
-            version,
-            flags,
-            keys,
-        }
+        MpCapable { version, flags, keys }
     })
 }
 
@@ -61,57 +50,29 @@ fn mp_join() -> impl Strategy<Value = MpJoin> {
             token: Token(token),
             nonce
         }),
-        any::<(bool, u8, u64, u32)>().prop_map(|(backup, address_id, hmac, nonce)| {
-            MpJoin::SynAck {
-                backup,
-                address_id,
-                hmac,
-                nonce,
-            }
-        }),
+        any::<(bool, u8, u64, u32)>()
+            .prop_map(|(backup, address_id, hmac, nonce)| { MpJoin::SynAck { backup, address_id, hmac, nonce } }),
         any::<[u8; 20]>().prop_map(|hmac| MpJoin::Ack { hmac }),
     ]
 }
 
 fn wire_dsn() -> impl Strategy<Value = WireDsn> {
-    prop_oneof![
-        any::<u32>().prop_map(WireDsn::Short),
-        any::<u64>().prop_map(WireDsn::Long)
-    ]
+    prop_oneof![any::<u32>().prop_map(WireDsn::Short), any::<u64>().prop_map(WireDsn::Long)]
 }
 
 pub(crate) fn dss() -> impl Strategy<Value = Dss> {
-    let mapping = (wire_dsn(), any::<u32>(), any::<u16>(), any::<Option<u16>>()).prop_map(
-        |(dsn, ssn, len, checksum)| DssMapping {
-            dsn,
-            ssn,
-            len,
-            checksum,
-        },
-    );
-    (option::of(wire_dsn()), option::of(mapping), any::<bool>()).prop_map(
-        |(data_ack, mapping, data_fin)| Dss {
-            data_ack,
-            mapping,
-            data_fin,
-        },
-    )
+    let mapping = (wire_dsn(), any::<u32>(), any::<u16>(), any::<Option<u16>>())
+        .prop_map(|(dsn, ssn, len, checksum)| DssMapping { dsn, ssn, len, checksum });
+    (option::of(wire_dsn()), option::of(mapping), any::<bool>()).prop_map(|(data_ack, mapping, data_fin)| Dss {
+        data_ack,
+        mapping,
+        data_fin,
+    })
 }
 
 pub(crate) fn add_addr() -> impl Strategy<Value = AddAddr> {
-    (
-        any::<Option<u64>>(),
-        any::<u8>(),
-        any::<IpAddr>(),
-        any::<Option<u16>>(),
-    )
-        .prop_map(|(hmac, address_id, addr, port)| AddAddr {
-            echo: hmac.is_none(),
-            address_id,
-            addr,
-            port,
-            hmac,
-        })
+    (any::<Option<u64>>(), any::<u8>(), any::<IpAddr>(), any::<Option<u16>>())
+        .prop_map(|(hmac, address_id, addr, port)| AddAddr { echo: hmac.is_none(), address_id, addr, port, hmac })
 }
 
 fn remove_addr() -> impl Strategy<Value = RemoveAddr> {
@@ -119,10 +80,7 @@ fn remove_addr() -> impl Strategy<Value = RemoveAddr> {
 }
 
 fn mp_tcprst() -> impl Strategy<Value = MpTcprst> {
-    any::<(bool, u8)>().prop_map(|(transient, code)| MpTcprst {
-        transient,
-        reason: ResetReason::from(code),
-    })
+    any::<(bool, u8)>().prop_map(|(transient, code)| MpTcprst { transient, reason: ResetReason::from(code) })
 }
 
 /// An option that signals: what need not go at once.
@@ -155,20 +113,11 @@ pub(crate) fn unknown_option() -> impl Strategy<Value = UnknownOption> {
     let unknown = prop_oneof![Just(6_u8), 9..=29_u8, 31..=255_u8];
     prop_oneof![
         (unknown, vec(any::<u8>(), 0..=12)),
-        (
-            prop_oneof![Just(2), Just(3), Just(4), Just(5), Just(8)],
-            vec(any::<u8>(), 3..=7)
-        ),
+        (prop_oneof![Just(2), Just(3), Just(4), Just(5), Just(8)], vec(any::<u8>(), 3..=7)),
         // The subtype that RFC 8684 leaves to experiments.
-        (
-            Just(30),
-            vec(any::<u8>(), 0..=6).prop_map(|tail| [&[0xf0], tail.as_slice()].concat())
-        ),
+        (Just(30), vec(any::<u8>(), 0..=6).prop_map(|tail| [&[0xf0], tail.as_slice()].concat())),
     ]
-    .prop_map(|(kind, data)| UnknownOption {
-        kind,
-        data: data.into_iter().collect(),
-    })
+    .prop_map(|(kind, data)| UnknownOption { kind, data: data.into_iter().collect() })
 }
 
 /// Any options that fit into a header.
@@ -182,53 +131,44 @@ pub(crate) fn tcp_options() -> impl Strategy<Value = TcpOptions> {
         vec(mptcp_option(), 0..=4),
         vec(unknown_option(), 0..=4),
     )
-        .prop_map(
-            |(mss, window_scale, sack_permitted, timestamps, sack, mptcp, unknown)| {
-                let mut options = TcpOptions::default();
-                let mut add = |change: &dyn Fn(&mut TcpOptions)| {
-                    let mut more = options.clone();
-                    change(&mut more);
-                    if more.emitted_len() <= MAX_OPTIONS_LEN {
-                        options = more;
-                    }
-                };
-                for option in &mptcp {
-                    add(&|o| o.mptcp.push(option.clone()));
+        .prop_map(|(mss, window_scale, sack_permitted, timestamps, sack, mptcp, unknown)| {
+            let mut options = TcpOptions::default();
+            let mut add = |change: &dyn Fn(&mut TcpOptions)| {
+                let mut more = options.clone();
+                change(&mut more);
+                if more.emitted_len() <= MAX_OPTIONS_LEN {
+                    options = more;
                 }
-                for option in &unknown {
-                    add(&|o| o.unknown.push(option.clone()));
-                }
-                add(&|o| o.mss = mss);
-                add(&|o| o.window_scale = window_scale);
-                add(&|o| o.sack_permitted = sack_permitted);
-                add(&|o| o.timestamps = timestamps);
-                for block in &sack {
-                    add(&|o| o.sack.push(*block));
-                }
-                options
-            },
-        )
+            };
+            for option in &mptcp {
+                add(&|o| o.mptcp.push(option.clone()));
+            }
+            for option in &unknown {
+                add(&|o| o.unknown.push(option.clone()));
+            }
+            add(&|o| o.mss = mss);
+            add(&|o| o.window_scale = window_scale);
+            add(&|o| o.sack_permitted = sack_permitted);
+            add(&|o| o.timestamps = timestamps);
+            for block in &sack {
+                add(&|o| o.sack.push(*block));
+            }
+            options
+        })
 }
 
 pub(crate) fn tcp_header() -> impl Strategy<Value = TcpHeader> {
-    (
-        any::<(u16, u16)>(),
-        seq_num(),
-        seq_num(),
-        any::<u8>(),
-        any::<(u16, u16)>(),
+    (any::<(u16, u16)>(), seq_num(), seq_num(), any::<u8>(), any::<(u16, u16)>()).prop_map(
+        |((src_port, dst_port), seq, ack, flags, (window, urgent))| TcpHeader {
+            src_port,
+            dst_port,
+            seq,
+            ack,
+            flags: TcpFlags::from_bits_retain(flags),
+            window,
+            urgent,
+        },
     )
-        .prop_map(
-            |((src_port, dst_port), seq, ack, flags, (window, urgent))| TcpHeader {
-                src_port,
-                dst_port,
-                seq,
-                ack,
-                flags: TcpFlags::from_bits_retain(flags),
-                window,
-                urgent,
-            },
-        )
 }
 
 pub(crate) fn ip_header() -> impl Strategy<Value = IpHeader> {
@@ -236,21 +176,15 @@ pub(crate) fn ip_header() -> impl Strategy<Value = IpHeader> {
         any::<(Ipv4Addr, Ipv4Addr)>().prop_map(|(a, b)| (IpAddr::V4(a), IpAddr::V4(b))),
         any::<(Ipv6Addr, Ipv6Addr)>().prop_map(|(a, b)| (IpAddr::V6(a), IpAddr::V6(b))),
     ];
-    (addresses, any::<u8>(), any::<u8>(), 0..64_u8).prop_map(
-        |((src, dst), hop_limit, ecn, dscp)| IpHeader {
-            src,
-            dst,
-            hop_limit,
-            ecn: Ecn::from_bits(ecn),
-            dscp,
-        },
-    )
+    (addresses, any::<u8>(), any::<u8>(), 0..64_u8).prop_map(|((src, dst), hop_limit, ecn, dscp)| IpHeader {
+        src,
+        dst,
+        hop_limit,
+        ecn: Ecn::from_bits(ecn),
+        dscp,
+    })
 }
 
 pub(crate) fn segment() -> impl Strategy<Value = Segment> {
-    (ip_header(), tcp_header(), tcp_options()).prop_map(|(ip, tcp, options)| Segment {
-        ip,
-        tcp,
-        options,
-    })
+    (ip_header(), tcp_header(), tcp_options()).prop_map(|(ip, tcp, options)| Segment { ip, tcp, options })
 }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use polypath_wire::{
-    ChecksumMode, HeaderBuf, ParseError, Segment, emit_headers, header_len, parse_headers,
-    pseudo_header, verify_checksum,
+    ChecksumMode, HeaderBuf, ParseError, Segment, emit_headers, header_len, parse_headers, pseudo_header,
+    verify_checksum,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -10,6 +10,8 @@ use super::{AttachOptions, PathOptions};
 const MTU_MIN_V6: u32 = 1280;
 const MTU_MIN_V4: u32 = 576;
 const MTU_MAX: u32 = 65_535;
+/// Each route is a rule that packets are held against: of a router's many thousands only the most general are taken.
+const MAX_ROUTES: usize = 256;
 
 /// An address to speak from, and the interface and routes that its packets take.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,7 +67,13 @@ pub(super) fn carries(snapshot: &Snapshot, paths: &[Path], remote: IpAddr) -> bo
             && contains(route.destination, route.prefix_len, remote)
             && !paths.iter().any(|path| path.index == route.index)
     };
-    !snapshot.addresses.iter().any(|a| a.addr == remote) && !snapshot.routes.iter().any(elsewhere)
+    // Which link is meant by such an address, only the kernel's own sockets can tell.
+    let link_local = match remote {
+        IpAddr::V4(addr) => addr.is_link_local() || addr.is_broadcast(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local(),
+    };
+    let own = snapshot.addresses.iter().any(|a| a.addr == remote);
+    !link_local && !own && !snapshot.routes.iter().any(elsewhere)
 }
 
 /// The paths there are, at most one for each interface and family, in the order of preference. An address in use
@@ -139,6 +147,7 @@ fn path(snapshot: &Snapshot, link: &Link, wanted: &PathOptions, v6: bool, curren
     }
     found.sort_by_key(|route| (u8::MAX - route.prefix_len, route.table != TABLE_MAIN, route.metric));
     found.dedup_by_key(|route| (route.destination, route.prefix_len));
+    found.drain(..found.len().saturating_sub(MAX_ROUTES));
     let source = found.iter().rev().find_map(|route| route.source);
     let addr = address(snapshot, link, v6, source, current)?;
     let link_mtu = if v6 { link.mtu_v6 } else { link.mtu };
@@ -268,7 +277,9 @@ mod tests {
         assert_eq!(best(&paths, ip("192.0.2.1")).unwrap().interface, "wlan0");
         let carried = |remote| carries(&laptop(), &paths, ip(remote));
         assert!(carried("192.0.2.1") && carried("10.64.3.1"));
-        assert!(!carried("172.17.0.9") && !carried("192.168.1.7") && !carried("2001:db8::1"));
+        assert!(
+            !carried("169.254.0.9") && !carried("172.17.0.9") && !carried("192.168.1.7") && !carried("2001:db8::1")
+        );
     }
 
     #[test]
@@ -332,6 +343,15 @@ mod tests {
         assert_eq!(auto(&host)[0].mtu, 1400);
         host.links[1].running = false;
         assert_eq!(names(&auto(&host)), ["wlan0"]);
+    }
+
+    #[test]
+    fn of_a_routers_many_routes_the_most_general_are_taken() {
+        let mut host = laptop();
+        host.routes.extend((0..=255).map(|n| route(2, &format!("198.51.{n}.0/24"), Some("192.168.1.9"), 0)));
+        let paths = auto(&host);
+        assert_eq!(paths[0].routes.len(), MAX_ROUTES);
+        assert_eq!(paths[0].routes.last().unwrap().prefix_len, 0);
     }
 
     #[test]

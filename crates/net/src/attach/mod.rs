@@ -2,7 +2,8 @@
 //!
 //! [`snapshot`] asks the kernel for interfaces, addresses and routes; [`discover`] makes paths of them; [`ports`]
 //! claims local ports that no socket of the kernel uses; [`rules`] wires the TUN device to the uplinks by one nftables
-//! table ([`nft`] speaks to the kernel); [`follow`] does all this again whenever the host changes.
+//! table ([`nft`] speaks to the kernel); [`follow`] does all this again whenever the host changes; [`probe`] tries each
+//! part by itself.
 //!
 //! Nothing of the host is changed: no address, route, rule or parameter, and no firewall table but our own. Device,
 //! table and ports belong to descriptors of this process, and go with it however it ends.
@@ -14,6 +15,7 @@ pub(crate) mod discover;
 mod follow;
 mod nft;
 mod ports;
+mod probe;
 mod rules;
 mod snapshot;
 
@@ -28,6 +30,7 @@ use crate::device::Netlink;
 use discover::Path;
 pub(crate) use follow::Follower;
 pub(crate) use ports::Ports;
+pub use probe::{FoundPath, probe_instances, probe_nftables, probe_paths, probe_tun};
 use rules::Table;
 use snapshot::Snapshot;
 

@@ -49,6 +49,19 @@ impl Ports {
         ))
     }
 
+    /// How many blocks are free, and how many are not.
+    pub(super) fn count() -> io::Result<(usize, usize)> {
+        let (mut free, mut taken) = (0, 0);
+        for block in 0..BLOCKS {
+            match hold(FIRST + block * BLOCK) {
+                Ok(_) => free += 1,
+                Err(rustix::io::Errno::ADDRINUSE) => taken += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((free, taken))
+    }
+
     /// First and last port.
     pub(crate) fn range(&self) -> RangeInclusive<u16> {
         self.range.clone()

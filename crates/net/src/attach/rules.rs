@@ -184,7 +184,7 @@ mod tests {
         in_namespace(|| {
             ip("link add u1 type veth peer name p1");
             ip("link set u1 up");
-            ip("link add t0 type dummy");
+            ip("link add t0 type veth peer name t1");
             let mut table = Table::new("t0", index("t0"), 61_000..=61_499).unwrap();
             let paths = [
                 path("u1", index("u1"), "10.1.0.2", &[("10.1.0.0", 20, None), ("0.0.0.0", 0, Some("10.1.0.1"))]),
@@ -215,13 +215,16 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_gone_is_an_error_and_changes_nothing() {
+    fn a_table_of_somebody_else_is_an_error_and_stays() {
         in_namespace(|| {
-            ip("link add t0 type dummy");
-            let mut table = Table::new("t0", index("t0"), 61_000..=61_499).unwrap();
-            table.load(&[]).unwrap();
+            ip("link add t0 type veth peer name t1");
+            let table = || Table::new("t0", index("t0"), 61_000..=61_499).unwrap();
+            let mut first = table();
+            first.load(&[]).unwrap();
             let before = run("nft", "list ruleset");
-            assert!(table.load(&[path("nowhere", 99, "10.1.0.2", &[])]).is_err());
+            let error = table().load(&[]).unwrap_err();
+            assert!(error.to_string().contains("table with an owner"), "{error}");
+            first.load(&[]).unwrap();
             assert_eq!(run("nft", "list ruleset"), before);
         });
     }

@@ -117,9 +117,11 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
     }
     let (name, mtu) = (name?, mtu?);
     let flags = message.header.flags;
-    let tunnels = ["tun", "wireguard", "ppp", "ipip", "sit", "gre", "vti", "vti6", "xfrm", "ip6tnl"];
-    let tunnel = kind.is_some_and(|kind: InfoKind| tunnels.contains(&kind.to_string().as_str()))
-        || message.header.link_layer_type == LinkLayerType::None;
+    // Not PPP and raw-IP modems: those are uplinks like others.
+    let tunnels = ["tun", "wireguard", "ipip", "sit", "gre", "vti", "vti6", "xfrm", "ip6tnl"];
+    // Of the kind "tun" are also the Ethernet taps of virtual machines.
+    let tunnel = message.header.link_layer_type != LinkLayerType::Ether
+        && kind.is_some_and(|kind: InfoKind| tunnels.contains(&kind.to_string().as_str()));
     let mtu_v6 = fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/mtu")).ok();
     let mtu_v6 = mtu_v6.and_then(|text| text.trim().parse().ok()).map_or(mtu, |v6: u32| v6.min(mtu));
     Some(Link {

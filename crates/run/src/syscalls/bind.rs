@@ -14,10 +14,14 @@ use crate::address::{self, Given};
 use crate::memory;
 use crate::network::Network;
 use crate::notify::{Answer, Call};
+use crate::rights;
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
 use crate::syscalls::connect::put_in_place;
+
+/// From linux/in6.h, not in `libc`.
+const IPV6_FREEBIND: i32 = 78;
 
 pub(super) fn bind<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
     let Some((socket, _end)) = shared.identify(call, call.int(0))? else {
@@ -36,26 +40,27 @@ pub(super) fn bind<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<A
     if !free {
         return Err(libc::EINVAL);
     }
+    let shadow = socket.lock().shadow.as_raw_fd();
     if let Ok(Given::Internet(asked)) = address::parse(&bytes, socket.domain)
         && shared.network.owns(asked.ip().to_canonical())
     {
-        socket.lock().bound = Some(asked);
-        return Ok(Answer::Value(0));
+        // The kernel does not know the address, but it can choose and guard the port.
+        let _ = match socket.domain {
+            libc::AF_INET6 => sys::set_int_option(shadow, libc::IPPROTO_IPV6, IPV6_FREEBIND, 1),
+            _ => sys::set_int_option(shadow, libc::IPPROTO_IP, libc::IP_FREEBIND, 1),
+        };
     }
-    let shadow = socket.lock().shadow.as_raw_fd();
-    bind_shadow(shared, shadow, &bytes).map_err(|error| sys::errno_of(&error))?;
-    socket.lock().bound = address::kernel_name(shadow).ok();
+    bind_shadow(shared, call, shadow, &bytes).map_err(|error| sys::errno_of(&error))?;
+    let mut inner = socket.lock();
+    inner.bound = address::kernel_name(shadow).ok();
+    inner.holds_address = true;
     shared.has_bound.store(true, Ordering::Relaxed);
     Ok(Answer::Value(0))
 }
 
 /// Binds, and once more if the address was only held by a socket that its program has closed.
-fn bind_shadow<N: Network>(shared: &Shared<N>, shadow: i32, bytes: &[u8]) -> io::Result<()> {
-    let attempt = || {
-        // SAFETY: pointer and length describe `bytes`.
-        let result = unsafe { libc::bind(shadow, bytes.as_ptr().cast(), bytes.len() as libc::socklen_t) };
-        sys::check(result).map(drop)
-    };
+fn bind_shadow<N: Network>(shared: &Shared<N>, call: &Call, shadow: i32, bytes: &[u8]) -> io::Result<()> {
+    let attempt = || rights::as_caller(call.tid, || sys::bind(shadow, bytes));
     match attempt() {
         Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
             shared.table.collect();
@@ -80,6 +85,7 @@ pub(super) fn listen<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
         ));
         return Err(libc::EADDRNOTAVAIL);
     }
+    socket.retake_address().map_err(|error| sys::errno_of(&error))?;
     become_kernel_server(&socket, &end, call.int(1)).map_err(|error| sys::errno_of(&error))?;
     let kernel_socket = socket.lock().shadow.try_clone().map_err(|e| sys::errno_of(&e))?;
     put_in_place(shared, call, socket.inode, &kernel_socket)?;

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 
 use crate::address::{self, Given};
 use crate::attempt::{self, Attempt, Connecting, Waiting};
@@ -34,7 +33,8 @@ pub(super) fn connect<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resul
     let nonblocking = sys::status_flags(end.as_raw_fd()).is_ok_and(|f| f & libc::O_NONBLOCK != 0);
     let stands = match &socket.lock().state {
         State::Idle => Stands::Free,
-        State::Spent | State::Over { .. } => Stands::Spent,
+        State::Spent => Stands::Spent,
+        State::Over { .. } => return Err(libc::EISCONN),
         State::Connecting => Stands::Connecting,
         State::Connected { .. } | State::Failed(_) => Stands::Settled,
     };
@@ -46,8 +46,8 @@ pub(super) fn connect<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resul
         }
         Stands::Connecting if nonblocking => Err(libc::EALREADY),
         Stands::Connecting => {
-            let (shared, call) = (Arc::clone(shared), *call);
-            shared.runtime.clone().spawn(attempt::join(shared, socket, call));
+            let (shared, call, timeout) = (Arc::clone(shared), *call, send_timeout(&end));
+            shared.runtime.clone().spawn(attempt::join(shared, socket, call, timeout));
             Ok(Answer::Later)
         }
         Stands::Settled => attempt::settled(&socket).ok_or(libc::EALREADY),
@@ -85,6 +85,7 @@ fn begin<N: Network>(
     let remote = address::destination(asked);
     let _in_runtime = shared.runtime.enter();
     if remote.ip().is_loopback() || !shared.network.carries(remote.ip()) {
+        socket.retake_address().map_err(|e| sys::errno_of(&e))?;
         let shadow = socket.lock().shadow.try_clone().map_err(|e| sys::errno_of(&e))?;
         let target = in_family(remote, socket.domain);
         let connecting = Box::pin(network::connect_kernel(shadow, target));
@@ -117,8 +118,7 @@ where
         let (ours, stuffed) = attempt::link_stuffed(shared, &end).map_err(|error| sys::errno_of(&error))?;
         (Waiting::Linked { end: ours, stuffed }, Answer::Error(libc::EINPROGRESS))
     } else {
-        let deadline = send_timeout(&end).map(|timeout| Instant::now() + timeout);
-        (Waiting::Parked { call: *call, deadline }, Answer::Later)
+        (Waiting::Parked { call: *call, timeout: send_timeout(&end) }, Answer::Later)
     };
     // Kept any longer, our duplicate would hide the program's close.
     drop(end);
@@ -135,8 +135,7 @@ where
 
 /// The local address to connect from, freed from the kernel for the network to use.
 fn bound_for(socket: &Socket, remote: SocketAddr) -> Result<Option<SocketAddr>, Errno> {
-    let Some(bound) = socket.lock().bound.take() else { return Ok(None) };
-    socket.release_address().map_err(|error| sys::errno_of(&error))?;
+    let Some(bound) = socket.lock().bound else { return Ok(None) };
     let mut bound = address::canonical(bound);
     if bound.ip().is_unspecified() {
         bound.set_ip(match remote.ip() {
@@ -147,6 +146,7 @@ fn bound_for(socket: &Socket, remote: SocketAddr) -> Result<Option<SocketAddr>, 
     if bound.is_ipv4() != remote.is_ipv4() {
         return Err(libc::EINVAL);
     }
+    socket.release_address().map_err(|error| sys::errno_of(&error))?;
     Ok(Some(bound))
 }
 

@@ -1,4 +1,5 @@
-//! `ioctl`: questions about interfaces, which a UNIX socket does not answer.
+//! `ioctl`: questions about interfaces, which a UNIX socket does not answer, and about what is
+//! unsent, which it answers with what we have put there as well.
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use crate::sys::{self, Errno};
 const IFREQ_LEN: usize = 40;
 /// More interfaces than this are not told.
 const IFCONF_MAX: usize = 1024 * IFREQ_LEN;
+
+/// How much was written and not sent yet (linux/sockios.h).
+const SIOCOUTQNSD: u32 = 0x894b;
 
 /// Questions about one interface whose `ifreq` holds no pointer.
 const QUESTIONS: [u32; 11] = [
@@ -33,11 +37,17 @@ const QUESTIONS: [u32; 11] = [
 ];
 
 pub(super) fn ioctl<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
-    let Some((socket, _)) = shared.identify(call, call.int(0))? else {
+    let Some((socket, end)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
     let (command, argument) = (call.args[1] as u32, call.args[2]);
     match command {
+        bpf::SIOCOUTQ | SIOCOUTQNSD => {
+            // What is not the network's yet; the mark does not count.
+            let mark = socket.mark.lock().unwrap_or(0);
+            let queued = sys::queued(end.as_raw_fd()).map_err(|error| sys::errno_of(&error))?;
+            memory::write(call.tid, argument, &(queued - mark).max(0).to_ne_bytes())?;
+        }
         // Urgent data is not carried: the mark is never reached.
         bpf::SIOCATMARK => memory::write(call.tid, argument, &0i32.to_ne_bytes())?,
         command if command == libc::SIOCGIFCONF as u32 => list_interfaces(&socket, call, argument)?,
@@ -46,7 +56,8 @@ pub(super) fn ioctl<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<
             ask(&socket, command, request.as_mut_ptr().cast())?;
             memory::write(call.tid, argument, &request)?;
         }
-        _ => return Err(libc::ENOTTY),
+        // What is left the kernel answers alike for every kind of socket, or refuses.
+        _ => return Ok(Answer::Continue),
     }
     Ok(Answer::Value(0))
 }

@@ -22,7 +22,7 @@ pub(super) fn getpeername<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> R
     let Some((socket, _)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
-    let State::Connected { peer, .. } = socket.lock().state else {
+    let (State::Connected { peer, .. } | State::Over { peer: Some(peer), .. }) = socket.lock().state else {
         return Err(libc::ENOTCONN);
     };
     tell(call, peer, socket.domain)

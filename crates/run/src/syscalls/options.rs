@@ -4,10 +4,11 @@
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
+use crate::bpf;
 use crate::memory;
 use crate::network::Network;
 use crate::notify::{Answer, Call};
-use crate::socket::{Socket, State};
+use crate::socket::{Pending, Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
 
@@ -19,6 +20,10 @@ const TCP_ULP: i32 = 31;
 const TCP_REPAIR: i32 = 19;
 const TCP_FASTOPEN_CONNECT: i32 = 30;
 const TCP_ZEROCOPY_RECEIVE: i32 = 35;
+/// From linux/mptcp.h: asks the kernel to follow pointers, which would lead into our own memory.
+const MPTCP_FULL_INFO: i32 = 4;
+/// `IPT_BASE_CTL` and what follows of netfilter's: tables with pointers in them.
+const NETFILTER: std::ops::Range<i32> = 64..80;
 /// `tcpi_state`, the first byte of `TCP_INFO` (linux/tcp_states.h).
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_CLOSE: u8 = 7;
@@ -37,7 +42,7 @@ pub(super) fn setsockopt<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Re
     }
     let value = memory::read(call.tid, call.args[3], len)?;
     shared.still_waits(call)?;
-    socket.set_option(level, name, value).map_err(|error| sys::errno_of(&error))?;
+    socket.set_option(call.tid, level, name, value).map_err(|error| sys::errno_of(&error))?;
     Ok(Answer::Value(0))
 }
 
@@ -55,6 +60,7 @@ fn refusal(level: i32, name: i32) -> Option<Errno> {
         ) => Some(libc::ENOPROTOOPT),
         (libc::IPPROTO_TCP, TCP_FASTOPEN_CONNECT) => Some(libc::EOPNOTSUPP),
         (libc::IPPROTO_TCP, TCP_REPAIR) => Some(libc::EPERM),
+        (libc::IPPROTO_IP | libc::IPPROTO_IPV6, name) if NETFILTER.contains(&name) => Some(libc::ENOPROTOOPT),
         // What a kernel without TLS answers.
         (libc::IPPROTO_TCP, TCP_ULP) => Some(libc::ENOENT),
         _ => None,
@@ -80,6 +86,7 @@ pub(super) fn getsockopt<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Re
             socket.protocol.to_ne_bytes().to_vec()
         }
         (libc::IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE) => return Err(libc::ENOPROTOOPT),
+        (bpf::SOL_MPTCP, MPTCP_FULL_INFO) => return Err(libc::EOPNOTSUPP),
         _ => ask_shadow(&socket, level, name, room.min(VALUE_MAX))?,
     };
     let told = value.len().min(room);
@@ -90,7 +97,12 @@ pub(super) fn getsockopt<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Re
 /// The pending error, told once: ours is the true one, the UNIX socket's is always `ECONNRESET`.
 fn take_error(socket: &Socket, native: Errno) -> Errno {
     match &mut socket.lock().state {
-        State::Failed(error) | State::Over { error, .. } => error.take().unwrap_or(0),
+        State::Failed(error) | State::Over { error, .. } => match error.take() {
+            // A read has told the program already.
+            Some(Pending { shown: true, .. }) if native == 0 => 0,
+            Some(Pending { errno, .. }) => errno,
+            None => 0,
+        },
         _ => native,
     }
 }

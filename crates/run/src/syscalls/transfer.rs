@@ -6,12 +6,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use tokio::io::Interest;
-use tokio::time::Instant;
 
-use crate::attempt::{Interruption, pin_patience, signal_checks};
 use crate::memory;
 use crate::network::Network;
-use crate::notify::{Answer, Call, RESTART};
+use crate::notify::{Answer, Call};
+use crate::parked::{Disturbance, Patrol};
 use crate::socket::State;
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
@@ -84,10 +83,9 @@ async fn wait<N: Network>(shared: &Shared<N>, mut transfer: Transfer, step: Step
     let sending = transfer.call.nr == libc::SYS_sendto;
     let (interest, limit) =
         if sending { (Interest::WRITABLE, libc::SO_SNDTIMEO) } else { (Interest::READABLE, libc::SO_RCVTIMEO) };
-    let mut patience = pin_patience(timeout_of(&transfer.end, limit).map(|limit| Instant::now() + limit));
+    let mut patrol = Patrol::new(transfer.call, timeout_of(&transfer.end, limit));
     let watch = transfer.end.try_clone().and_then(|dup| sys::watch(dup, interest));
     let Ok(watch) = watch else { return transfer.so_far(libc::ENOBUFS) };
-    let mut checks = signal_checks();
     loop {
         tokio::select! {
             ready = watch.ready(interest) => {
@@ -97,12 +95,11 @@ async fn wait<N: Network>(shared: &Shared<N>, mut transfer: Transfer, step: Step
                     return answer;
                 }
             }
-            () = &mut patience => return transfer.so_far(libc::EAGAIN),
-            _ = checks.tick() => match shared.interruption(&transfer.call) {
-                Some(Interruption::Dead) => return Answer::Later,
-                Some(Interruption::Signal) => return transfer.so_far(RESTART),
-                None => {}
-            }
+            disturbance = patrol.disturbed(shared) => return match disturbance {
+                Disturbance::Dead => Answer::Later,
+                Disturbance::Signal(errno) => transfer.so_far(errno),
+                Disturbance::TimedOut => transfer.so_far(libc::EAGAIN),
+            },
         }
     }
 }

@@ -107,9 +107,7 @@ impl Held {
             return None;
         }
         let new = Layout::of(headers).ok()?;
-        if (new.ip.is_v4, new.ip.ip_len, new.headers)
-            != (layout.ip.is_v4, layout.ip.ip_len, layout.headers)
-        {
+        if (new.ip.is_v4, new.ip.ip_len, new.headers) != (layout.ip.is_v4, layout.ip.ip_len, layout.headers) {
             return None;
         }
         let (held_ip, held_tcp) = self.headers.split_at(layout.ip.ip_len);
@@ -143,11 +141,7 @@ impl Held {
             finish_headers(&mut self.headers, layout, &self.payload, mode);
             segment_size = u16::try_from(self.segment_size).ok();
         }
-        Coalesced {
-            headers: self.headers,
-            payload: self.payload,
-            segment_size,
-        }
+        Coalesced { headers: self.headers, payload: self.payload, segment_size }
     }
 }
 

@@ -47,7 +47,5 @@ fn finish_headers(headers: &mut [u8], layout: &Layout, payload: &[Bytes], mode: 
 /// The sequence number in a TCP header.
 fn sequence_of(tcp_header: &[u8]) -> u32 {
     let field = &tcp_header[tcp::SEQ_OFFSET..][..4];
-    field
-        .iter()
-        .fold(0, |number, byte| number << 8 | u32::from(*byte))
+    field.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
 }

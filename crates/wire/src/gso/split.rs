@@ -29,19 +29,12 @@ pub fn split(
     };
     let headers = &headers[..layout.headers];
     let total: usize = payload.iter().map(Bytes::len).sum();
-    let size = if segment_size == 0 {
-        total
-    } else {
-        usize::from(segment_size)
-    };
+    let size = if segment_size == 0 { total } else { usize::from(segment_size) };
     if headers.len() + size.min(total) > usize::from(u16::MAX) {
         return 0;
     }
     let count = total.div_ceil(size.max(1)).max(1);
-    let mut pieces = Pieces {
-        rest: payload,
-        offset: 0,
-    };
+    let mut pieces = Pieces { rest: payload, offset: 0 };
     for index in 0..count {
         let payload = pieces.take(size);
         let mut bytes = HeaderBytes::from_slice(headers);
@@ -55,8 +48,7 @@ pub fn split(
 /// Makes the headers those of segment `index` of `count`, which begins `offset` bytes into the payload.
 fn adapt(bytes: &mut [u8], layout: &Layout, index: usize, count: usize, offset: usize) {
     if layout.ip.is_v4 && bytes[IPV4_FRAGMENT] & 0x40 == 0 {
-        let id =
-            u16::from_be_bytes([bytes[IPV4_ID], bytes[IPV4_ID + 1]]).wrapping_add(index as u16);
+        let id = u16::from_be_bytes([bytes[IPV4_ID], bytes[IPV4_ID + 1]]).wrapping_add(index as u16);
         bytes[IPV4_ID..][..2].copy_from_slice(&id.to_be_bytes());
     }
     let tcp = &mut bytes[layout.ip.ip_len..];

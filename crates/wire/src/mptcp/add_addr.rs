@@ -37,20 +37,11 @@ impl AddAddr {
             22 => (false, true),
             _ => return None,
         };
-        let addr: IpAddr = if is_v4 {
-            Ipv4Addr::from(fields.u32()?).into()
-        } else {
-            Ipv6Addr::from(fields.array::<16>()?).into()
-        };
+        let addr: IpAddr =
+            if is_v4 { Ipv4Addr::from(fields.u32()?).into() } else { Ipv6Addr::from(fields.array::<16>()?).into() };
         let port = if has_port { Some(fields.u16()?) } else { None };
         let hmac = if echo { None } else { Some(fields.u64()?) };
-        Some(AddAddr {
-            echo,
-            address_id,
-            addr,
-            port,
-            hmac,
-        })
+        Some(AddAddr { echo, address_id, addr, port, hmac })
     }
 
     const fn emitted_hmac(&self) -> Option<u64> {

@@ -66,13 +66,8 @@ impl MpCapable {
         let [first, flags] = fields.array()?;
         let keys = match data.len() + 2 {
             4 => CapableKeys::Syn,
-            12 => CapableKeys::SynAck {
-                sender: Key(fields.u64()?),
-            },
-            20 => CapableKeys::Ack {
-                sender: Key(fields.u64()?),
-                receiver: Key(fields.u64()?),
-            },
+            12 => CapableKeys::SynAck { sender: Key(fields.u64()?) },
+            20 => CapableKeys::Ack { sender: Key(fields.u64()?), receiver: Key(fields.u64()?) },
             22 | 24 => CapableKeys::Data {
                 sender: Key(fields.u64()?),
                 receiver: Key(fields.u64()?),
@@ -82,11 +77,7 @@ impl MpCapable {
             _ => return None,
         };
         let flags = CapableFlags::from_bits_retain(flags);
-        Some(MpCapable {
-            version: first & 0x0f,
-            flags,
-            keys,
-        })
+        Some(MpCapable { version: first & 0x0f, flags, keys })
     }
 
     pub(super) const fn wire_len(&self) -> usize {
@@ -95,9 +86,7 @@ impl MpCapable {
             CapableKeys::SynAck { .. } => 12,
             CapableKeys::Ack { .. } => 20,
             CapableKeys::Data { checksum: None, .. } => 22,
-            CapableKeys::Data {
-                checksum: Some(_), ..
-            } => 24,
+            CapableKeys::Data { checksum: Some(_), .. } => 24,
         }
     }
 
@@ -111,12 +100,7 @@ impl MpCapable {
                 out.u64(sender.0);
                 out.u64(receiver.0);
             }
-            CapableKeys::Data {
-                sender,
-                receiver,
-                data_len,
-                checksum,
-            } => {
+            CapableKeys::Data { sender, receiver, data_len, checksum } => {
                 out.u64(sender.0);
                 out.u64(receiver.0);
                 out.u16(data_len);

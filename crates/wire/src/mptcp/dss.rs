@@ -71,20 +71,11 @@ impl Dss {
             _ => {
                 let dsn = dsn(DSN_64)?;
                 let (ssn, len) = (fields.u32()?, fields.u16()?);
-                Some(DssMapping {
-                    dsn,
-                    ssn,
-                    len,
-                    checksum: fields.u16(),
-                })
+                Some(DssMapping { dsn, ssn, len, checksum: fields.u16() })
             }
         };
         let data_fin = flags & DATA_FIN != 0;
-        fields.is_empty().then_some(Dss {
-            data_ack,
-            mapping,
-            data_fin,
-        })
+        fields.is_empty().then_some(Dss { data_ack, mapping, data_fin })
     }
 
     pub(super) const fn wire_len(&self) -> usize {
@@ -111,13 +102,7 @@ impl Dss {
         if let Some(ack) = self.data_ack {
             ack.emit(out);
         }
-        if let Some(DssMapping {
-            dsn,
-            ssn,
-            len,
-            checksum,
-        }) = self.mapping
-        {
+        if let Some(DssMapping { dsn, ssn, len, checksum }) = self.mapping {
             dsn.emit(out);
             out.u32(ssn);
             out.u16(len);
@@ -135,14 +120,8 @@ impl Dss {
         };
         let mapping = match self.mapping {
             None => 0,
-            Some(DssMapping {
-                dsn: WireDsn::Short(_),
-                ..
-            }) => MAPPING,
-            Some(DssMapping {
-                dsn: WireDsn::Long(_),
-                ..
-            }) => MAPPING | DSN_64,
+            Some(DssMapping { dsn: WireDsn::Short(_), .. }) => MAPPING,
+            Some(DssMapping { dsn: WireDsn::Long(_), .. }) => MAPPING | DSN_64,
         };
         ack | mapping | if self.data_fin { DATA_FIN } else { 0 }
     }

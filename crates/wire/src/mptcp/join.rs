@@ -47,25 +47,13 @@ impl MpJoin {
         match data.len() + 2 {
             12 => {
                 let (token, nonce) = (Token(fields.u32()?), fields.u32()?);
-                Some(MpJoin::Syn {
-                    backup,
-                    address_id,
-                    token,
-                    nonce,
-                })
+                Some(MpJoin::Syn { backup, address_id, token, nonce })
             }
             16 => {
                 let (hmac, nonce) = (fields.u64()?, fields.u32()?);
-                Some(MpJoin::SynAck {
-                    backup,
-                    address_id,
-                    hmac,
-                    nonce,
-                })
+                Some(MpJoin::SynAck { backup, address_id, hmac, nonce })
             }
-            24 => Some(MpJoin::Ack {
-                hmac: fields.array()?,
-            }),
+            24 => Some(MpJoin::Ack { hmac: fields.array()? }),
             _ => None,
         }
     }
@@ -80,22 +68,12 @@ impl MpJoin {
 
     pub(super) fn emit(&self, out: &mut Writer<'_>) {
         match *self {
-            MpJoin::Syn {
-                backup,
-                address_id,
-                token,
-                nonce,
-            } => {
+            MpJoin::Syn { backup, address_id, token, nonce } => {
                 out.bytes(&[head(subtype::MP_JOIN, backup.into()), address_id]);
                 out.u32(token.0);
                 out.u32(nonce);
             }
-            MpJoin::SynAck {
-                backup,
-                address_id,
-                hmac,
-                nonce,
-            } => {
+            MpJoin::SynAck { backup, address_id, hmac, nonce } => {
                 out.bytes(&[head(subtype::MP_JOIN, backup.into()), address_id]);
                 out.u64(hmac);
                 out.u32(nonce);

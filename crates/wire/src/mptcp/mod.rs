@@ -131,14 +131,4 @@ macro_rules! into_option {
     )*};
 }
 
-into_option!(
-    MpCapable,
-    MpJoin,
-    Dss,
-    AddAddr,
-    RemoveAddr,
-    MpPrio,
-    MpFail,
-    MpFastclose,
-    MpTcprst
-);
+into_option!(MpCapable, MpJoin, Dss, AddAddr, RemoveAddr, MpPrio, MpFail, MpFastclose, MpTcprst);

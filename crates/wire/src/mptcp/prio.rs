@@ -17,9 +17,7 @@ impl MpPrio {
 
     pub(super) fn parse(data: &[u8]) -> Option<MpPrio> {
         match data {
-            [first] => Some(MpPrio {
-                backup: first & BACKUP != 0,
-            }),
+            [first] => Some(MpPrio { backup: first & BACKUP != 0 }),
             _ => None,
         }
     }

@@ -35,8 +35,6 @@ impl RemoveAddr {
 impl FromIterator<u8> for RemoveAddr {
     /// Takes the first 17 IDs.
     fn from_iter<I: IntoIterator<Item = u8>>(ids: I) -> Self {
-        RemoveAddr {
-            ids: ids.into_iter().take(17).collect(),
-        }
+        RemoveAddr { ids: ids.into_iter().take(17).collect() }
     }
 }

@@ -72,10 +72,7 @@ impl MpTcprst {
 
     pub(super) fn parse(data: &[u8]) -> Option<MpTcprst> {
         match data {
-            [first, reason] => Some(MpTcprst {
-                transient: first & TRANSIENT != 0,
-                reason: ResetReason::from(*reason),
-            }),
+            [first, reason] => Some(MpTcprst { transient: first & TRANSIENT != 0, reason: ResetReason::from(*reason) }),
             _ => None,
         }
     }

@@ -42,23 +42,11 @@ impl TcpOptions {
 
     fn layout(&self) -> (Layout, usize) {
         let aligned = self.aligned_len();
-        if aligned <= MAX_OPTIONS_LEN {
-            (Layout::Aligned, aligned)
-        } else {
-            (Layout::Packed, self.packed_len())
-        }
+        if aligned <= MAX_OPTIONS_LEN { (Layout::Aligned, aligned) } else { (Layout::Packed, self.packed_len()) }
     }
 
     pub(crate) fn aligned_len(&self) -> usize {
-        let TcpOptions {
-            mss,
-            window_scale,
-            sack_permitted,
-            timestamps,
-            sack,
-            mptcp,
-            unknown,
-        } = self;
+        let TcpOptions { mss, window_scale, sack_permitted, timestamps, sack, mptcp, unknown } = self;
         let mut len = 4 * usize::from(mss.is_some()) + 4 * usize::from(window_scale.is_some());
         // SACK permitted takes the place of the two NOPs before the timestamps.
         len += match (timestamps, sack_permitted) {
@@ -69,26 +57,12 @@ impl TcpOptions {
         if !sack.is_empty() {
             len += 4 + 8 * sack.len();
         }
-        len += mptcp
-            .iter()
-            .map(|option| option.wire_len().next_multiple_of(4))
-            .sum::<usize>();
-        len + unknown
-            .iter()
-            .map(|option| option.wire_len().next_multiple_of(4))
-            .sum::<usize>()
+        len += mptcp.iter().map(|option| option.wire_len().next_multiple_of(4)).sum::<usize>();
+        len + unknown.iter().map(|option| option.wire_len().next_multiple_of(4)).sum::<usize>()
     }
 
     fn packed_len(&self) -> usize {
-        let TcpOptions {
-            mss,
-            window_scale,
-            sack_permitted,
-            timestamps,
-            sack,
-            mptcp,
-            unknown,
-        } = self;
+        let TcpOptions { mss, window_scale, sack_permitted, timestamps, sack, mptcp, unknown } = self;
         let mut len = 4 * usize::from(mss.is_some()) + 3 * usize::from(window_scale.is_some());
         len += 2 * usize::from(*sack_permitted) + 10 * usize::from(timestamps.is_some());
         if !sack.is_empty() {
@@ -101,15 +75,7 @@ impl TcpOptions {
 
     #[inline]
     fn emit_in<const ALIGNED: bool>(&self, out: &mut Writer<'_>) {
-        let TcpOptions {
-            mss,
-            window_scale,
-            sack_permitted,
-            timestamps,
-            sack,
-            mptcp,
-            unknown,
-        } = self;
+        let TcpOptions { mss, window_scale, sack_permitted, timestamps, sack, mptcp, unknown } = self;
         let nops = |out: &mut Writer<'_>, count| {
             if ALIGNED {
                 out.bytes(&[kind::NOP; 2][..count]);

@@ -41,10 +41,7 @@ impl TcpOptions {
     fn take(&mut self, kind: u8, data: &[u8]) {
         match (kind, data) {
             (kind::TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => {
-                let (val, ecr) = (
-                    u32::from_be_bytes([a, b, c, d]),
-                    u32::from_be_bytes([e, f, g, h]),
-                );
+                let (val, ecr) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
                 self.timestamps = Some(Timestamps { val, ecr });
             }
             (kind::MPTCP, _) => match MptcpOption::parse(data) {
@@ -80,10 +77,7 @@ fn sack_blocks(data: &[u8]) -> Option<ArrayVec<SackBlock, 4>> {
         .iter()
         .map(|block| {
             let mut fields = Reader::new(block);
-            Some(SackBlock {
-                left: SeqNum(fields.u32()?),
-                right: SeqNum(fields.u32()?),
-            })
+            Some(SackBlock { left: SeqNum(fields.u32()?), right: SeqNum(fields.u32()?) })
         })
         .collect()
 }
