@@ -2,7 +2,10 @@
 
 mod support;
 
-use polypath_proto::{ChecksumMode, CloseReason, Config, Duration, Instant, LinkConfig, LocalAddress, SubflowEvent};
+use polypath_proto::{
+    ChecksumMode, CloseReason, Config, ConnectOptions, Duration, Instant, LinkConfig, LinkId, LocalAddress,
+    SubflowEvent,
+};
 use polypath_wire::{MpJoin, MptcpOption, add_addr_hmac};
 use std::net::IpAddr;
 use support::*;
@@ -325,4 +328,24 @@ fn a_connection_without_any_path_goes_on_when_one_comes_back() {
     pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == UPLOAD);
     pair.assert_received(Side::Server, UPLOAD);
     assert_eq!(pair.closed(Side::Client), None);
+}
+
+#[test]
+fn plain_tcp_waits_for_its_address_to_come_back() {
+    let connect = ConnectOptions { no_multipath: true, ..ConnectOptions::default() };
+    let mut pair = Pair::connected(&PairOptions { connect, ..PairOptions::default() });
+    pair.send(Side::Client, UPLOAD);
+    pair.drive(ms(60));
+    assert!((pair.server.received.len() as u64) < UPLOAD, "too little to send");
+    let now = pair.now;
+    pair.client.stack.remove_address(now, WIFI);
+    pair.cut(WIFI);
+    pair.drive(ms(3_000));
+    assert_eq!(pair.closed(Side::Client), None, "the address may come back");
+    let now = pair.now;
+    let address = LocalAddress { addr: WIFI, link: LinkId(0), backup: false, name: None };
+    pair.client.stack.add_address(now, address);
+    pair.mend(WIFI);
+    pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == UPLOAD);
+    pair.assert_received(Side::Server, UPLOAD);
 }

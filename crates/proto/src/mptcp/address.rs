@@ -154,10 +154,14 @@ impl Connection {
         self.notify_path_manager(now, env, &PathEvent::LocalAddresses);
     }
 
-    /// A local address is gone: its subflows are dead at once.
+    /// A local address is gone: its subflows are dead at once. A plain TCP connection has nothing else, and
+    /// waits for the address to come back, as the kernel's sockets do (RFC 9293, section 3.8.3: until R2).
     pub(crate) fn on_address_removed(&mut self, now: Instant, env: &Env<'_>, addr: IpAddr) {
         let hit: Vec<SubflowId> = self.iter().filter(|(_, s)| s.tcp.local.ip() == addr).map(|(id, _)| id).collect();
         if hit.is_empty() && !self.announced.iter().any(|a| a.addr == addr) {
+            return;
+        }
+        if !self.is_active() && self.established {
             return;
         }
         self.announced.retain(|a| a.addr != addr);

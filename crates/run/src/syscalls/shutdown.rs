@@ -47,7 +47,7 @@ fn set_mark<N>(shared: &Shared<N>, socket: &Socket, end: &OwnedFd) {
     match shared.linker.mark(end.as_fd()) {
         Ok(charge) => *mark = Some(charge),
         Err(error) => {
-            tracing::debug!(%error, "no mark: a reset of this half-closed connection shows as an end of file")
+            tracing::debug!(%error, "no mark: a reset of this half-closed connection shows as an end of file");
         }
     }
 }
