@@ -270,3 +270,50 @@ fn kernel_client_polypath_server_ipv4() {
 fn kernel_client_polypath_server_ipv6() {
     kernel_client(SERVER_V6.into());
 }
+
+/// A link on the way that carries less than its ends say: ICMP errors tell, and segments become smaller
+/// (RFC 1191, RFC 8201).
+fn narrow_link(server_address: IpAddr) {
+    let scenario = two_paths(Owner::Stack, Owner::Kernel).build().expect("a scenario");
+    // Only the way up: the server does not know, and says so in no MSS option.
+    scenario.client().ip("link set wifi0 mtu 1300\nlink set lte0 mtu 1300\n").expect("a narrow link");
+    let config = ServerConfig {
+        transport: Transport::Mptcp,
+        port: PORT,
+        service: Service::Exchange { send: BYTES },
+        seed: SERVER_SEED,
+    };
+    let server = KernelServer::start(scenario.server(), config).expect("a server");
+    let remote = SocketAddr::new(server_address, PORT);
+    let (len, hash, _) = scenario
+        .client()
+        .run(|| {
+            runtime().block_on(async {
+                let host = Host::builder()
+                    .tun("pp0")
+                    .mtu(1500)
+                    .address(client_address(0, server_address), Some("wifi"), false)
+                    .address(client_address(1, server_address), Some("lte"), false)
+                    .start()
+                    .expect("a host");
+                let stream = MptcpStream::connect(&host, remote).await.expect("connect");
+                let done = exchange(stream, CLIENT_SEED).await;
+                host.shutdown(Duration::from_secs(10)).await.expect("an orderly end");
+                done
+            })
+        })
+        .expect("inside the client");
+    let finished = server.finished(1, Duration::from_secs(20));
+    assert_eq!((len, hash), (BYTES, Payload::sha256(SERVER_SEED, BYTES)));
+    check_transfer(finished[0].1.as_ref().expect("the server's transfer"));
+}
+
+#[test]
+fn a_narrow_link_makes_segments_smaller_ipv4() {
+    narrow_link(SERVER_V4.into());
+}
+
+#[test]
+fn a_narrow_link_makes_segments_smaller_ipv6() {
+    narrow_link(SERVER_V6.into());
+}

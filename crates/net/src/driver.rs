@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use polypath_proto::{Instant, LinkId, Received, RxChecksum};
+use polypath_wire::IcmpError;
 
 use crate::buffer::Buffer;
 use crate::device::{Tun, VIRTIO_NET_HDR_LEN, VirtioNetHdr};
@@ -125,11 +126,16 @@ impl Driver {
 const WORTH_KEEPING: usize = 4096;
 
 impl Packet {
-    /// `None` for what is no TCP over IP: the kernel's own router solicitations, ICMP, noise.
+    /// `None` for what is neither TCP over IP nor an ICMP error about it: the kernel's own router solicitations, noise.
     fn split(mut bytes: Bytes) -> Option<Self> {
         let virtio = VirtioNetHdr::decode(&bytes)?;
         bytes.advance(VIRTIO_NET_HDR_LEN);
-        let header_len = polypath_wire::header_len(&bytes).ok()?;
+        let header_len = match polypath_wire::header_len(&bytes) {
+            Ok(len) => len,
+            // An ICMP error has no headers of ours.
+            Err(_) if IcmpError::parse(&bytes).is_some() => 0,
+            Err(_) => return None,
+        };
         if header_len > bytes.len() {
             return None;
         }
@@ -144,6 +150,9 @@ impl Packet {
     fn hand_over(self, core: &mut Core, now: Instant, link: LinkId) {
         let Self { bytes, header_len, checksum, super_packet } = self;
         core.stats.count_read(bytes.len(), super_packet);
+        if header_len == 0 {
+            return core.stack.handle_icmp(now, &bytes);
+        }
         let payload = bytes.slice(header_len..);
         if let Some(tap) = &mut core.tap {
             tap.received(core.stack.addresses(), &bytes[..header_len], &payload, checksum);

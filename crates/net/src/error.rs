@@ -15,6 +15,8 @@ pub(crate) fn connection(error: ConnectionError) -> io::Error {
     match error {
         ConnectionError::Refused => os(libc::ECONNREFUSED),
         ConnectionError::Reset => os(libc::ECONNRESET),
+        ConnectionError::HostUnreachable => os(libc::EHOSTUNREACH),
+        ConnectionError::NetworkUnreachable => os(libc::ENETUNREACH),
         ConnectionError::TimedOut => os(libc::ETIMEDOUT),
         // As Linux where an administrator destroys a socket.
         ConnectionError::Aborted | ConnectionError::AddressRemoved => os(libc::ECONNABORTED),

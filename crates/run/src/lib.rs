@@ -26,9 +26,14 @@
 //! - **A blocking connect** is parked, never a thread. Its end is linked only on success, so that
 //!   the descriptor can connect again after a failure. Every 20 ms a parked call looks for signals
 //!   that have to be delivered.
+//! - **A reset** shows only if our end of the UNIX socket closes with something unread: a byte is
+//!   put there through the program's end. Once the program has shut its write side nothing can be
+//!   put there any more, so that the byte is put before the shutdown and left unread ever after.
+//!   A connection that fails must never look like one that has ended.
 //! - **The shadow.** Each virtual socket has a kernel TCP socket that does not speak. Options and
 //!   binds are done on it: checked, kept and told by the kernel. If the program listens, the shadow
-//!   takes the descriptor's place, and the server is a kernel server. If it connects to a loopback
+//!   takes the descriptor's place, and the server is a kernel server. What is done on the shadow is
+//!   done with the caller's rights: a program without privileges gains none. If it connects to a loopback
 //!   address (or to one that the network does not [carry](Network::carries)), the shadow connects,
 //!   and is bridged like any other stream: a descriptor replaced at connect would lose its epoll
 //!   registrations and duplicates.
@@ -40,11 +45,11 @@
 //! | `socket` | `AF_INET`, `AF_INET6` with `SOCK_STREAM` | gives a UNIX socket |
 //! | `connect` | always | starts a connection; other kinds of sockets continue |
 //! | `bind`, `listen` | always | done on the shadow; listen puts it in place |
-//! | `shutdown` | always | tells a half-close from a close |
+//! | `shutdown` | always | tells a half-close from a close; see "A reset" |
 //! | `getsockname`, `getpeername` | always | a UNIX socket has other names |
 //! | `setsockopt`, `getsockopt` | levels SOL_SOCKET, TCP, IP, IPV6, MPTCP, but not `SO_RCVTIMEO`, `SO_SNDTIMEO`, `SO_RCVLOWAT`, `SO_PEEK_OFF` | asked of the shadow |
 //! | `sendto`, `recvfrom` | with an address | TCP ignores it; a UNIX socket does not |
-//! | `ioctl` | interface questions, `SIOCATMARK` | a UNIX socket says `ENOTTY` |
+//! | `ioctl` | interface questions, `SIOCATMARK`, `SIOCOUTQ` | a UNIX socket says `ENOTTY`, or counts otherwise |
 //! | `io_uring_setup` | always | `ENOSYS`: rings make sockets unseen |
 //! | any | 32-bit conventions | the process is ended with a sentence; x32 gets `ENOSYS` |
 //!
@@ -64,12 +69,17 @@
 //! - A write after the peer has reset says `EPIPE` where TCP says `ECONNRESET` once.
 //! - `recvmsg` with a name buffer gets a UNIX name where TCP gives none (a filter cannot see into
 //!   the `msghdr`); `sendmsg` with a name says `EISCONN`.
+//! - `SO_RCVLOWAT` counts for reads, but not for polling.
+//! - `SIOCOUTQ` counts what waits for the network, not what the peer has to acknowledge.
+//! - A reset shows as an end of file if the program's socket is nowhere to be found: in flight
+//!   between two processes, or held only by one that has made no intercepted call yet.
 //! - Urgent data, TCP Fast Open, zero-copy and kernel TLS are refused or not carried.
 //! - Options set on a connection through the network are kept and told, but do not steer it, except
 //!   `SO_LINGER` with a time of 0 (reset at close) and `SO_SNDBUF` (what waits before the network).
 //! - After `shutdown` of both sides, a close cannot be seen: the record is collected later.
 //! - Edge-triggered epoll may report `EPOLLOUT` twice after a connect, without news.
 //! - A program in a network namespace of its own gets its kernel sockets from ours.
+//! - If `run` itself is killed by SIGKILL, intercepted calls say `ENOSYS` from then on.
 //! - Without root, processes that may not be traced (setuid programs) get `EPERM`.
 //!
 //! It needs Linux 5.14. Since 5.19 signals cannot disturb a call that is being answered, since 6.6

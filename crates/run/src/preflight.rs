@@ -1,14 +1,17 @@
 //! What this system must have, asked before anything is started.
 
 use std::ffi::CStr;
-use std::io;
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd};
 
 use crate::bpf;
+use crate::memory;
 use crate::spawn;
 use crate::sys;
 
 /// Linux 5.14 is the first that puts a descriptor into a program and answers its call in one step.
-const KERNEL_MIN: (u32, u32) = (5, 14);
+static KERNEL_MIN: (u32, u32) = (5, 14);
 
 /// Something that this system lacks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +35,7 @@ pub fn preflight() -> Result<(), Missing> {
             command: "apt-get install linux-image-amd64  # or boot a later kernel".into(),
         });
     }
-    try_filter().map_err(|error| explain_filter(&error))
+    try_child()
 }
 
 /// What it means that the kernel refused the filter.
@@ -60,28 +63,68 @@ pub(crate) fn explain_filter(error: &io::Error) -> Missing {
     Missing { sentence: sentence.into(), command: command.into() }
 }
 
-/// Installs the filter in a child that does nothing else.
-fn try_filter() -> io::Result<()> {
+/// Installs the filter in a child that does nothing else, and looks into it as the supervisor does.
+fn try_child() -> Result<(), Missing> {
+    let broken = |error: io::Error| explain_filter(&error);
+    let (mut told, tells) = io::pipe().map_err(broken)?;
+    let (waits, release) = io::pipe().map_err(broken)?;
     let filter = bpf::filter();
     // SAFETY: the child makes only system calls, on memory allocated before, and exits.
-    let child = sys::check(unsafe { libc::fork() })?;
+    let child = sys::check(unsafe { libc::fork() }).map_err(broken)?;
     if child == 0 {
-        let errno = spawn::install(&filter).err().map_or(0, |e| e.raw_os_error().unwrap_or(255));
-        // SAFETY: ends the child at once, without running the parent's exit handlers.
-        unsafe { libc::_exit(errno) };
+        // Our copy would keep us waiting for ourselves.
+        drop(release);
+        be_child(&filter, tells.as_raw_fd(), waits.as_raw_fd());
     }
-    let mut status = 0;
-    // SAFETY: the pointer is to a live int; the child is ours.
-    while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
+    drop(tells);
+    let mut errno = [0; 4];
+    let installed = told.read_exact(&mut errno).map(|()| i32::from_ne_bytes(errno));
+    let reached = reach(child as u32, waits.as_raw_fd());
+    drop(release);
+    // SAFETY: a null pointer asks for no status; the child is ours, and about to exit.
+    while unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) } < 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+    match installed {
+        Ok(0) => reached.map_err(|error| explain_reach(&error)),
+        Ok(errno) => Err(explain_filter(&io::Error::from_raw_os_error(errno))),
+        // Something killed it at the first call.
+        Err(_) => Err(explain_filter(&io::Error::from_raw_os_error(libc::EACCES))),
     }
-    match (libc::WIFEXITED(status), libc::WEXITSTATUS(status)) {
-        (true, 0) => Ok(()),
-        (true, errno) => Err(io::Error::from_raw_os_error(errno)),
-        (false, _) => Err(io::Error::from_raw_os_error(libc::EACCES)),
+}
+
+/// Says how the filter was taken, and waits to be let go.
+fn be_child(filter: &[libc::sock_filter], tells: i32, waits: i32) -> ! {
+    let errno = spawn::install(filter).err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
+    let mut byte = 0u8;
+    // SAFETY: pointers and lengths describe live locals; `_exit` ends the child at once, without
+    // running the parent's exit handlers.
+    unsafe {
+        libc::write(tells, (&raw const errno).cast(), size_of::<i32>());
+        libc::read(waits, (&raw mut byte).cast(), 1);
+        libc::_exit(0)
+    }
+}
+
+/// Takes a descriptor of the child, and reads some of its memory: a constant, which it has at the same
+/// place as we.
+fn reach(child: u32, fd: i32) -> io::Result<()> {
+    let pidfd = sys::pidfd_open(child, 0)?;
+    sys::pidfd_getfd(pidfd.as_fd(), fd)?;
+    let here = (&raw const KERNEL_MIN) as u64;
+    memory::read(child, here, 1).map(drop).map_err(io::Error::from_raw_os_error)
+}
+
+/// What it means that the kernel lets nobody look into a child.
+fn explain_reach(error: &io::Error) -> Missing {
+    let container = fs::exists("/.dockerenv").unwrap_or(false) || fs::exists("/run/.containerenv").unwrap_or(false);
+    let command = match container {
+        true => "docker run --cap-add SYS_PTRACE …",
+        false => "sysctl kernel.yama.ptrace_scope=1  # or run it as root",
+    };
+    Missing {
+        sentence: format!("this system does not let `run` reach into the programs that it starts: {error}."),
+        command: command.into(),
     }
 }
 
@@ -119,8 +162,9 @@ mod tests {
 
     #[test]
     fn each_refusal_is_one_sentence_with_a_remedy() {
-        for errno in [libc::EBUSY, libc::EACCES, libc::ENOSYS, libc::ENOMEM] {
-            let missing = explain_filter(&io::Error::from_raw_os_error(errno));
+        let refused = [libc::EBUSY, libc::EACCES, libc::ENOSYS, libc::ENOMEM].map(io::Error::from_raw_os_error);
+        let unreached = explain_reach(&io::Error::from_raw_os_error(libc::EPERM));
+        for missing in refused.iter().map(explain_filter).chain([unreached]) {
             assert!(missing.sentence.ends_with('.'), "{missing}");
             assert!(!missing.command.is_empty());
         }

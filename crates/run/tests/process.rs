@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -66,6 +66,45 @@ fn signals_to_run_reach_the_program() {
         sender.join().unwrap();
         assert_eq!(status.code(), Some(42));
     });
+}
+
+#[test]
+fn a_signal_ignored_from_the_start_stays_ignored() {
+    let _alone = alone();
+    // SAFETY: no handler runs.
+    unsafe { libc::signal(libc::SIGUSR2, libc::SIG_IGN) };
+    let mut command = shell("kill -USR2 $$; kill -USR2 $PPID; echo unharmed");
+    let (mut out, their_out) = std::io::pipe().unwrap();
+    command.stdin(Stdio::null()).stdout(their_out);
+    let status = runtime().block_on(Runner::new(command, KernelTcp::default()).run()).unwrap();
+    let mut printed = String::new();
+    out.read_to_string(&mut printed).unwrap();
+    assert_eq!((status.code(), printed.as_str()), (Some(0), "unharmed\n"));
+}
+
+#[test]
+fn a_run_that_is_dropped_leaves_no_program_behind() {
+    let _alone = alone();
+    let (out, their_out) = std::io::pipe().unwrap();
+    let (their_in, _held) = std::io::pipe().unwrap();
+    let mut command = shell("echo ready; exec cat");
+    command.stdin(their_in).stdout(their_out);
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let reader = thread::spawn(move || {
+        let mut lines = BufReader::new(out).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        ready.send(()).unwrap();
+        // `cat` never ends by itself: its input stays open.
+        lines.next().is_none()
+    });
+    runtime().block_on(async {
+        let run = Runner::new(command, KernelTcp::default()).options(Options::default().forward_signals(false)).run();
+        tokio::select! {
+            status = run => panic!("it ended by itself: {status:?}"),
+            ready = is_ready => ready.unwrap(),
+        }
+    });
+    assert!(reader.join().unwrap());
 }
 
 #[test]

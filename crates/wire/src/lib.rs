@@ -18,6 +18,7 @@ pub mod budget;
 pub mod checksum;
 pub mod error;
 pub mod gso;
+pub mod icmp;
 pub mod ip;
 pub mod keys;
 pub mod mptcp;
@@ -30,6 +31,7 @@ pub use budget::{Fitted, SynOptions, Wanted, fit};
 pub use checksum::{Checksum, dss_checksum, pseudo_header};
 pub use error::ParseError;
 pub use gso::{Coalesced, Coalescer, HeaderBytes, Payload, split};
+pub use icmp::{IcmpError, IcmpErrorKind};
 pub use ip::{Ecn, IpHeader};
 pub use keys::{Key, Token, add_addr_hmac, join_ack_hmac, join_synack_hmac};
 pub use mptcp::{

@@ -16,6 +16,12 @@ pub enum ConnectionError {
     /// The peer reset the connection.
     #[error("connection reset by the peer")]
     Reset,
+    /// A router on the way knows no way to the host.
+    #[error("no route to host")]
+    HostUnreachable,
+    /// A router on the way knows no way to the network.
+    #[error("network is unreachable")]
+    NetworkUnreachable,
     /// Nobody answered for too long.
     #[error("connection timed out: the peer did not answer on any path")]
     TimedOut,

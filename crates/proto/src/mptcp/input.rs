@@ -3,14 +3,16 @@
 //! In order: the handshake, if it is not over; TCP's checks; what the MPTCP options say; what is
 //! acknowledged; the data.
 
-use super::{CloseReason, Connection, Env, FallbackReason, Handshake, Multipath, info::SubflowChange};
+use super::{CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, info::SubflowChange};
 use crate::SubflowId;
 use crate::congestion::{AckSample, Congestion};
 use crate::seq::{Dsn, Ssn, unwrap_relative_ssn};
 use crate::tcp::{AckOutcome, State, Verdict};
 use crate::time::Instant;
 use bytes::Bytes;
-use polypath_wire::{CapableKeys, Dss, DssMapping, MptcpOption, ResetReason, Segment, TcpFlags};
+use polypath_wire::{
+    CapableKeys, Dss, DssMapping, IcmpError, IcmpErrorKind, MptcpOption, ResetReason, Segment, TcpFlags,
+};
 
 impl Connection {
     pub(crate) fn on_segment(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: Bytes) {
@@ -315,6 +317,30 @@ impl Connection {
         let had = self.assembler.next();
         self.collect_in_order(had);
         true
+    }
+
+    /// An ICMP error about a segment of a subflow.
+    pub(crate) fn on_icmp(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, error: &IcmpError) {
+        let initial = self.is_initial_handshake();
+        let Some(s) = self.get_mut(id) else { return };
+        // RFC 5927, section 4.1: only about what is in flight.
+        if !s.tcp.is_in_flight(error.seq) {
+            return;
+        }
+        let error = match error.kind {
+            IcmpErrorKind::PacketTooBig { mtu } => return s.tcp.on_packet_too_big(mtu),
+            IcmpErrorKind::NetworkUnreachable => ConnectionError::NetworkUnreachable,
+            IcmpErrorKind::HostUnreachable => ConnectionError::HostUnreachable,
+            IcmpErrorKind::PortUnreachable => ConnectionError::Refused,
+        };
+        // RFC 9293, section 3.9.2.2: once established, a soft error that retransmission outlives.
+        if s.tcp.state != State::SynSent {
+            return;
+        }
+        match initial {
+            true => self.fail(now, error),
+            false => self.close_subflow(now, env, id, CloseReason::Unreachable),
+        }
     }
 
     /// A valid reset of one subflow.

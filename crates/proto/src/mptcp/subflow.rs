@@ -38,6 +38,8 @@ pub enum CloseReason {
     ResetByPeer,
     /// Nobody answered.
     TimedOut,
+    /// A router on the way knows no way.
+    Unreachable,
     /// Nothing was heard on it while others carried data.
     Silent,
     /// The local address is gone.

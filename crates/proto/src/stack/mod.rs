@@ -272,6 +272,16 @@ impl Stack {
         }
     }
 
+    /// An ICMP error arrived; `packet` is the whole IP packet. Others than about segments of this stack are ignored.
+    pub fn handle_icmp(&mut self, now: Instant, packet: &[u8]) {
+        let Some(error) = polypath_wire::IcmpError::parse(packet) else { return };
+        let tuple = FourTuple { local: error.local, remote: error.remote };
+        if let Some(&(id, subflow)) = self.by_tuple.get(&tuple) {
+            self.with_connection(id, |c, env| c.on_icmp(now, env, subflow, &error));
+            self.settle(now, id);
+        }
+    }
+
     fn parse(&mut self, rx: &Received<'_>) -> Option<Segment> {
         let Ok((seg, header_len, payload_len)) = polypath_wire::parse_headers(rx.headers) else {
             self.counters.in_discards += 1;

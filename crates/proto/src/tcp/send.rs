@@ -89,6 +89,27 @@ impl Tcp {
         self.snd_space.unwrap(seg.tcp.ack, Ssn::FIRST) == Ssn::FIRST
     }
 
+    /// A segment that begins there has been sent, and not been acknowledged.
+    pub(crate) fn is_in_flight(&self, seq: SeqNum) -> bool {
+        let ssn = self.snd_space.unwrap(seq, self.snd_una);
+        ssn >= self.snd_una && ssn < self.snd_nxt
+    }
+
+    /// Path MTU discovery (RFC 1191, RFC 8201): segments become smaller, and what was too large goes again at
+    /// once; it is no sign of congestion.
+    pub(crate) fn on_packet_too_big(&mut self, mtu: u32) {
+        let (headers, least) = if self.is_ipv4() { (40, 576) } else { (60, 1280) };
+        // A router that does not say, or says less than every link must carry, is answered with that (RFC 8201,
+        // section 4; for IPv4 as Linux's min_pmtu).
+        let mtu = mtu.max(least);
+        let mss = u16::try_from(mtu - headers).unwrap_or(u16::MAX);
+        if mss < self.local_mss.min(self.peer_mss) {
+            self.peer_mss = mss;
+            let largest = self.mss_with(0);
+            self.board.mark_lost(|r| r.payload.len() as u64 > largest);
+        }
+    }
+
     /// What the window field of an incoming segment means, in bytes.
     pub(crate) fn window_of(&self, seg: &Segment) -> u64 {
         u64::from(seg.tcp.window) << if seg.tcp.flags.contains(TcpFlags::SYN) { 0 } else { self.snd_wscale }
