@@ -5,7 +5,6 @@ mod doctor;
 mod events;
 mod host;
 mod instruments;
-mod network;
 mod run;
 mod serve;
 mod ss;

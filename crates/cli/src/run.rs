@@ -3,15 +3,15 @@
 use crate::events::EventLog;
 use crate::host::HostArgs;
 use crate::instruments::InstrumentArgs;
-use crate::network::HostNetwork;
 use anyhow::Context as _;
-use polypath_run::{RunError, Runner};
+use polypath_run::{HostNetwork, RunError, Runner};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long connections may take to deliver what the program wrote, once it has exited.
 const LINGER: Duration = Duration::from_secs(60);
@@ -58,9 +58,12 @@ async fn run(args: Args) -> anyhow::Result<Result<ExitStatus, RunError>> {
     let mut command = Command::new(program);
     command.args(arguments);
     let status = Runner::new(command, HostNetwork::new(host.clone())).run().await;
+    // The runner leaves tokio's handlers in place: a signal would do nothing by itself.
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for signals")?;
     let delivered = tokio::select! {
         delivered = host.shutdown(LINGER) => delivered,
         _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
+        _ = terminate.recv() => Err(io::Error::other("terminated")),
     };
     if let Err(error) = delivered {
         eprintln!("polypath: not everything was delivered: {error}");

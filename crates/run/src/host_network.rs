@@ -1,4 +1,4 @@
-//! The stack as the network of a program.
+//! The stack as the network of programs: which of their connections go over it.
 
 use std::future::Future;
 use std::io;
@@ -8,21 +8,21 @@ use polypath_net::{Host, MptcpStream};
 
 use crate::network::{NetStream, Network};
 
-/// Connections of programs, over a [`Host`].
+/// Connections of programs over a [`Host`], attached to interfaces or with addresses of its own.
 #[derive(Clone, Debug)]
-pub struct StackNetwork {
+pub struct HostNetwork {
     host: Host,
 }
 
-impl StackNetwork {
+impl HostNetwork {
     /// Over `host`, whose [`shutdown`](Host::shutdown) delivers what programs have left behind.
     #[must_use]
-    pub fn new(host: Host) -> StackNetwork {
-        StackNetwork { host }
+    pub fn new(host: Host) -> HostNetwork {
+        HostNetwork { host }
     }
 }
 
-impl Network for StackNetwork {
+impl Network for HostNetwork {
     type Stream = MptcpStream;
 
     fn connect(
@@ -31,16 +31,23 @@ impl Network for StackNetwork {
         local: Option<SocketAddr>,
     ) -> impl Future<Output = io::Result<MptcpStream>> + Send {
         let host = self.host.clone();
+        // A port that the kernel has given the program is the kernel's: what comes for it would not reach the stack.
+        let port = |local: SocketAddr| if host.is_attached() { 0 } else { local.port() };
+        let local = local.map(|local| SocketAddr::new(local.ip(), port(local)));
         async move {
-            match local {
+            match local.filter(|local| !local.ip().is_unspecified() || local.port() != 0) {
                 Some(local) => MptcpStream::connect_from(&host, local, remote).await,
                 None => MptcpStream::connect(&host, remote).await,
             }
         }
     }
 
+    fn carries(&self, remote: IpAddr) -> bool {
+        self.host.carries(remote.to_canonical())
+    }
+
     fn owns(&self, address: IpAddr) -> bool {
-        self.host.has_address(address)
+        !self.host.is_attached() && self.host.has_address(address)
     }
 }
 
