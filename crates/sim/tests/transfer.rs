@@ -24,6 +24,16 @@ fn a_thousand_seeded_transfers_arrive_whole() {
     });
 }
 
+/// Each found a fault once: stalls behind shut windows, lost fourth ACKs, paths that stall twice, wrong fallbacks.
+#[test]
+fn seeds_that_once_failed_arrive_whole() {
+    for seed in [1180, 1802, 5046, 6521, 8869, 9317, 10_830, 13_961] {
+        if let Err(failed) = random::transfer(seed).run() {
+            panic!("{failed}");
+        }
+    }
+}
+
 /// The plainest case, to be looked at first when everything fails.
 #[test]
 fn a_megabyte_each_way_over_two_clean_paths() {

@@ -215,7 +215,8 @@ impl Connection {
     /// shut: ask now and then (RFC 9293, section 3.8.6.1).
     pub(super) fn arm_persist(&mut self, now: Instant) {
         let something = self.send.end() > self.data_nxt || !self.reinjections.is_empty();
-        let waiting = something && self.iter().all(|(_, s)| !s.tcp.has_outstanding());
+        // What a dead path still holds opens nothing either.
+        let waiting = something && self.iter().all(|(_, s)| s.stalled.is_some() || !s.tcp.has_outstanding());
         if !waiting && !self.persisting {
             return;
         }
