@@ -135,7 +135,7 @@ impl Stack {
             local,
             remote,
             link,
-            // RFC 6528: not to be guessed from outside.
+            // Not to be guessed from outside. Without RFC 6528's clock.
             iss: SeqNum(self.rng.next_u32()),
             mss: u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX - 100),
             window_scale: window_scale(self.config.recv_buffer_max),
