@@ -27,6 +27,12 @@ pub(crate) struct Args {
     /// Who serves: the kernel if it has MPTCP, else polypath.
     #[arg(long, value_enum, default_value = "auto")]
     peer: PeerArg,
+    /// Write every decision of the downloading stack to this file (JSON lines; docs/trace.md).
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Write every packet of the downloading stack to this file (pcapng).
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
 }
 
 #[derive(Copy, Clone, Debug, clap::ValueEnum)]
@@ -40,7 +46,9 @@ pub(crate) fn main(args: Args) -> anyhow::Result<ExitCode> {
     let executable = std::env::current_exe().context("finding this executable")?;
     let server = [executable.as_os_str(), "serve".as_ref(), "--seed".as_ref(), "{seed}".as_ref()];
     let address = format!("{}=server", polypath_lab::scenario::SERVER_V4);
-    let mut options = DemoOptions::new(Runner::Polypath { executable: executable.clone(), arguments: Vec::new() });
+    let files = [("--trace", args.trace), ("--pcap", args.pcap)].into_iter();
+    let arguments = files.filter_map(|(flag, file)| Some([flag.into(), file?.into_os_string()])).flatten().collect();
+    let mut options = DemoOptions::new(Runner::Polypath { executable: executable.clone(), arguments });
     options.polypath_server = server.map(Into::into).to_vec();
     options.polypath_server.extend(["--tun", "pp0", "--address", &address].map(Into::into));
     options.polypath_server.extend(["--port".into(), polypath_lab::demo::SERVER_PORT.to_string().into()]);

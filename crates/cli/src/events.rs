@@ -2,9 +2,8 @@
 
 use anyhow::Context as _;
 use polypath_net::Host;
-use polypath_proto::{Event, MultipathState, SubflowEvent};
+use polypath_proto::{ConnectionId, Event, MultipathState, SubflowEvent};
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -21,8 +20,6 @@ pub(crate) struct EventLog {
 struct Writer {
     file: File,
     start: Instant,
-    /// Small numbers in order of appearance, instead of the stack's handles.
-    connections: HashMap<polypath_proto::ConnectionId, usize>,
     /// Ended subflows, and the last known state of live ones.
     subflows: Vec<Value>,
     multipath: Option<String>,
@@ -34,8 +31,7 @@ impl EventLog {
         let mut events = host.events();
         let host = host.clone();
         let (finish, mut finished) = oneshot::channel();
-        let mut writer =
-            Writer { file, start: Instant::now(), connections: HashMap::new(), subflows: Vec::new(), multipath: None };
+        let mut writer = Writer { file, start: Instant::now(), subflows: Vec::new(), multipath: None };
         let task = tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -71,35 +67,30 @@ impl Writer {
     }
 
     fn write(&mut self, host: &Host, event: &Event) -> std::io::Result<()> {
-        let next = self.connections.len();
-        let mut number = |id| *self.connections.entry(id).or_insert(next);
         match event {
             Event::Connected(id) => {
-                let id = number(*id);
-                self.note_multipath(host);
-                self.line("connected", json!({ "connection": id }))
+                self.note_multipath(host, *id);
+                self.line("connected", json!({ "connection": id.number() }))
             }
             Event::Closed { id, error } => {
-                let id = number(*id);
-                self.line("closed", json!({ "connection": id, "reason": error.map(|e| e.to_string()) }))
+                self.line("closed", json!({ "connection": id.number(), "reason": error.map(|e| e.to_string()) }))
             }
-            Event::Subflow { connection, subflow, local, remote, name, bytes_sent, bytes_received, what } => {
-                let id = number(*connection);
+            Event::Subflow { connection, subflow, local, remote, name, counters, what } => {
                 let (event, reason) = match what {
                     SubflowEvent::Established => ("subflow_established", None),
                     SubflowEvent::Stalled => ("subflow_stalled", None),
                     SubflowEvent::Recovered => ("subflow_recovered", None),
                     SubflowEvent::Closed(reason) => ("subflow_closed", Some(format!("{reason:?}"))),
                 };
-                self.note_multipath(host);
+                self.note_multipath(host, *connection);
                 let mut record = json!({
                     "name": name.as_deref(), "local": local.to_string(), "remote": remote.to_string(),
-                    "bytes_sent": bytes_sent, "bytes_received": bytes_received,
+                    "bytes_sent": counters.bytes_sent, "bytes_received": counters.bytes_received,
                 });
                 if let SubflowEvent::Closed(_) = what {
                     self.subflows.push(record.clone());
                 }
-                record["connection"] = json!(id);
+                record["connection"] = json!(connection.number());
                 record["subflow"] = json!(subflow.0);
                 record["reason"] = json!(reason);
                 self.line(event, record)
@@ -109,13 +100,11 @@ impl Writer {
     }
 
     /// Connections may be gone at the end: remember what they were.
-    fn note_multipath(&mut self, host: &Host) {
-        for info in host.connections() {
-            match info.multipath {
-                MultipathState::Negotiating => {}
-                MultipathState::Active => self.multipath = Some("active".into()),
-                MultipathState::Fallback(reason) => self.multipath = Some(format!("fallback: {reason}")),
-            }
+    fn note_multipath(&mut self, host: &Host, id: ConnectionId) {
+        match host.connection_info(id).map(|info| info.multipath) {
+            None | Some(MultipathState::Negotiating) => {}
+            Some(MultipathState::Active) => self.multipath = Some("active".into()),
+            Some(MultipathState::Fallback(reason)) => self.multipath = Some(format!("fallback: {reason}")),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::summary;
 use anyhow::Context as _;
 use polypath_net::control::Control;
-use polypath_net::{Capture, Host, Monitor};
+use polypath_net::{Capture, Host, Monitor, TraceFile};
 use std::path::PathBuf;
 
 /// Of `run` and `serve`.
@@ -12,6 +12,9 @@ pub(crate) struct InstrumentArgs {
     /// Write every packet to this file (pcapng, an interface for each path).
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
+    /// Write every decision and its reason to this file (JSON lines; docs/trace.md says what they mean).
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// At the end, show on standard error what went over which path.
     #[arg(long)]
     summary: bool,
@@ -21,6 +24,7 @@ pub(crate) struct InstrumentArgs {
 pub(crate) struct Instruments {
     monitor: Monitor,
     capture: Option<(Capture, PathBuf)>,
+    trace: Option<(TraceFile, PathBuf)>,
     summary: bool,
     _control: Option<Control>,
 }
@@ -35,12 +39,19 @@ impl InstrumentArgs {
             }
             None => None,
         };
+        let trace = match &self.trace {
+            Some(path) => {
+                let trace = TraceFile::start(host, path, program);
+                Some((trace.with_context(|| format!("cannot trace to {}", path.display()))?, path.clone()))
+            }
+            None => None,
+        };
         let monitor = Monitor::start(host, program);
         let control = Control::open(&monitor).inspect_err(|error| {
             // No reason not to run.
             eprintln!("polypath: this instance will not be seen by `polypath ss`: {error}");
         });
-        Ok(Instruments { monitor, capture, summary: self.summary, _control: control.ok() })
+        Ok(Instruments { monitor, capture, trace, summary: self.summary, _control: control.ok() })
     }
 }
 
@@ -49,6 +60,12 @@ impl Instruments {
     pub(crate) fn finish(self) -> anyhow::Result<()> {
         if self.summary {
             eprint!("{}", summary::render(&self.monitor.snapshot()));
+        }
+        if let Some((trace, path)) = self.trace {
+            let dropped = trace.finish().with_context(|| format!("tracing to {}", path.display()))?;
+            if dropped > 0 {
+                eprintln!("polypath: {dropped} events came too fast to be written to {}", path.display());
+            }
         }
         if let Some((capture, path)) = self.capture {
             let captured = capture.finish().with_context(|| format!("capturing to {}", path.display()))?;

@@ -9,7 +9,7 @@ use polypath_lab::scenario::SERVER_V4;
 use polypath_lab::{Namespace, Owner, PathSpec, Scenario};
 use polypath_wire::{MptcpOption, Segment, TcpFlags};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -382,4 +382,95 @@ fn a_capture_that_cannot_be_written_is_an_error_before_the_program_starts() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("/nowhere/at/all.pcapng"), "{said}");
     assert!(!marker.exists(), "the program ran");
+}
+
+/// What tshark says of each packet of a capture.
+fn tshark(capture: &Path, fields: &[&str]) -> Vec<Vec<String>> {
+    let mut command = Command::new("tshark");
+    // A joined subflow begins in the middle of an answer: it is no HTTP of its own.
+    command.args(["-r", capture.to_str().expect("UTF-8"), "--disable-protocol", "http", "-T", "fields"]);
+    command.args(["-o", "mptcp.analyze_mappings:TRUE", "-o", "mptcp.relative_sequence_numbers:TRUE"]);
+    for field in fields {
+        command.args(["-e", field]);
+    }
+    let output = command.output().expect("tshark is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn tshark_sees_one_multipath_connection_with_two_subflows_and_nothing_malformed() {
+    let (scenario, scratch) = (scenario(), Scratch::new("tshark"));
+    let _server = server(scenario.server(), Transport::Mptcp);
+    let file = scratch.0.join("two.pcapng");
+    let mut download = Download::start(&scenario, &scratch, &["--pcap", file.to_str().expect("UTF-8")]);
+    once_both_carry(&scratch, &mut download);
+    download.finish();
+    let fields = ["tcp.stream", "mptcp.stream", "_ws.malformed", "_ws.expert.message", "mptcp.dss.dsn", "tcp.len"];
+    let packets = tshark(&file, &[&fields[..], &["tcp.options.mptcp.subtype"]].concat());
+    let column = |n: usize| packets.iter().map(|packet| packet[n].as_str()).collect::<BTreeSet<_>>();
+    assert_eq!(column(0), BTreeSet::from(["0", "1"]), "two subflows");
+    // What the first SYN belongs to is known only afterwards; the kernel's TIME-WAIT knows no options.
+    let later = packets.iter().skip(1).filter(|packet| !packet[6].is_empty());
+    let of_connections = later.map(|packet| packet[1].as_str());
+    assert_eq!(of_connections.collect::<BTreeSet<_>>(), BTreeSet::from(["0"]), "one connection");
+    assert_eq!(column(2), BTreeSet::from([""]), "something is malformed");
+    // It says "No mapping" of pure acknowledgements too, which have none.
+    let unmapped = |packet: &&Vec<String>| packet[3].contains("No mapping") && packet[5] != "0";
+    let bad = packets.iter().find(|packet| packet[3].contains("alformed") || unmapped(packet));
+    assert_eq!(bad, None);
+    assert!(column(4).len() > 100, "the mappings are understood");
+}
+
+/// The names of events in a text that has them as `category:event` between `mark` and `end`.
+fn event_names(text: &str, mark: &str, end: char) -> BTreeSet<String> {
+    let names = text.split(mark).skip(1).filter_map(|rest| rest.split(end).next());
+    let is_name =
+        |name: &&str| name.split(':').count() == 2 && name.chars().all(|c| c.is_ascii_lowercase() || c == ':');
+    names.filter(is_name).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_trace_documents_itself_and_accounts_for_every_byte() {
+    let (scenario, scratch) = (scenario(), Scratch::new("trace"));
+    let _server = server(scenario.server(), Transport::Mptcp);
+    let (data, trace) = (scratch.0.join("data"), scratch.0.join("upload.jsonl"));
+    fs::write(&data, vec![7; 8 << 20]).expect("a file");
+    let mut command = scenario.client().command(POLYPATH);
+    command.args(["run", "--address", "10.1.0.2=wifi", "--address", "10.2.0.2=lte", "--trace"]).arg(&trace);
+    command.args(["--", "curl", "-sS", &format!("http://{SERVER_V4}:{PORT}/upload"), "-T"]).arg(&data);
+    let output = command.env("XDG_RUNTIME_DIR", &scratch.0).output().expect("the command runs");
+    assert!(output.status.success(), "{output:?}");
+
+    let text = fs::read_to_string(&trace).expect("a trace");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines[0]["polypath_trace"], 1, "{}", lines[0]);
+    assert!(lines[0]["program"].as_str().is_some_and(|program| program.starts_with("curl")), "{}", lines[0]);
+    let events = &lines[1..];
+    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/trace.md")).expect("the schema");
+    let source = include_str!("../../proto/src/trace.rs");
+    let mut known = event_names(source, "rename = \"", '"');
+    known.insert("trace:dropped".into());
+    assert_eq!(event_names(&document, "`", '`'), known, "docs/trace.md and the events there are");
+    for event in events {
+        let name = event["name"].as_str().expect("a name");
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("{name} has no row"));
+        for field in event["data"].as_object().expect("data").keys() {
+            assert!(row.contains(&format!("`{field}`")), "{name} says nothing of {field}");
+        }
+    }
+    let sum = |name: &str, reason: &str| -> u64 {
+        let of_it = events.iter().filter(|e| e["name"] == name && (reason.is_empty() || e["data"]["reason"] == reason));
+        of_it.map(|e| e["data"]["len"].as_u64().expect("a length")).sum()
+    };
+    let (new, again) = (sum("scheduling:assigned", "new"), sum("scheduling:assigned", "reinjection"));
+    assert!(new > 8 << 20 && new < (8 << 20) + 1000, "the file and its request: {new}");
+    assert_eq!(sum("mapping:sent", ""), new + again);
+    let paths: BTreeSet<&str> =
+        events.iter().filter(|e| e["name"] == "path:opened").filter_map(|e| e["data"]["path"].as_str()).collect();
+    assert_eq!(paths, BTreeSet::from(["lte", "wifi"]));
+    let times: Vec<f64> = events.iter().map(|e| e["time"].as_f64().expect("a time")).collect();
+    assert!(times.is_sorted(), "time goes back");
 }

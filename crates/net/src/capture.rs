@@ -7,9 +7,7 @@ use std::io::{self, BufWriter};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -19,12 +17,10 @@ use smallvec::SmallVec;
 
 use crate::host::Host;
 use crate::pcapng::{Direction, Packet, PcapngWriter};
+use crate::spool::{Feed, Sink, Spool};
 
-/// Bytes that may wait to be written. Beyond it packets are left out, and counted: a slow disk does not slow the
-/// stack, nor does it fill the memory.
-const BACKLOG: usize = 64 << 20;
 /// What a record takes besides its payload.
-const RECORD_OVERHEAD: usize = size_of::<Message>();
+const RECORD_OVERHEAD: usize = size_of::<Item>();
 /// Received payloads shorter than this are copied: each would keep a read buffer of 64 KB.
 const COPY_BELOW: usize = 16 * 1024;
 const FILE_BUFFER: usize = 256 * 1024;
@@ -39,9 +35,8 @@ const STRANGERS: &str = "other";
 #[derive(Debug)]
 pub struct Capture {
     host: Host,
-    sender: Sender<Message>,
-    dropped: Arc<AtomicU64>,
-    writer: Option<JoinHandle<io::Result<u64>>>,
+    spool: Spool<Item>,
+    packets: Arc<AtomicU64>,
 }
 
 /// What a [`Capture`] has done.
@@ -63,17 +58,10 @@ impl Capture {
         let out = BufWriter::with_capacity(FILE_BUFFER, File::create(path)?);
         let mut out = PcapngWriter::new(out, concat!("polypath ", env!("CARGO_PKG_VERSION")))?;
         out.flush()?;
-        let (sender, receiver) = mpsc::channel();
-        let backlog = Arc::new(AtomicUsize::new(0));
-        let dropped = Arc::new(AtomicU64::new(0));
-        let mut tap = Tap {
-            sender: sender.clone(),
-            backlog: Arc::clone(&backlog),
-            epoch: (Instant::now(), SystemTime::now()),
-            interfaces: Vec::new(),
-            missing: 0,
-            dropped: Arc::clone(&dropped),
-        };
+        let packets = Arc::<AtomicU64>::default();
+        let file = PacketFile { out, packets: Arc::clone(&packets) };
+        let (spool, feed) = Spool::start("polypath pcap", file)?;
+        let mut tap = Tap { feed, epoch: (Instant::now(), SystemTime::now()), interfaces: Vec::new() };
         host.shared().configure(|core| {
             if core.tap.is_some() {
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the host is being captured already"));
@@ -85,11 +73,7 @@ impl Capture {
             core.tap = Some(tap);
             Ok(())
         })?;
-        let writer = std::thread::Builder::new()
-            .name("polypath pcap".into())
-            .spawn(move || write(out, &receiver, &backlog))
-            .inspect_err(|_| host.shared().configure(|core| core.tap = None))?;
-        Ok(Capture { host: host.clone(), sender, dropped, writer: Some(writer) })
+        Ok(Capture { host: host.clone(), spool, packets })
     }
 
     /// Ends the capture and waits until all of it is in the file.
@@ -101,12 +85,9 @@ impl Capture {
     }
 
     fn end(&mut self) -> io::Result<Captured> {
-        let Some(writer) = self.writer.take() else { return Ok(Captured::default()) };
         self.host.shared().configure(|core| core.tap = None);
-        // Fails where the writer has: it will say why.
-        let _ = self.sender.send(Message::End);
-        let packets = writer.join().map_err(|_| io::Error::other("the capture's writer panicked"))??;
-        Ok(Captured { packets, dropped: self.dropped.load(Relaxed) })
+        let dropped = self.spool.finish()?;
+        Ok(Captured { packets: self.packets.load(Relaxed), dropped })
     }
 }
 
@@ -118,12 +99,13 @@ impl Drop for Capture {
 }
 
 #[expect(clippy::large_enum_variant, reason = "nearly all are packets: a box would be an allocation for each")]
-enum Message {
+#[derive(Debug)]
+enum Item {
     Interface(String),
     Packet(Record),
-    End,
 }
 
+#[derive(Debug)]
 struct Record {
     interface: u32,
     at: u64,
@@ -135,23 +117,13 @@ struct Record {
     payload: SmallVec<[Bytes; 4]>,
 }
 
-impl Record {
-    fn cost(&self) -> usize {
-        RECORD_OVERHEAD + self.payload.iter().map(Bytes::len).sum::<usize>()
-    }
-}
-
 /// The stack's end of a capture.
 pub(crate) struct Tap {
-    sender: Sender<Message>,
-    backlog: Arc<AtomicUsize>,
+    feed: Feed<Item>,
     /// One moment on both clocks: times in a capture never go back.
     epoch: (Instant, SystemTime),
     /// Names, by number.
     interfaces: Vec<String>,
-    /// Packets left out since the last one that was not.
-    missing: u64,
-    dropped: Arc<AtomicU64>,
 }
 
 impl Tap {
@@ -190,17 +162,10 @@ impl Tap {
         let interface = self.interface(addresses, local);
         let at = self.now();
         let headers = SmallVec::from_slice(headers);
-        let record = Record { interface, at, direction, dropped: self.missing, fill_checksum, headers, payload };
-        let cost = record.cost();
-        if self.backlog.load(Relaxed) + cost > BACKLOG {
-            self.missing += 1;
-            self.dropped.fetch_add(1, Relaxed);
-            return;
-        }
-        self.missing = 0;
-        self.backlog.fetch_add(cost, Relaxed);
-        // Fails where the file could not be written; `finish` tells.
-        let _ = self.sender.send(Message::Packet(record));
+        let cost = RECORD_OVERHEAD + payload.iter().map(Bytes::len).sum::<usize>();
+        self.feed.push(cost, |dropped| {
+            Item::Packet(Record { interface, at, direction, dropped, fill_checksum, headers, payload })
+        });
     }
 
     /// The number of the interface for `addr`; a new one is described first.
@@ -213,7 +178,7 @@ impl Tap {
         let known = self.interfaces.iter().position(|interface| interface == name);
         let number = known.unwrap_or_else(|| {
             self.interfaces.push(name.to_owned());
-            let _ = self.sender.send(Message::Interface(name.to_owned()));
+            self.feed.push_anyway(0, Item::Interface(name.to_owned()));
             self.interfaces.len() - 1
         });
         number as u32
@@ -240,40 +205,32 @@ fn local_address(headers: &[u8], direction: Direction) -> Option<IpAddr> {
     }
 }
 
-/// The writing thread: until the end is announced or writing fails. Returns the number of packets.
-fn write(
-    mut out: PcapngWriter<BufWriter<File>>,
-    messages: &Receiver<Message>,
-    backlog: &AtomicUsize,
-) -> io::Result<u64> {
-    let mut packets = 0;
-    loop {
-        let message = match messages.try_recv() {
-            Ok(message) => message,
-            Err(TryRecvError::Disconnected) => Message::End,
-            Err(TryRecvError::Empty) => {
-                // Nothing to do: whoever looks at the file, or ends the process, finds it whole.
-                out.flush()?;
-                messages.recv().unwrap_or(Message::End)
-            }
-        };
-        match message {
-            Message::Interface(name) => out.interface(&name)?,
-            Message::Packet(mut record) => {
-                backlog.fetch_sub(record.cost(), Relaxed);
+struct PacketFile {
+    out: PcapngWriter<BufWriter<File>>,
+    packets: Arc<AtomicU64>,
+}
+
+impl Sink for PacketFile {
+    type Item = Item;
+
+    fn write(&mut self, item: Item) -> io::Result<()> {
+        match item {
+            Item::Interface(name) => self.out.interface(&name),
+            Item::Packet(mut record) => {
                 if record.fill_checksum {
                     fill_checksum(&mut record.headers, &record.payload);
                 }
                 let Record { interface, at, direction, dropped, headers, payload, .. } = &record;
                 let (interface, at, direction, dropped) = (*interface, *at, *direction, *dropped);
-                out.packet(&Packet { interface, at, direction, dropped, headers, payload })?;
-                packets += 1;
-            }
-            Message::End => {
-                out.flush()?;
-                return Ok(packets);
+                self.out.packet(&Packet { interface, at, direction, dropped, headers, payload })?;
+                self.packets.fetch_add(1, Relaxed);
+                Ok(())
             }
         }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -341,35 +298,5 @@ mod tests {
         assert_eq!(local_address(&v6, Direction::Sent), Some("fd00:1::2".parse().unwrap()));
         assert_eq!(local_address(&v6, Direction::Received), Some("fd00:9::1".parse().unwrap()));
         assert_eq!(local_address(&v6[..30], Direction::Received), None);
-    }
-
-    #[test]
-    fn beyond_the_backlog_packets_are_counted_instead_of_kept() {
-        let (sender, receiver) = mpsc::channel();
-        let backlog = Arc::new(AtomicUsize::new(BACKLOG));
-        let dropped = Arc::new(AtomicU64::new(0));
-        let mut tap = Tap {
-            sender,
-            backlog: Arc::clone(&backlog),
-            epoch: (Instant::now(), SystemTime::now()),
-            interfaces: Vec::new(),
-            missing: 0,
-            dropped: Arc::clone(&dropped),
-        };
-        let packet = headers("10.1.0.2", "10.9.0.1", &[]);
-        tap.sent(&[], &packet, &[]);
-        tap.sent(&[], &packet, &[]);
-        assert_eq!(dropped.load(Relaxed), 2);
-        backlog.store(0, Relaxed);
-        tap.sent(&[], &packet, &[]);
-        tap.sent(&[], &packet, &[]);
-        let missing: Vec<u64> = receiver
-            .try_iter()
-            .filter_map(|message| match message {
-                Message::Packet(record) => Some(record.dropped),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(missing, [2, 0], "the next packet says how many are missing before it");
     }
 }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use polypath_proto::mib::Mib;
 use polypath_proto::{
-    ChecksumMode, Config, ConnectionInfo, Event, LinkConfig, LinkId, LocalAddress, Stack, StackCounters,
+    ChecksumMode, Config, ConnectionId, ConnectionInfo, Event, LinkConfig, LinkId, LocalAddress, Stack,
 };
 use tokio::sync::broadcast;
 
@@ -306,10 +307,16 @@ impl Host {
         self.shared().observe(|core| core.stack.connections().map(|(_, info)| info).collect())
     }
 
-    /// What the stack itself has counted.
+    /// One connection; none once it is gone.
     #[must_use]
-    pub fn counters(&self) -> StackCounters {
-        self.shared().observe(|core| core.stack.counters())
+    pub fn connection_info(&self, id: ConnectionId) -> Option<ConnectionInfo> {
+        self.shared().observe(|core| core.stack.connection_info(id))
+    }
+
+    /// What the stack has counted, by Linux's names.
+    #[must_use]
+    pub fn mib(&self) -> Mib {
+        self.shared().observe(|core| core.stack.mib())
     }
 
     /// What passed through the device so far.

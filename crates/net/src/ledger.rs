@@ -13,8 +13,7 @@ use crate::snapshot::FinishedConnections;
 
 /// Ended subflows remembered.
 const ENDED: usize = 64;
-/// Up to so many connections all of them are looked at whenever something happens; beyond it, with every tick. The
-/// counters of a subflow are as of the last look when it is gone.
+/// Up to so many connections all of them are looked at whenever something happens; beyond it, with every tick.
 const LOOK_ALWAYS: usize = 64;
 /// A rate is measured over at least this.
 const RATE_OVER: Duration = Duration::from_millis(500);
@@ -22,22 +21,17 @@ const RATE_OVER: Duration = Duration::from_millis(500);
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    next_number: u64,
     connections: HashMap<ConnectionId, Account>,
     pub(crate) ended: VecDeque<Ended>,
     /// Of subflows that are gone, by path.
     pub(crate) paths: Vec<(String, PathTotals)>,
     pub(crate) finished: FinishedConnections,
-    pub(crate) stale: u64,
-    pub(crate) recovered: u64,
-    pub(crate) removed: u64,
     round: u64,
 }
 
 /// One connection's.
 #[derive(Debug)]
 pub(crate) struct Account {
-    pub(crate) number: u64,
     pub(crate) since: Instant,
     /// The application has been told of its end.
     pub(crate) closed: bool,
@@ -54,7 +48,6 @@ pub(crate) struct SubflowAccount {
     remote: SocketAddr,
     pub(crate) since: Instant,
     established: bool,
-    counters: Counters,
     /// Bytes sent and received at the last two ticks, the later one first.
     ticks: [Option<(Instant, u64, u64)>; 2],
 }
@@ -86,28 +79,6 @@ pub(crate) fn path_name(name: Option<&Arc<str>>, local: IpAddr) -> String {
     name.map_or_else(|| local.to_string(), ToString::to_string)
 }
 
-/// Adds what `more` counted. Every field: a new one has to be thought of here.
-pub(crate) fn add(sum: &mut Counters, more: &Counters) {
-    let Counters {
-        bytes_sent,
-        bytes_received,
-        bytes_retransmitted,
-        retransmits,
-        timeouts,
-        loss_probes,
-        segments_received,
-        segments_sent,
-    } = more;
-    sum.bytes_sent += bytes_sent;
-    sum.bytes_received += bytes_received;
-    sum.bytes_retransmitted += bytes_retransmitted;
-    sum.retransmits += retransmits;
-    sum.timeouts += timeouts;
-    sum.loss_probes += loss_probes;
-    sum.segments_received += segments_received;
-    sum.segments_sent += segments_sent;
-}
-
 impl Ledger {
     /// The stack has something to say.
     pub(crate) fn on_event(&mut self, now: Instant, event: &Event, stack: &Stack) {
@@ -116,15 +87,13 @@ impl Ledger {
                 self.account(now, *id);
             }
             Event::Closed { id, .. } => self.account(now, *id).closed = true,
-            Event::Subflow { connection, local, remote, name, bytes_sent, bytes_received, what, .. } => {
+            Event::Subflow { connection, local, remote, name, counters, what, .. } => {
                 let name = path_name(name.as_ref(), local.ip());
                 match what {
                     SubflowEvent::Established => self.on_established(now, *connection, name, (*local, *remote)),
-                    SubflowEvent::Stalled => self.stale += 1,
-                    SubflowEvent::Recovered => self.recovered += 1,
+                    SubflowEvent::Stalled | SubflowEvent::Recovered => {}
                     SubflowEvent::Closed(reason) => {
-                        let bytes = (*bytes_sent, *bytes_received);
-                        self.on_ended(now, *connection, name, (*local, *remote), bytes, *reason);
+                        self.on_ended(now, *connection, name, (*local, *remote), **counters, *reason);
                     }
                 }
             }
@@ -147,20 +116,18 @@ impl Ledger {
         id: ConnectionId,
         name: String,
         ends: (SocketAddr, SocketAddr),
-        (bytes_sent, bytes_received): (u64, u64),
+        counters: Counters,
         reason: CloseReason,
     ) {
         let account = self.account(now, id);
-        let connection = account.number;
+        let connection = id.number().into();
         account.subflow(now, ends);
         let at = account.subflows.iter().position(|s| (s.local, s.remote) == ends);
         let Some(subflow) = at.map(|at| account.subflows.swap_remove(at)) else { return };
-        let counters = Counters { bytes_sent, bytes_received, ..subflow.counters };
         let established = subflow.established;
         let path = self.path(name.clone());
-        add(&mut path.counters, &counters);
+        path.counters += counters;
         path.failed += u64::from(!established);
-        self.removed += u64::from(reason == CloseReason::AddressRemoved);
         let (local, remote) = ends;
         let mut ended = Ended { at: now, connection, name, local, remote, reason, established, count: 1, counters };
         // A silent path is tried again and again: its failures shall not push out all the others.
@@ -206,18 +173,13 @@ impl Ledger {
 
     /// The account of a connection, opened where there is none.
     pub(crate) fn account(&mut self, now: Instant, id: ConnectionId) -> &mut Account {
-        self.connections.entry(id).or_insert_with(|| {
-            let number = self.next_number;
-            self.next_number += 1;
-            Account {
-                number,
-                since: now,
-                closed: false,
-                subflow_established: false,
-                last: None,
-                subflows: Vec::new(),
-                round: self.round,
-            }
+        self.connections.entry(id).or_insert_with(|| Account {
+            since: now,
+            closed: false,
+            subflow_established: false,
+            last: None,
+            subflows: Vec::new(),
+            round: self.round,
         })
     }
 
@@ -235,7 +197,6 @@ impl Account {
         self.last = Some((info.multipath, info.bytes_reinjected));
         for s in &info.subflows {
             let subflow = self.subflow(now, (s.local, s.remote));
-            subflow.counters = s.counters;
             if tick {
                 subflow.ticks = [Some((now, s.bytes_sent, s.bytes_received)), subflow.ticks[0]];
             }
@@ -246,8 +207,7 @@ impl Account {
     pub(crate) fn subflow(&mut self, now: Instant, ends: (SocketAddr, SocketAddr)) -> &mut SubflowAccount {
         let at = self.subflows.iter().position(|s| (s.local, s.remote) == ends).unwrap_or_else(|| {
             let (local, remote) = ends;
-            let counters = Counters::default();
-            let new = SubflowAccount { local, remote, since: now, established: false, counters, ticks: [None; 2] };
+            let new = SubflowAccount { local, remote, since: now, established: false, ticks: [None; 2] };
             self.subflows.push(new);
             self.subflows.len() - 1
         });
@@ -303,7 +263,8 @@ mod tests {
     fn subflow(connection: ConnectionId, port: u16, bytes_received: u64, what: SubflowEvent) -> Event {
         let (local, remote) = ends(port);
         let (subflow, name) = (SubflowId(0), Some("wifi".into()));
-        Event::Subflow { connection, subflow, local, remote, name, bytes_sent: 0, bytes_received, what }
+        let counters = Box::new(Counters { bytes_received, ..Counters::default() });
+        Event::Subflow { connection, subflow, local, remote, name, counters, what }
     }
 
     #[test]
@@ -353,8 +314,7 @@ mod tests {
     fn a_rate_is_never_measured_over_a_moment() {
         let at = Instant::from_millis;
         let (local, remote) = ends(1);
-        let counters = Counters::default();
-        let mut subflow = SubflowAccount { local, remote, since: at(0), established: true, counters, ticks: [None; 2] };
+        let mut subflow = SubflowAccount { local, remote, since: at(0), established: true, ticks: [None; 2] };
         assert_eq!(subflow.rates(at(0), 0, 0), (0, 0));
         assert_eq!(subflow.rates(at(1000), 1000, 0), (8000, 0), "since it came");
         subflow.ticks[0] = Some((at(1000), 1000, 0));

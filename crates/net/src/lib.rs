@@ -29,11 +29,13 @@ mod shared;
 mod snapshot;
 mod socket;
 mod split;
+mod spool;
 mod stats;
 mod stream;
 #[cfg(test)]
 #[path = "../tests/kernel/namespace.rs"]
 mod testing;
+mod trace;
 mod transmit;
 mod waiting;
 
@@ -46,3 +48,4 @@ pub use snapshot::{ConnectionSnapshot, EndedSubflow, FinishedConnections, PathSn
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use stats::DeviceStats;
 pub use stream::MptcpStream;
+pub use trace::TraceFile;

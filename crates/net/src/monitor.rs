@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use polypath_proto::{ConnectionInfo, Counters, Instant, MultipathState, State};
+use polypath_proto::{ConnectionInfo, Counters, Instant, MultipathState, Role, State};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::host::Host;
-use crate::ledger::{Account, Ended, Ledger, add, path_name};
+use crate::ledger::{Account, Ended, Ledger, path_name};
 use crate::mib;
 use crate::shared::Core;
 use crate::snapshot::{ConnectionSnapshot, EndedSubflow, PathSnapshot, Snapshot, SubflowSnapshot};
@@ -64,10 +64,9 @@ impl Monitor {
             ledger.look_at_all(now, &core.stack, false);
             let seen = Seen { now, wall: unix(wall) };
             let connections = seen.connections(core, ledger);
-            let all = totals(core, ledger);
             Snapshot {
                 paths: paths(core, ledger),
-                counters: mib::counters(&core.stack.counters(), ledger, &all, &connections),
+                counters: mib::counters(&core.stack.mib(), &connections),
                 connections,
                 ended: ledger.ended.iter().map(|ended| seen.ended(ended)).collect(),
                 finished: ledger.finished.clone(),
@@ -122,20 +121,28 @@ impl Seen {
     }
 
     fn connections(&self, core: &Core, ledger: &mut Ledger) -> Vec<ConnectionSnapshot> {
-        let mut connections: Vec<_> =
-            core.stack.connections().map(|(id, info)| self.connection(&info, ledger.account(self.now, id))).collect();
+        let mut connections: Vec<_> = core
+            .stack
+            .connections()
+            .map(|(id, info)| self.connection(id.number().into(), &info, ledger.account(self.now, id)))
+            .collect();
         connections.sort_by_key(|connection| connection.id);
         connections
     }
 
-    fn connection(&self, info: &ConnectionInfo, account: &mut Account) -> ConnectionSnapshot {
+    fn connection(&self, id: u64, info: &ConnectionInfo, account: &mut Account) -> ConnectionSnapshot {
         let (multipath, fallback_reason) = match info.multipath {
             MultipathState::Negotiating => ("negotiating", None),
             MultipathState::Active => ("active", None),
             MultipathState::Fallback(reason) => ("fallback", Some(reason.to_string())),
         };
         ConnectionSnapshot {
-            id: account.number,
+            id,
+            role: match info.role {
+                Role::Client => "client".into(),
+                Role::Server => "server".into(),
+            },
+            orphaned: info.orphaned,
             state: connection_state(info, account.closed).into(),
             local: Some(info.local),
             remote: Some(info.remote),
@@ -176,6 +183,7 @@ impl Seen {
             bytes_retransmitted: s.counters.bytes_retransmitted,
             timeouts: s.counters.timeouts,
             loss_probes: s.counters.loss_probes,
+            bytes_reinjected: s.counters.bytes_reinjected,
             segments_sent: s.counters.segments_sent,
             segments_received: s.counters.segments_received,
         }
@@ -197,20 +205,6 @@ impl Seen {
             timeouts: ended.counters.timeouts,
         }
     }
-}
-
-/// The sum over all subflows, live and gone.
-fn totals(core: &Core, ledger: &Ledger) -> Counters {
-    let mut all = Counters::default();
-    for (_, gone) in &ledger.paths {
-        add(&mut all, &gone.counters);
-    }
-    for (_, info) in core.stack.connections() {
-        for subflow in &info.subflows {
-            add(&mut all, &subflow.counters);
-        }
-    }
-    all
 }
 
 /// The paths that there are, and those that there were.
@@ -253,6 +247,7 @@ impl PathSnapshot {
         self.bytes_retransmitted += counters.bytes_retransmitted;
         self.timeouts += counters.timeouts;
         self.loss_probes += counters.loss_probes;
+        self.bytes_reinjected += counters.bytes_reinjected;
     }
 }
 

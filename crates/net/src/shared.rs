@@ -19,6 +19,7 @@ use crate::device::Tun;
 use crate::ledger::Ledger;
 use crate::poller::Poller;
 use crate::stats::DeviceStats;
+use crate::trace::TraceFeed;
 use crate::transmit::Transmitter;
 use crate::waiting::{ConnectionWait, Waiting, Wakeups};
 
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) stats: DeviceStats,
     /// Sees every packet, where there is a capture.
     pub(crate) tap: Option<Tap>,
+    /// Takes the stack's decisions, where somebody traces.
+    pub(crate) trace: Option<TraceFeed>,
     /// Keeps account of subflows, where somebody wants to know.
     pub(crate) ledger: Option<Box<Ledger>>,
     run: Run,
@@ -73,6 +76,7 @@ impl Shared {
                 waiting: Waiting::default(),
                 stats: DeviceStats::default(),
                 tap: None,
+                trace: None,
                 ledger: None,
                 run: Run::Running(Transmitter::new(Arc::clone(tun))),
                 draining: false,
@@ -240,6 +244,11 @@ impl Shared {
             if matches!(event, Event::Connected(_) | Event::Closed { .. } | Event::Subflow { .. }) {
                 // Nobody listening is no error.
                 let _ = self.events.send(event);
+            }
+        }
+        if let Some(feed) = &mut core.trace {
+            while let Some(trace) = core.stack.poll_trace() {
+                feed.push(trace);
             }
         }
         if core.draining {

@@ -67,6 +67,8 @@ pub struct PathSnapshot {
     pub timeouts: u64,
     /// Tail loss probes.
     pub loss_probes: u64,
+    /// Payload bytes sent on it because another subflow had them and might not deliver them.
+    pub bytes_reinjected: u64,
     /// Subflows that joined a connection.
     pub joins: u64,
     /// Subflows that ended before they were established.
@@ -80,6 +82,10 @@ pub struct PathSnapshot {
 pub struct ConnectionSnapshot {
     /// Its number: 0 for the first one.
     pub id: u64,
+    /// `client` if it was opened here, `server` if it was accepted.
+    pub role: String,
+    /// The program has closed it; what it wrote is still being delivered.
+    pub orphaned: bool,
     /// As `ss` calls TCP's states; `NO-SUBFLOW` while it has none, `CLOSED` when it is over and still held.
     pub state: String,
     /// Local end of the first subflow.
@@ -153,6 +159,8 @@ pub struct SubflowSnapshot {
     pub timeouts: u64,
     /// Tail loss probes.
     pub loss_probes: u64,
+    /// Payload bytes sent on it because another subflow had them and might not deliver them.
+    pub bytes_reinjected: u64,
     /// Segments (or super-segments) sent.
     pub segments_sent: u64,
     /// Segments (or super-segments) received.

@@ -78,15 +78,19 @@
 //!
 //! # Watching
 //!
-//! [`MptcpStream::info`] and [`Host::connections`] tell how things stand; [`Host::events`] follows connections and
-//! subflows as they come and go.
+//! [`MptcpStream::info`] and [`Host::connections`] tell how things stand, [`Host::mib`] what was counted;
+//! [`Host::events`] follows connections and subflows as they come and go. A [`Monitor`] keeps account for
+//! [`Snapshot`]s, which [`control::Control`] shows to `polypath ss`; [`Capture`] writes packets and [`TraceFile`] every
+//! decision with its reason.
 
+pub use polypath_net::control;
 pub use polypath_net::{
-    AttachOptions, DeviceStats, Host, HostBuilder, MptcpListener, MptcpStream, OwnedReadHalf, OwnedWriteHalf,
-    PathOptions, ReadHalf, ReuniteError, WriteHalf,
+    AttachOptions, Capture, Captured, ConnectionSnapshot, DeviceStats, EndedSubflow, FinishedConnections, Host,
+    HostBuilder, Monitor, MptcpListener, MptcpStream, OwnedReadHalf, OwnedWriteHalf, PathOptions, PathSnapshot,
+    ReadHalf, ReuniteError, Snapshot, SubflowSnapshot, TraceFile, WriteHalf,
 };
 pub use polypath_proto::{
     CloseReason, Config, ConnectOptions, ConnectionError, ConnectionId, ConnectionInfo, Counters, Event,
-    FallbackReason, MultipathState, StackCounters, State, SubflowEvent, SubflowId, SubflowInfo,
+    FallbackReason, MultipathState, Role, State, SubflowEvent, SubflowId, SubflowInfo,
 };
-pub use polypath_proto::{Instant, congestion, path_manager, scheduler};
+pub use polypath_proto::{Instant, congestion, mib, path_manager, scheduler, trace};

@@ -13,6 +13,8 @@
 mod buffer;
 mod config;
 pub mod congestion;
+mod journal;
+pub mod mib;
 mod mptcp;
 pub mod path_manager;
 pub mod scheduler;
@@ -20,13 +22,14 @@ pub mod seq;
 mod stack;
 mod tcp;
 pub mod time;
+pub mod trace;
 
 pub use config::{Config, ConnectOptions, LinkConfig, LocalAddress};
-pub use mptcp::{CloseReason, ConnectionError, ConnectionInfo, FallbackReason, MultipathState, SubflowInfo};
+pub use mptcp::{CloseReason, ConnectionError, ConnectionInfo, FallbackReason, MultipathState, Role, SubflowInfo};
 pub use polypath_wire::{ChecksumMode, HeaderBuf};
 pub use stack::{
-    ConnectError, Connection, ConnectionId, Event, ListenError, ListenerId, Received, RxChecksum, Stack, StackCounters,
-    SubflowEvent, Transmit, TransmitBuf,
+    ConnectError, Connection, ConnectionId, Event, ListenError, ListenerId, Received, RxChecksum, Stack, SubflowEvent,
+    Transmit, TransmitBuf,
 };
 pub use tcp::{Counters, State};
 pub use time::{Duration, Instant};
@@ -36,5 +39,5 @@ pub use time::{Duration, Instant};
 pub struct LinkId(pub u32);
 
 /// A subflow within its connection. Numbers are used again after a subflow is gone.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct SubflowId(pub u16);

@@ -2,6 +2,7 @@
 
 mod support;
 
+use polypath_proto::mib::Counter;
 use polypath_proto::{ConnectionError, Event, FallbackReason, MultipathState, SubflowEvent};
 use polypath_wire::{CapableKeys, MptcpOption, TcpFlags};
 use support::*;
@@ -218,7 +219,7 @@ fn a_full_backlog_does_not_answer() {
     s.add_flow((WIFI, STACK_PORT).into(), (PEER, 50_001).into());
     s.inject(syn());
     s.expect_nothing();
-    assert_eq!(s.stack.counters().listen_overflows, 1);
+    assert_eq!(s.stack.mib().get(Counter::TcpExtListenOverflows), 1);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod support;
 
+use polypath_proto::mib::Counter;
 use polypath_proto::{CloseReason, Config, Event, SubflowEvent};
 use polypath_wire::{MpJoin, MptcpOption, ResetReason, Token, join_ack_hmac, join_synack_hmac};
 use support::*;
@@ -151,7 +152,7 @@ fn a_join_with_an_unknown_token_is_reset() {
     assert_eq!(packet.seg.tcp.ack.0, PEER_ISN + 1);
     // RFC 8684, section 3.2: with a "MPTCP specific error" reason code.
     assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpTcprst(tcprst(ResetReason::MptcpSpecific))]);
-    assert_eq!(s.stack.counters().mp_join_no_token_found, 1);
+    assert_eq!(s.stack.mib().get(Counter::MPTcpExtMPJoinNoTokenFound), 1);
 }
 
 #[test]

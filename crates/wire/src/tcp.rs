@@ -36,6 +36,16 @@ bitflags::bitflags! {
     }
 }
 
+impl core::fmt::Display for TcpFlags {
+    /// `SYN,ACK`.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (i, (name, _)) in self.iter_names().enumerate() {
+            write!(f, "{}{name}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
 /// The TCP header but for options and checksum.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct TcpHeader {

@@ -3,6 +3,7 @@
 use super::timers::ConnectionTimer;
 use super::{CloseReason, Connection, ConnectionError, Env, Multipath, Request, Role};
 use crate::SubflowId;
+use crate::mib::Counter;
 use crate::path_manager::{LocalView, PathCommand, PathEvent, PathManagerView, SubflowView};
 use crate::time::{Duration, Instant};
 use arrayvec::ArrayVec;
@@ -66,6 +67,7 @@ impl Connection {
         let mut commands = Vec::new();
         self.timers.stop(ConnectionTimer::PathManager);
         self.path_manager.handle(now, event, &view, &mut commands);
+        self.trace_managed(event, &commands);
         for command in commands {
             match command {
                 PathCommand::Open { local, remote } => self.requests.push(Request::Open { local, remote }),
@@ -106,13 +108,17 @@ impl Connection {
             for known in self.announced.iter_mut().filter(|a| a.id == add.address_id && a.addr == add.addr) {
                 known.echoed = true;
             }
-            return;
+            return self.journal.count(Counter::MPTcpExtEchoAdd);
+        }
+        self.journal.count(Counter::MPTcpExtAddAddr);
+        if add.port.is_some() {
+            self.journal.count(Counter::MPTcpExtPortAdd);
         }
         let Multipath::Active(session) = &self.multipath else { return };
         let hmac = add_addr_hmac(session.remote_key, session.local_key, add.address_id, add.addr, add.port);
         if add.hmac != Some(hmac) {
             // RFC 8684, section 3.4.1: silently ignored.
-            return;
+            return self.journal.count(Counter::MPTcpExtAddAddrDrop);
         }
         // The echo repeats the option without the HMAC.
         self.signals.push_back(MptcpOption::AddAddr(AddAddr { echo: true, hmac: None, ..*add }));
@@ -123,13 +129,18 @@ impl Connection {
         }
         // RFC 8684, section 3.4.1: an ID in use for another address is ignored until it is removed.
         let known = self.remote_addresses.iter().any(|(known, a)| *known == add.address_id || *a == remote);
-        if !known && self.remote_addresses.len() < MAX_REMOTE_ADDRESSES {
-            self.remote_addresses.push((add.address_id, remote));
-            self.notify_path_manager(now, env, &PathEvent::RemoteAddresses);
+        if known {
+            return;
         }
+        if self.remote_addresses.len() >= MAX_REMOTE_ADDRESSES {
+            return self.journal.count(Counter::MPTcpExtAddAddrDrop);
+        }
+        self.remote_addresses.push((add.address_id, remote));
+        self.notify_path_manager(now, env, &PathEvent::RemoteAddresses);
     }
 
     pub(super) fn on_remove_addr(&mut self, now: Instant, env: &Env<'_>, remove: &RemoveAddr) {
+        self.journal.count(Counter::MPTcpExtRmAddr);
         for gone in &remove.ids {
             self.remote_addresses.retain(|(id, _)| id != gone);
             for id in self.ids() {

@@ -4,11 +4,13 @@ use super::info::SubflowChange;
 use super::timers::ConnectionTimer;
 use super::{CloseReason, Connection, ConnectionError, Env, Multipath, News, Request, SendHalf, TimeWait};
 use crate::SubflowId;
+use crate::mib::Counter;
 use crate::path_manager::PathEvent;
 use crate::scheduler::SubflowSet;
 use crate::seq::Dsn;
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
+use crate::trace::{ReinjectReason, TraceEvent};
 use polypath_wire::{MpFastclose, ResetReason};
 
 /// How long a connection lives without progress and without an application, or without any subflow
@@ -58,6 +60,7 @@ impl Connection {
         if self.multipath.session().is_none_or(|s| s.local_key != fastclose.receiver_key) {
             return false;
         }
+        self.journal.count(Counter::MPTcpExtMPFastcloseRx);
         self.end(now, ConnectionError::Reset, Some(on_rst));
         true
     }
@@ -76,6 +79,7 @@ impl Connection {
         }
         if !core::mem::replace(&mut self.finished, true) {
             self.news.push_back(News::Closed(Some(error)));
+            self.journal.trace(|| TraceEvent::Closed { error: Some(error) });
         }
     }
 
@@ -129,6 +133,7 @@ impl Connection {
         }
         self.touch_abandon(now);
         self.news.push_back(News::Closed(None));
+        self.journal.trace(|| TraceEvent::Closed { error: None });
     }
 
     fn close_all_subflows(&mut self) {
@@ -193,9 +198,17 @@ impl Connection {
 
     /// Removes a subflow; what it had not delivered goes elsewhere.
     pub(super) fn drop_subflow(&mut self, now: Instant, id: SubflowId, reason: CloseReason) {
-        self.reinject_outstanding(id);
+        self.reinject_outstanding(id, ReinjectReason::Closed);
         self.subflow_news(id, SubflowChange::Closed(reason));
         let Some(s) = self.subflows.get_mut(usize::from(id.0)).and_then(Option::take) else { return };
+        if !s.established {
+            self.journal.count(Counter::TcpAttemptFails);
+        } else if s.reset.is_some() || reason == CloseReason::ResetByPeer {
+            self.journal.count(Counter::TcpEstabResets);
+        }
+        if reason == CloseReason::AddressRemoved {
+            self.journal.count(Counter::MPTcpExtRmSubflow);
+        }
         self.congestion.on_subflow_removed(id);
         self.orphan_reinjections(id);
         let time_wait = (s.tcp.state == State::TimeWait).then(|| TimeWait {
@@ -205,7 +218,8 @@ impl Connection {
             timestamps: s.tcp.timestamps(now),
             owes_ack: s.tcp.wants_ack(),
         });
-        self.requests.push(Request::Release { local: s.tcp.local, remote: s.tcp.remote, time_wait });
+        let (local, remote, counters) = (s.tcp.local, s.tcp.remote, Box::new(s.tcp.counters));
+        self.requests.push(Request::Release { local, remote, time_wait, counters });
     }
 
     /// Removes a subflow and lets the path manager think about it.
@@ -238,7 +252,7 @@ impl Connection {
         match self.get_mut(id) {
             Some(s) if !matches!(s.tcp.state, State::SynSent | State::Closed) => {
                 s.reset = Some((reset, reason));
-                self.reinject_outstanding(id);
+                self.reinject_outstanding(id, ReinjectReason::Closed);
             }
             _ => self.close_subflow(now, env, id, reason),
         }

@@ -7,10 +7,12 @@ use super::{
     Subflow,
 };
 use crate::SubflowId;
+use crate::mib::Counter;
 use crate::path_manager::PathEvent;
 use crate::seq::{Dsn, Ssn};
 use crate::tcp::{State, Tcp, Timer};
 use crate::time::Instant;
+use crate::trace::CongestionReason;
 use polypath_wire::{
     CapableFlags, CapableKeys, MpCapable, MpJoin, MptcpOption, ResetReason, Segment, TcpFlags, Token, join_ack_hmac,
     join_synack_hmac,
@@ -44,6 +46,11 @@ fn capable_of(seg: &Segment) -> Option<&MpCapable> {
         MptcpOption::MpCapable(capable) => Some(capable),
         _ => None,
     })
+}
+
+/// The peer offers, whether or not it is of use.
+pub(crate) fn offers_multipath(seg: &Segment) -> bool {
+    capable_of(seg).is_some()
 }
 
 /// What a server makes of a SYN's MP_CAPABLE: nothing to fall back from, or the reason to.
@@ -174,6 +181,11 @@ impl Connection {
                 Ok(_) => Multipath::Fallback(FallbackReason::NotOffered),
                 Err(reason) => Multipath::Fallback(reason),
             };
+            self.journal.count(match self.multipath {
+                Multipath::Active(_) => Counter::MPTcpExtMPCapableSYNACKRX,
+                _ => Counter::MPTcpExtMPCapableFallbackSYNACK,
+            });
+            self.trace_multipath();
         }
         self.on_connection_established(now, id);
     }
@@ -196,7 +208,12 @@ impl Connection {
                 CloseReason::ProtocolError,
             );
         };
+        self.journal.count(Counter::MPTcpExtMPJoinSynAckRx);
+        if backup {
+            self.journal.count(Counter::MPTcpExtMPJoinSynAckBackupRx);
+        }
         if hmac != join_synack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) {
+            self.journal.count(Counter::MPTcpExtMPJoinSynAckHMacFailure);
             return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
         }
         if let Some(s) = self.get_mut(id) {
@@ -266,6 +283,11 @@ impl Connection {
                 }
                 _ => Multipath::Fallback(FallbackReason::ThirdAckWithoutCapable),
             };
+            self.journal.count(match self.multipath {
+                Multipath::Active(_) => Counter::MPTcpExtMPCapableACKRX,
+                _ => Counter::MPTcpExtMPCapableFallbackACK,
+            });
+            self.trace_multipath();
         }
         if let Some(s) = self.get_mut(id) {
             s.tcp.on_handshake_ack(now, seg);
@@ -292,10 +314,11 @@ impl Connection {
             // Overtaken by something else: the third ACK will be sent again.
             None => return false,
             Some(hmac) if hmac != join_ack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) => {
+                self.journal.count(Counter::MPTcpExtMPJoinAckHMacFailure);
                 self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
                 return false;
             }
-            Some(_) => {}
+            Some(_) => self.journal.count(Counter::MPTcpExtMPJoinAckRx),
         }
         if let Some(s) = self.get_mut(id) {
             s.tcp.on_handshake_ack(now, seg);
@@ -331,6 +354,7 @@ impl Connection {
         if !self.orphaned && !self.finished {
             self.timers.stop(super::timers::ConnectionTimer::Abandon);
         }
+        self.trace_congestion(id, CongestionReason::Start);
         self.subflow_news(id, SubflowChange::Established);
         if !self.writable_wanted {
             return;

@@ -1,6 +1,6 @@
 //! What a connection tells about itself.
 
-use super::{CloseReason, Connection, FallbackReason, Multipath};
+use super::{CloseReason, Connection, FallbackReason, Multipath, Role};
 use crate::tcp::{Counters, State};
 use crate::time::Duration;
 use crate::{SubflowId, seq::Dsn};
@@ -50,6 +50,10 @@ pub enum MultipathState {
 /// A connection at one moment.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
+    /// Which end this is.
+    pub role: Role,
+    /// The application has let go of it.
+    pub orphaned: bool,
     /// The local end of the first subflow.
     pub local: SocketAddr,
     /// The remote end of the first subflow.
@@ -114,8 +118,7 @@ pub(crate) struct SubflowNews {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) name: Option<Arc<str>>,
-    pub(crate) bytes_sent: u64,
-    pub(crate) bytes_received: u64,
+    pub(crate) counters: Box<Counters>,
     pub(crate) what: SubflowChange,
 }
 
@@ -139,6 +142,8 @@ impl Connection {
 
     pub(crate) fn info(&self) -> ConnectionInfo {
         ConnectionInfo {
+            role: self.role,
+            orphaned: self.orphaned,
             local: self.initial_local,
             remote: self.initial_remote,
             multipath: self.multipath_state(),
@@ -180,11 +185,11 @@ impl Connection {
                 local: s.tcp.local,
                 remote: s.tcp.remote,
                 name: s.name.clone(),
-                bytes_sent: s.tcp.counters.bytes_sent,
-                bytes_received: s.tcp.counters.bytes_received,
+                counters: Box::new(s.tcp.counters),
                 what,
             };
             self.news.push_back(super::News::Subflow(news));
         }
+        self.note_subflow(id, what);
     }
 }

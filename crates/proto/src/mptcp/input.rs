@@ -3,12 +3,15 @@
 //! In order: the handshake, if it is not over; TCP's checks; what the MPTCP options say; what is
 //! acknowledged; the data.
 
+use super::narrate::relative;
 use super::{CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, info::SubflowChange};
 use crate::SubflowId;
 use crate::congestion::{AckSample, Congestion};
+use crate::mib::Counter;
 use crate::seq::{Dsn, Ssn, unwrap_relative_ssn};
 use crate::tcp::{AckOutcome, State, Verdict};
 use crate::time::Instant;
+use crate::trace::{By, CongestionReason, LossReason, MappingOutcome, TraceEvent};
 use bytes::Bytes;
 use polypath_wire::{
     CapableKeys, Dss, DssMapping, IcmpError, IcmpErrorKind, MptcpOption, ResetReason, Segment, TcpFlags,
@@ -17,6 +20,7 @@ use polypath_wire::{
 impl Connection {
     pub(crate) fn on_segment(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: Bytes) {
         let Some(state) = self.get(id).map(|s| s.tcp.state) else { return };
+        self.trace_received(id, seg);
         match state {
             State::Closed => return,
             State::SynSent => return self.on_syn_sent(now, env, id, seg),
@@ -63,6 +67,7 @@ impl Connection {
             s.reinjected_to = Dsn::FIRST;
             self.subflow_news(id, SubflowChange::Recovered);
         }
+        self.trace_losses(id, &out, LossReason::Acknowledgements);
         self.feed_congestion(now, id, cwnd, srtt, &out);
         if self.notice_missing_dss(now, env, id, seg, &out) {
             return true;
@@ -85,10 +90,13 @@ impl Connection {
     fn feed_congestion(&mut self, now: Instant, id: SubflowId, cwnd: u64, srtt: crate::Duration, out: &AckOutcome) {
         if out.spurious {
             self.congestion.on_spurious(id, now);
+            self.journal.trace(|| TraceEvent::Spurious { subflow: id });
+            self.trace_congestion(id, CongestionReason::Spurious);
         }
         if out.congestion {
             self.congestion.on_congestion(id, now, Congestion::Loss, out.prior_in_flight);
             let ssthresh = self.congestion.ssthresh(id);
+            self.trace_congestion(id, CongestionReason::Loss);
             if let Some(s) = self.get_mut(id) {
                 s.tcp.begin_reduction(ssthresh, out);
             }
@@ -103,6 +111,9 @@ impl Connection {
                 cwnd_limited: out.prior_in_flight * 2 >= cwnd,
             };
             self.congestion.on_ack(id, &sample);
+            if self.congestion.window(id) != cwnd {
+                self.trace_congestion(id, CongestionReason::Ack);
+            }
         }
     }
 
@@ -167,6 +178,7 @@ impl Connection {
         }
         let fresh = self.data_received().saturating_sub(known);
         self.window.on_arrival(now, fresh as usize, self.longest_rtt());
+        self.trace_data_received(id, fresh);
         if self.orphaned && fresh > 0 {
             // RFC 9293, section 3.6.1: data for an application that is gone resets the connection.
             return self.abort(now);
@@ -180,7 +192,10 @@ impl Connection {
     /// Data in order without a mapping. RFC 8684, section 3.7: options are removed on the way, or the peer has
     /// noticed that ours are; while there is only the first subflow, the connection goes on as plain TCP.
     fn on_unmapped_data(&mut self, id: SubflowId) -> bool {
-        if !self.may_fall_back(id) {
+        let fallback = self.may_fall_back(id);
+        self.journal.count(Counter::MPTcpExtDSSNoMatchTCP);
+        self.journal.trace(|| TraceEvent::MappingMissing { subflow: id, fallback });
+        if !fallback {
             return false;
         }
         self.fall_back(FallbackReason::NoDss);
@@ -220,6 +235,8 @@ impl Connection {
     }
 
     fn on_mp_prio(&mut self, id: SubflowId, backup: bool) {
+        self.journal.count(Counter::MPTcpExtMPPrioRx);
+        self.journal.trace(|| TraceEvent::PathPriority { subflow: id, backup, by: By::Peer });
         if let Some(s) = self.get_mut(id) {
             s.remote_backup = backup;
         }
@@ -270,6 +287,7 @@ impl Connection {
         }
         if ack > self.data_una {
             self.data_acknowledged(env.config.send_buffer_max, ack);
+            self.trace_data_acknowledged(id, ack);
             self.forget_reinjections();
             self.arm_data_retransmit(now);
         }
@@ -296,10 +314,18 @@ impl Connection {
         let seq = s.tcp.seq_of(seg);
         // Only what the segment itself brings: mappings for bytes to come would cost memory on trust. (An
         // infinite mapping has length 0: it changes nothing for a stream whose mappings are still sent.)
-        if len == 0 || ssn >= seq + payload as u64 || ssn + len <= seq {
-            return true;
+        let outcome = if len == 0 || ssn >= seq + payload as u64 || ssn + len <= seq {
+            MappingOutcome::Ignored
+        } else if s.rx.insert(ssn, dsn, len, rcv_nxt).is_ok() {
+            MappingOutcome::Taken
+        } else {
+            self.journal.count(Counter::MPTcpExtDSSNotMatching);
+            MappingOutcome::Conflict
+        };
+        if len > 0 {
+            self.trace_mapping_received(id, ssn, dsn, len, outcome);
         }
-        s.rx.insert(ssn, dsn, len, rcv_nxt).is_ok()
+        outcome != MappingOutcome::Conflict
     }
 
     /// RFC 8684, section 3.3.3: the end of the peer's stream. False: it lies before data that has arrived.
@@ -314,6 +340,7 @@ impl Connection {
             return false;
         }
         self.data_fin_at = Some(at);
+        self.journal.trace(|| TraceEvent::DataFin { by: By::Peer, dsn: relative(at) });
         let had = self.assembler.next();
         self.collect_in_order(had);
         true
@@ -328,7 +355,10 @@ impl Connection {
             return;
         }
         let error = match error.kind {
-            IcmpErrorKind::PacketTooBig { mtu } => return s.tcp.on_packet_too_big(mtu),
+            IcmpErrorKind::PacketTooBig { mtu } => {
+                s.tcp.on_packet_too_big(mtu);
+                return self.journal.trace(|| TraceEvent::PathMtu { subflow: id, mtu });
+            }
             IcmpErrorKind::NetworkUnreachable => ConnectionError::NetworkUnreachable,
             IcmpErrorKind::HostUnreachable => ConnectionError::HostUnreachable,
             IcmpErrorKind::PortUnreachable => ConnectionError::Refused,
@@ -346,10 +376,10 @@ impl Connection {
     /// A valid reset of one subflow.
     fn on_reset(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment) {
         for option in &seg.options.mptcp {
-            if let MptcpOption::MpFastclose(fastclose) = option
-                && self.on_fastclose(now, fastclose, Some(id))
-            {
-                return;
+            match option {
+                MptcpOption::MpFastclose(fastclose) if self.on_fastclose(now, fastclose, Some(id)) => return,
+                MptcpOption::MpTcprst(_) => self.journal.count(Counter::MPTcpExtMPRstRx),
+                _ => {}
             }
         }
         // A Multipath TCP connection outlives its subflows for a while: the peer's address may have gone, and

@@ -9,6 +9,7 @@ use super::timers::ConnectionTimer;
 use super::{CloseReason, Connection, Env};
 use crate::SubflowId;
 use crate::time::{Duration, Instant};
+use crate::trace::TraceEvent;
 use std::net::IpAddr;
 
 /// Silence that makes a path worth a question, while data is missing. Doubled by each false alarm.
@@ -42,7 +43,14 @@ impl Connection {
         let live = self.iter().any(|(_, s)| s.is_usable() && heard(s) < SUSPICIOUS * caution);
         let mut dead = None;
         for id in self.ids() {
-            let Some(s) = self.get_mut(id).filter(|s| s.is_usable() && s.last_data.is_some()) else { continue };
+            let Some(s) = self
+                .subflows
+                .get_mut(usize::from(id.0))
+                .and_then(Option::as_deref_mut)
+                .filter(|s| s.is_usable() && s.last_data.is_some())
+            else {
+                continue;
+            };
             if heard(s) < SUSPICIOUS * caution {
                 continue;
             }
@@ -51,6 +59,8 @@ impl Connection {
                 None => {
                     s.probed_at = Some((now, 1));
                     s.send_probe = true;
+                    let silent = heard(s);
+                    self.journal.trace(|| TraceEvent::PathSuspected { subflow: id, silent });
                 }
                 Some((asked, _)) if now - asked >= patience => dead = dead.or(live.then_some(id)),
                 // The question may have been lost: ask twice.

@@ -12,6 +12,7 @@ mod info;
 mod input;
 mod liveness;
 mod mapping;
+mod narrate;
 mod output;
 mod receive_window;
 mod schedule;
@@ -24,7 +25,7 @@ pub use info::{ConnectionError, ConnectionInfo, MultipathState, SubflowInfo};
 pub use session::FallbackReason;
 pub use subflow::CloseReason;
 
-pub(crate) use handshake::{JoinSyn, usable_offer};
+pub(crate) use handshake::{JoinSyn, offers_multipath, usable_offer};
 pub(crate) use info::{SubflowChange, SubflowNews};
 pub use output::{Transmit, TransmitBuf};
 pub(crate) use session::{Multipath, Session};
@@ -32,9 +33,12 @@ pub(crate) use subflow::{Handshake, Subflow};
 
 use crate::buffer::{Assembler, SendBuffer};
 use crate::congestion::CongestionControl;
+use crate::journal::Journal;
+use crate::mib::Counter;
 use crate::path_manager::{PathEvent, PathManager, SubflowManager};
 use crate::scheduler::{Scheduler, SubflowSet};
 use crate::seq::{Dsn, Ssn};
+use crate::tcp::Counters;
 use crate::time::Instant;
 use crate::{Config, LinkConfig, LocalAddress, SubflowId};
 use bytes::Bytes;
@@ -52,10 +56,13 @@ pub(crate) struct Env<'a> {
     pub(crate) addresses: &'a [LocalAddress],
 }
 
-/// Which end opened the connection.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+/// Which end of a connection this is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The one that opened it.
     Client,
+    /// The one that accepted it.
     Server,
 }
 
@@ -71,14 +78,14 @@ enum SendHalf {
 }
 
 /// What the stack shall do for a connection.
-#[derive(Copy, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Request {
     /// Open a subflow from `local` to `remote`.
     Open { local: IpAddr, remote: SocketAddr },
     /// Answer a segment that acknowledges what was never sent with a reset.
     Refuse { local: SocketAddr, remote: SocketAddr, link: crate::LinkId, seq: polypath_wire::SeqNum },
     /// Forget a subflow's addresses, or keep them in TIME-WAIT.
-    Release { local: SocketAddr, remote: SocketAddr, time_wait: Option<TimeWait> },
+    Release { local: SocketAddr, remote: SocketAddr, time_wait: Option<TimeWait>, counters: Box<Counters> },
 }
 
 /// What must be remembered of a subflow in TIME-WAIT.
@@ -151,6 +158,7 @@ pub(crate) struct Connection {
     finished: bool,
     pub(crate) news: VecDeque<News>,
     pub(crate) requests: Vec<Request>,
+    pub(crate) journal: Journal,
     /// What the path manager is to be told when there is an occasion.
     path_events: Vec<PathEvent>,
     bytes_reinjected: u64,
@@ -171,8 +179,9 @@ impl Connection {
         config: &Config,
         local: SocketAddr,
         remote: SocketAddr,
+        journal: Journal,
     ) -> Self {
-        Connection {
+        let mut connection = Connection {
             role,
             multipath,
             subflows: Vec::new(),
@@ -210,6 +219,7 @@ impl Connection {
             finished: false,
             news: VecDeque::new(),
             requests: Vec::new(),
+            journal,
             path_events: Vec::new(),
             bytes_reinjected: 0,
             ever_joined: false,
@@ -217,7 +227,9 @@ impl Connection {
             false_alarms: 0,
             persisting: false,
             fastclose: false,
-        }
+        };
+        connection.trace_started();
+        connection
     }
 
     fn get(&self, id: SubflowId) -> Option<&Subflow> {
@@ -252,7 +264,9 @@ impl Connection {
             self.subflows.len() - 1
         });
         self.subflows[free] = Some(Box::new(subflow));
-        Some(SubflowId(free as u16))
+        let id = SubflowId(free as u16);
+        self.trace_opened(id);
+        Some(id)
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -263,6 +277,12 @@ impl Connection {
     /// same place in its stream as in the connection's.
     fn fall_back(&mut self, reason: FallbackReason) {
         self.multipath = Multipath::Fallback(reason);
+        self.trace_multipath();
+        match reason {
+            FallbackReason::SynDropped => self.journal.count(Counter::MPTcpExtMPCapableSYNTXDrop),
+            FallbackReason::NoDss => self.journal.count(Counter::MPTcpExtDssFallback),
+            _ => {}
+        }
         if self.send_half == SendHalf::FinSent {
             // The DATA_FIN said nothing to a peer without DSS: a FIN must.
             self.send_half = SendHalf::FinQueued;

@@ -1,5 +1,6 @@
 //! What goes out next. One call, one packet; the order of the steps is the order of importance.
 
+use super::narrate::relative;
 use super::timers::ConnectionTimer;
 use super::{Connection, Env, Handshake, Multipath, Role, SendHalf, Subflow};
 use crate::LinkId;
@@ -8,6 +9,7 @@ use crate::buffer::Chunks;
 use crate::seq::{Dsn, Ssn};
 use crate::tcp::{MAX_RTO, Mapping, State, TxRecord};
 use crate::time::{Duration, Instant};
+use crate::trace::{By, RetransmitReason, TraceEvent};
 use bytes::Bytes;
 use polypath_wire::{
     Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, Segment, TcpFlags, Wanted, emit_headers, fit,
@@ -126,6 +128,7 @@ impl Connection {
         let s = self.get_mut(id)?;
         s.tail_probe_due = false;
         let record = s.tcp.on_probe_timer(now)?;
+        self.trace_retransmitted(id, &record, RetransmitReason::TailLossProbe);
         Some(self.emit_record(now, env, id, &record, out))
     }
 
@@ -147,6 +150,7 @@ impl Connection {
                 continue;
             };
             let Some(record) = self.get_mut(id).and_then(|s| s.tcp.next_retransmission(now, limit)) else { continue };
+            self.trace_retransmitted(id, &record, RetransmitReason::Lost);
             return Some(self.emit_record(now, env, id, &record, out));
         }
         None
@@ -161,6 +165,9 @@ impl Connection {
             self.arm_persist(now);
             return None;
         };
+        if let Some(s) = self.get_mut(a.on) {
+            s.tcp.counters.bytes_reinjected += a.len;
+        }
         Some(self.send_data(now, env, a.on, a.dsn, a.len, out))
     }
 
@@ -201,6 +208,9 @@ impl Connection {
             (ssn, mapping)
         });
         let (ssn, mapping) = record.unwrap_or((Ssn::FIRST, None));
+        if active {
+            self.trace_mapping_sent(id, ssn, dsn, len);
+        }
         self.emit_data(now, env, id, ssn, &payload, mapping, out)
     }
 
@@ -215,6 +225,8 @@ impl Connection {
         let data_ack = session.data_ack(Dsn(self.assembler.next()));
         let option = MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: Some(mapping), data_fin: true });
         self.data_fin_on = self.data_fin_on.without(id);
+        let dsn = relative(self.data_fin());
+        self.journal.trace(|| TraceEvent::DataFin { by: By::Here, dsn });
         let rto = self.iter().map(|(_, s)| s.tcp.rtt.rto()).max().unwrap_or(Duration::from_secs(1));
         let patience = (rto * (1 << self.data_fin_tries.min(8))) / 2;
         self.timers.set(ConnectionTimer::DataFin, now + patience.min(MAX_RTO));
@@ -236,6 +248,7 @@ impl Connection {
         for id in self.ids() {
             let Some(s) = self.get_mut(id).filter(|s| s.tcp.state.is_synchronized()) else { continue };
             if core::mem::take(&mut s.send_probe) {
+                s.tcp.counters.window_probes += 1;
                 // RFC 9293, section 3.8.4: a number below the window makes the peer answer.
                 let ssn = Ssn(s.tcp.snd_una().0 - 1);
                 let option = self.ack_option(id);
@@ -360,6 +373,7 @@ impl Connection {
         let rcv_nxt = Dsn(self.assembler.next());
         let window = self.window.offer(rcv_nxt, self.ready_bytes);
         let is_active = self.is_active();
+        self.note_sent(id, what.flags, what.option.iter().chain(what.signals));
         let Some(s) = self.get_mut(id) else {
             return Transmit { link: LinkId(0), len: 0, segment_size: None };
         };

@@ -3,10 +3,12 @@
 use super::timers::ConnectionTimer;
 use super::{Connection, Multipath, Role, SendHalf, Subflow};
 use crate::SubflowId;
+use crate::mib::Counter;
 use crate::scheduler::{Decision, PathView, View};
 use crate::seq::{Dsn, Ssn};
 use crate::tcp::{MAX_RTO, Timer};
 use crate::time::{Duration, Instant};
+use crate::trace::{AssignReason, ReinjectReason, WaitReason};
 use smallvec::SmallVec;
 
 /// How many unacknowledged bytes one stuck spot gets reinjected at a time.
@@ -84,21 +86,30 @@ impl Connection {
         let unsent = self.send.end().since(self.data_nxt);
         let pending = unsent.min(self.data_wnd_end.since(self.data_nxt));
         if pending == 0 || !matches!(self.send_half, SendHalf::Open | SendHalf::FinQueued) {
+            if unsent > 0 {
+                self.trace_waiting(WaitReason::PeerWindow, unsent);
+            }
             return None;
         }
         let paths = self.views();
         let view = View { paths: &paths, pending, reinjection_of: None };
-        let Decision::Send { on, limit } = self.scheduler.schedule(&view) else { return None };
+        let Decision::Send { on, limit } = self.scheduler.schedule(&view) else {
+            self.trace_waiting(if paths.is_empty() { WaitReason::NoPath } else { WaitReason::Scheduler }, pending);
+            return None;
+        };
         let mut targets = on.iter().filter(|id| paths.iter().any(|p| p.id == *id && p.room > 0));
         let on = targets.next()?;
         let path = paths.iter().find(|p| p.id == on)?;
         let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max_payload(self.get(on)?));
         // A sliver of window is worth sending only when nothing else is on its way to open it.
         if len == 0 || (len < path.mss && len < unsent && path.in_flight > 0) {
+            self.trace_waiting(WaitReason::Sliver, pending);
             return None;
         }
         let dsn = self.data_nxt;
+        self.trace_assigned(on, dsn, len, AssignReason::New, &paths);
         for copy in targets {
+            self.trace_reinjection(Some(on), dsn, len, ReinjectReason::Redundant);
             self.reinjections.push_back(Reinjection { start: dsn, end: dsn + len, from: Some(on), to: Some(copy) });
         }
         Some(Assignment { on, dsn, len })
@@ -132,6 +143,8 @@ impl Connection {
                 front.start += len;
             }
             self.bytes_reinjected += len;
+            self.journal.count(Counter::MPTcpExtMPTCPRetrans);
+            self.trace_assigned(on, start, len, AssignReason::Reinjection, &paths);
             return Some(Assignment { on, dsn: start, len });
         }
         None
@@ -147,7 +160,7 @@ impl Connection {
     }
 
     /// Everything outstanding on a subflow that died or stalled goes to the others, each byte once.
-    pub(super) fn reinject_outstanding(&mut self, id: SubflowId) {
+    pub(super) fn reinject_outstanding(&mut self, id: SubflowId, reason: ReinjectReason) {
         if !self.is_active() {
             return;
         }
@@ -166,6 +179,7 @@ impl Connection {
         s.reinjected_to = ranges.iter().map(|r| r.1).max().unwrap_or(fresh_from).max(fresh_from);
         ranges.sort_unstable();
         for (start, end) in ranges {
+            self.trace_reinjection(Some(id), start, end - start, reason);
             self.reinjections.push_back(Reinjection { start, end, from: Some(id), to: None });
         }
     }
@@ -196,6 +210,7 @@ impl Connection {
         let next_held = holders.filter(|r| r.dsn + r.payload.len() as u64 > una).map(|r| r.dsn).min();
         let end = next_held.unwrap_or(self.data_nxt).min(self.data_nxt).min(self.send.end()).min(una + STUCK_CHUNK);
         if end > una && !self.reinjections.iter().any(|r| r.start <= una && r.end > una) {
+            self.trace_reinjection(None, una, end - una, ReinjectReason::DataAckStuck);
             self.reinjections.push_front(Reinjection { start: una, end, from: None, to: None });
         }
         self.arm_data_retransmit(now);

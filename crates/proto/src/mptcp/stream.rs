@@ -2,6 +2,7 @@
 
 use super::{Connection, ConnectionError, Multipath, News, SendHalf};
 use crate::SubflowId;
+use crate::mib::Counter;
 use crate::seq::{Dsn, Ssn};
 use crate::time::Duration;
 use bytes::{Buf, Bytes};
@@ -160,7 +161,12 @@ impl Connection {
             if self.is_active() && (crumbs || end > limit || self.data_fin_at.is_some_and(|fin| end > fin)) {
                 return false;
             }
-            self.assembler.insert(dsn.0, piece);
+            let fresh = self.assembler.insert(dsn.0, piece);
+            if fresh == 0 {
+                self.journal.count(Counter::MPTcpExtDuplicateData);
+            } else if dsn.0 > self.assembler.next() {
+                self.journal.count(Counter::MPTcpExtOFOQueue);
+            }
         }
         true
     }

@@ -30,7 +30,8 @@ pub(crate) enum Handshake {
 }
 
 /// Why a subflow ended.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CloseReason {
     /// Both ends closed it in order.
     Finished,

@@ -6,6 +6,7 @@ use crate::congestion::Congestion;
 use crate::path_manager::PathEvent;
 use crate::tcp::{INITIAL_RTO, State, Timer};
 use crate::time::{Duration, Instant};
+use crate::trace::{CongestionReason, LossReason, ReinjectReason, TraceEvent};
 
 /// What a connection can be waiting for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -147,9 +148,12 @@ impl Connection {
                 }
             }
             Timer::Reorder => {
-                if let Some(out) = s.tcp.on_reorder_timer(now) {
+                let out = s.tcp.on_reorder_timer(now);
+                self.trace_losses(id, &out, LossReason::ReorderingTimer);
+                if out.congestion {
                     self.congestion.on_congestion(id, now, Congestion::Loss, out.prior_in_flight);
                     let ssthresh = self.congestion.ssthresh(id);
+                    self.trace_congestion(id, CongestionReason::Loss);
                     if let Some(s) = self.get_mut(id) {
                         s.tcp.begin_reduction(ssthresh, &out);
                     }
@@ -222,13 +226,19 @@ impl Connection {
             return;
         }
         let in_flight = s.tcp.in_flight();
-        let first = s.tcp.on_retransmission_timeout(alone);
+        let (first, lost) = s.tcp.on_retransmission_timeout(alone);
+        let (rto, backoff) = (s.tcp.rtt.rto(), s.tcp.backoff());
         let newly_stalled = s.stalled.is_none();
         let since = *s.stalled.get_or_insert(now);
         let patience = if alone { s.tcp.backed_off_rto() } else { probe_pace(now, since) };
         s.tcp.timers.set(Timer::Retransmit, now + patience);
+        self.journal.trace(|| TraceEvent::TimedOut { subflow: id, rto, backoff });
+        if lost > 0 {
+            self.journal.trace(|| TraceEvent::Lost { subflow: id, bytes: lost, reason: LossReason::Timeout });
+        }
         if first {
             self.congestion.on_congestion(id, now, Congestion::Timeout, in_flight);
+            self.trace_congestion(id, CongestionReason::Timeout);
         }
         if newly_stalled {
             self.subflow_news(id, super::info::SubflowChange::Stalled);
@@ -236,6 +246,6 @@ impl Connection {
         if alone && now - since > GIVE_UP_AFTER {
             return self.fail(now, ConnectionError::TimedOut);
         }
-        self.reinject_outstanding(id);
+        self.reinject_outstanding(id, ReinjectReason::Timeout);
     }
 }

@@ -30,6 +30,20 @@ pub enum PathEvent {
     Timer,
 }
 
+impl core::fmt::Display for PathEvent {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            PathEvent::Established => f.write_str("the connection is established"),
+            PathEvent::LocalAddresses => f.write_str("local addresses changed"),
+            PathEvent::RemoteAddresses => f.write_str("the peer's addresses changed"),
+            PathEvent::SubflowClosed { local, remote, reason } => {
+                write!(f, "subflow {local} > {remote} closed: {reason:?}")
+            }
+            PathEvent::Timer => f.write_str("it is time"),
+        }
+    }
+}
+
 /// An address of this host.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct LocalView {

@@ -12,8 +12,11 @@ pub use api::Connection;
 pub use listener::ListenError;
 pub use open::ConnectError;
 
+use crate::mib::{Counter, Mib};
 use crate::mptcp::{self, CloseReason, ConnectionError, ConnectionInfo, Env, News, Request, SubflowChange};
+use crate::tcp::Counters;
 use crate::time::Instant;
+use crate::trace::Trace;
 use crate::{Config, LinkConfig, LinkId, LocalAddress, SubflowId};
 use bytes::Bytes;
 use foldhash::quality::SeedableRandomState;
@@ -31,6 +34,13 @@ use timer_queue::TimerQueue;
 /// A connection of a stack. It names nothing once the connection is closed and gone.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(Handle);
+
+impl ConnectionId {
+    /// For people: 0 for the stack's first connection, and so on.
+    pub fn number(self) -> u32 {
+        self.0.serial()
+    }
+}
 
 /// A listener of a stack.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,10 +96,8 @@ pub enum Event {
         remote: SocketAddr,
         /// The name of its path.
         name: Option<Arc<str>>,
-        /// Payload bytes sent on it so far, each once.
-        bytes_sent: u64,
-        /// Payload bytes received on it so far, each once.
-        bytes_received: u64,
+        /// What was counted on it so far.
+        counters: Box<Counters>,
         /// What happened.
         what: SubflowEvent,
     },
@@ -106,21 +114,6 @@ pub enum SubflowEvent {
     Recovered,
     /// It is gone.
     Closed(CloseReason),
-}
-
-/// What the stack itself counts; the names are those of Linux's MIB where it has one.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub struct StackCounters {
-    /// Packets that were no TCP packets for this stack.
-    pub in_discards: u64,
-    /// Packets with a wrong checksum.
-    pub in_csum_errors: u64,
-    /// Resets sent for segments that belong to nothing.
-    pub out_rsts: u64,
-    /// SYNs not answered because a backlog was full.
-    pub listen_overflows: u64,
-    /// MP_JOINs with a token that belongs to no connection.
-    pub mp_join_no_token_found: u64,
 }
 
 /// The two ends of a subflow, seen from here.
@@ -161,7 +154,10 @@ pub struct Stack {
     /// Resets and acknowledgements that belong to no connection.
     replies: VecDeque<(Segment, LinkId)>,
     events: VecDeque<Event>,
-    counters: StackCounters,
+    /// Of what is over. What live subflows have counted is theirs.
+    mib: Mib,
+    tracing: bool,
+    traces: VecDeque<Trace>,
 }
 
 /// A segment of no connection.
@@ -200,7 +196,9 @@ impl Stack {
             ready: VecDeque::new(),
             replies: VecDeque::new(),
             events: VecDeque::new(),
-            counters: StackCounters::default(),
+            mib: Mib::default(),
+            tracing: false,
+            traces: VecDeque::new(),
         }
     }
 
@@ -284,15 +282,17 @@ impl Stack {
 
     fn parse(&mut self, rx: &Received<'_>) -> Option<Segment> {
         let Ok((seg, header_len, payload_len)) = polypath_wire::parse_headers(rx.headers) else {
-            self.counters.in_discards += 1;
+            self.mib.count(Counter::TcpInErrs);
             return None;
         };
+        self.mib.count(Counter::TcpInSegs);
         if header_len != rx.headers.len() || payload_len != rx.payload.len() {
-            self.counters.in_discards += 1;
+            self.mib.count(Counter::TcpInErrs);
             return None;
         }
         if rx.checksum == RxChecksum::Unverified && !polypath_wire::verify_checksum(rx.headers, &rx.payload) {
-            self.counters.in_csum_errors += 1;
+            self.mib.count(Counter::TcpInErrs);
+            self.mib.count(Counter::TcpInCsumErrors);
             return None;
         }
         Some(seg)
@@ -314,8 +314,11 @@ impl Stack {
         let local = SocketAddr::new(seg.ip.dst, seg.tcp.dst_port);
         let remote = SocketAddr::new(seg.ip.src, seg.tcp.src_port);
         let mut reset = bare_segment(local, remote, seq, ack, flags);
+        if option.is_some() {
+            self.mib.count(Counter::MPTcpExtMPRstTx);
+        }
         reset.options.mptcp.extend(option);
-        self.counters.out_rsts += 1;
+        self.mib.count(Counter::TcpOutRsts);
         self.replies.push_back((reset, on));
     }
 
@@ -364,11 +367,12 @@ impl Stack {
         None
     }
 
-    fn emit_reply(&self, seg: &Segment, link: LinkId, out: &mut TransmitBuf) -> Transmit {
+    fn emit_reply(&mut self, seg: &Segment, link: LinkId, out: &mut TransmitBuf) -> Transmit {
         out.headers.clear();
         out.payload.clear();
         let mode = self.links.get(link.0 as usize).map_or(ChecksumMode::Full, |l| l.checksum);
         emit_headers(seg, &[], mode, &mut out.headers);
+        self.mib.count(Counter::TcpOutSegs);
         Transmit { link, len: out.headers.len(), segment_size: None }
     }
 
@@ -395,9 +399,35 @@ impl Stack {
         self.connections.iter().count()
     }
 
-    /// What was counted.
-    pub fn counters(&self) -> StackCounters {
-        self.counters
+    /// One connection, whoever holds it.
+    pub fn connection_info(&self, id: ConnectionId) -> Option<ConnectionInfo> {
+        self.connections.get(id.0).map(|slot| slot.connection.info())
+    }
+
+    /// What was counted so far.
+    pub fn mib(&self) -> Mib {
+        let mut mib = self.mib.clone();
+        for (_, slot) in self.connections.iter() {
+            for (_, subflow) in slot.connection.iter() {
+                mib.add_subflow(&subflow.tcp.counters);
+            }
+        }
+        mib
+    }
+
+    /// Whether decisions are told by [`poll_trace`](Self::poll_trace). Off at first; off, it costs nothing. On, the
+    /// events are kept until they are fetched.
+    pub fn set_tracing(&mut self, on: bool) {
+        self.tracing = on;
+        self.traces.clear();
+        for (_, slot) in self.connections.iter_mut() {
+            slot.connection.journal.set_tracing(on);
+        }
+    }
+
+    /// The next traced event.
+    pub fn poll_trace(&mut self) -> Option<Trace> {
+        self.traces.pop_front()
     }
 
     /// After anything happened to a connection: it may have packets, news, requests and a new deadline.
@@ -423,6 +453,7 @@ impl Stack {
         while let Some(news) = self.connections.get_mut(id.0).and_then(|s| s.connection.news.pop_front()) {
             self.on_news(now, id, news);
         }
+        self.collect_journal(now, id);
         if self.connections.get(id.0).is_some_and(|slot| slot.connection.is_dead()) {
             if let Some(slot) = self.connections.remove(id.0) {
                 slot.token.map(|token| self.by_token.remove(&token));
@@ -430,6 +461,17 @@ impl Stack {
             return;
         }
         self.arm(id);
+    }
+
+    fn collect_journal(&mut self, now: Instant, id: ConnectionId) {
+        let Some(slot) = self.connections.get_mut(id.0) else { return };
+        let journal = &mut slot.connection.journal;
+        for counter in journal.counted.drain(..) {
+            self.mib.count(counter);
+        }
+        if self.tracing {
+            self.traces.extend(journal.take_traced().map(|event| Trace { at: now, connection: id, event }));
+        }
     }
 
     fn arm(&mut self, id: ConnectionId) {
@@ -445,7 +487,8 @@ impl Stack {
     fn on_request(&mut self, now: Instant, id: ConnectionId, request: Request) {
         match request {
             Request::Open { local, remote } => self.open_join(now, id, local, remote),
-            Request::Release { local, remote, time_wait } => {
+            Request::Release { local, remote, time_wait, counters } => {
+                self.mib.add_subflow(&counters);
                 let tuple = FourTuple { local, remote };
                 self.by_tuple.remove(&tuple);
                 if let Some(what) = time_wait {
@@ -458,7 +501,7 @@ impl Stack {
             Request::Refuse { local, remote, link, seq } => {
                 let no_ack = polypath_wire::SeqNum(0);
                 self.replies.push_back((bare_segment(local, remote, seq, no_ack, TcpFlags::RST), link));
-                self.counters.out_rsts += 1;
+                self.mib.count(Counter::TcpOutRsts);
             }
         }
     }
@@ -481,8 +524,7 @@ impl Stack {
                 local: news.local,
                 remote: news.remote,
                 name: news.name,
-                bytes_sent: news.bytes_sent,
-                bytes_received: news.bytes_received,
+                counters: news.counters,
                 what: match news.what {
                     SubflowChange::Established => SubflowEvent::Established,
                     SubflowChange::Stalled => SubflowEvent::Stalled,

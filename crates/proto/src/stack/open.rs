@@ -1,6 +1,8 @@
 //! How connections and subflows come into being: active and passive opens, joins, ports.
 
 use super::{ConnectionId, FourTuple, ListenerId, Slot, Stack};
+use crate::journal::Journal;
+use crate::mib::Counter;
 use crate::mptcp::{self, FallbackReason, Handshake, JoinSyn, Multipath, Role, Subflow};
 use crate::tcp::{Tcp, TcpParams};
 use crate::time::Instant;
@@ -63,10 +65,25 @@ impl Stack {
             false => Multipath::Fallback(FallbackReason::Disabled),
         };
         let params = self.params(local, remote, link);
-        let mut connection = mptcp::Connection::new(Role::Client, multipath, &self.config, local, remote);
+        let mut connection = self.new_connection(Role::Client, multipath, local, remote);
+        connection.journal.count(Counter::TcpActiveOpens);
+        if matches!(multipath, Multipath::Negotiating { .. }) {
+            connection.journal.count(Counter::MPTcpExtMPCapableSYNTX);
+        }
         let subflow = Subflow::new(now, Tcp::connect(now, &params), Handshake::Capable, 0, 0);
         let id = self.install(now, connection_with(&mut connection, self, subflow), connection, None);
         Ok(id)
+    }
+
+    fn new_connection(
+        &self,
+        role: Role,
+        multipath: Multipath,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> mptcp::Connection {
+        let journal = Journal::new(self.tracing);
+        mptcp::Connection::new(role, multipath, &self.config, local, remote, journal)
     }
 
     /// Makes a connection with its first subflow known.
@@ -151,7 +168,7 @@ impl Stack {
         let listener = self.listeners.iter().find(|(_, l)| l.takes(tuple.local)).map(|(h, _)| ListenerId(h));
         let Some(listener) = listener else { return self.refuse(on, seg, 0, None) };
         if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) {
-            self.counters.listen_overflows += 1;
+            self.mib.count(Counter::TcpExtListenOverflows);
             return;
         }
         let multipath = match mptcp::usable_offer(seg, self.config.multipath) {
@@ -159,9 +176,16 @@ impl Stack {
             Err(reason) => Multipath::Fallback(reason),
         };
         let params = self.params(tuple.local, tuple.remote, on);
-        let mut connection = mptcp::Connection::new(Role::Server, multipath, &self.config, tuple.local, tuple.remote);
+        let mut connection = self.new_connection(Role::Server, multipath, tuple.local, tuple.remote);
+        connection.journal.count(Counter::TcpPassiveOpens);
+        if mptcp::offers_multipath(seg) {
+            connection.journal.count(Counter::MPTcpExtMPCapableSYNRX);
+        }
         let subflow = Subflow::new(now, Tcp::accept(now, &params, seg), Handshake::Capable, 0, 0);
         let subflow = connection_with(&mut connection, self, subflow);
+        if let Some(id) = subflow {
+            connection.trace_received(id, seg);
+        }
         if let Some(l) = self.listeners.get_mut(listener.0) {
             l.half_open += 1;
         }
@@ -169,20 +193,29 @@ impl Stack {
     }
 
     fn on_join_syn(&mut self, now: Instant, on: LinkId, tuple: FourTuple, seg: &Segment, join: JoinSyn) {
+        self.mib.count(Counter::MPTcpExtMPJoinSynRx);
+        if join.backup {
+            self.mib.count(Counter::MPTcpExtMPJoinSynBackupRx);
+        }
         let params = self.params(tuple.local, tuple.remote, on);
         let nonce = self.rng.next_u32();
         let Some(&id) = self.by_token.get(&join.token) else {
-            self.counters.mp_join_no_token_found += 1;
+            self.mib.count(Counter::MPTcpExtMPJoinNoTokenFound);
             return self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal()));
         };
         let tcp = Tcp::accept(now, &params, seg);
         let joined = self.with_connection(id, |c, env| c.accept_join(now, env, tcp, join, nonce)).flatten();
         match joined {
             Some(subflow) => {
+                self.mib.count(Counter::TcpPassiveOpens);
+                self.with_connection(id, |c, _| c.trace_received(subflow, seg));
                 self.by_tuple.insert(tuple, (id, subflow));
                 self.settle(now, id);
             }
-            None => self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal())),
+            None => {
+                self.mib.count(Counter::MPTcpExtMPJoinRejected);
+                self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal()));
+            }
         }
     }
 
@@ -195,6 +228,8 @@ impl Stack {
         let tcp = Tcp::connect(now, &params);
         let opened = self.with_connection(id, |c, env| c.open_join(now, env, tcp, nonce)).flatten();
         if let Some(subflow) = opened {
+            self.mib.count(Counter::TcpActiveOpens);
+            self.mib.count(Counter::MPTcpExtMPJoinSynTx);
             self.by_tuple.insert(FourTuple { local, remote }, (id, subflow));
         }
         self.mark_ready(id);

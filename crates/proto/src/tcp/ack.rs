@@ -61,11 +61,13 @@ impl Tcp {
     }
 
     pub(super) fn ack_out_of_order(&mut self, at: Ssn) {
+        self.counters.out_of_order += 1;
         self.ack.now = true;
         self.ack.latest = Some(at.0);
     }
 
     pub(super) fn ack_duplicate(&mut self, range: Range<u64>) {
+        self.counters.duplicates_received += 1;
         self.ack.now = true;
         self.ack.duplicate = Some(range);
     }

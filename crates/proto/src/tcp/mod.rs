@@ -4,6 +4,7 @@
 //! along, and how large the advertised window is; plain TCP is a connection with one of these.
 
 mod ack;
+mod counters;
 mod prr;
 mod rack;
 mod receive;
@@ -13,6 +14,7 @@ mod scoreboard;
 mod send;
 mod timers;
 
+pub use counters::Counters;
 pub(crate) use receive::{AckOutcome, Verdict};
 pub(crate) use rtt::{INITIAL_RTO, MAX_RTO};
 pub(crate) use scoreboard::{Mapping, TxRecord};
@@ -159,27 +161,6 @@ pub(crate) struct Tcp {
 }
 
 use timers::Timers;
-
-/// What happened on a subflow so far.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Payload bytes sent for the first time.
-    pub bytes_sent: u64,
-    /// Payload bytes received, without duplicates.
-    pub bytes_received: u64,
-    /// Payload bytes sent again.
-    pub bytes_retransmitted: u64,
-    /// Segments (or super-segments) sent again.
-    pub retransmits: u64,
-    /// Retransmission timeouts.
-    pub timeouts: u64,
-    /// Tail loss probes sent.
-    pub loss_probes: u64,
-    /// Segments (or super-segments) received.
-    pub segments_received: u64,
-    /// Segments (or super-segments) sent.
-    pub segments_sent: u64,
-}
 
 impl Tcp {
     /// Active open: the SYN is still to be sent.

@@ -44,6 +44,12 @@ pub(crate) struct AckOutcome {
     pub(crate) original_arrived: bool,
     /// Fast recovery goes on: the window is PRR's business.
     pub(crate) in_recovery: bool,
+    /// Bytes newly believed lost.
+    pub(crate) newly_lost: u64,
+    /// Fast recovery began with this.
+    pub(crate) recovery_entered: bool,
+    /// All that was out when recovery began is acknowledged.
+    pub(crate) recovery_left: bool,
 }
 
 impl Tcp {
@@ -60,6 +66,7 @@ impl Tcp {
         let end =
             seq + payload as u64 + u64::from(flags.contains(TcpFlags::FIN)) + u64::from(flags.contains(TcpFlags::SYN));
         if !flags.contains(TcpFlags::RST) && self.is_too_old(now, seg) {
+            self.counters.old_timestamps += 1;
             self.challenge(now, payload);
             return Verdict::Drop;
         }
@@ -111,6 +118,7 @@ impl Tcp {
     fn challenge(&mut self, now: Instant, payload: usize) {
         if payload > 0 || self.last_challenge.is_none_or(|at| now - at >= CHALLENGE_PAUSE) {
             self.ack_now();
+            self.counters.challenge_acks += 1;
             if payload == 0 {
                 self.last_challenge = Some(now);
             }
@@ -248,6 +256,7 @@ impl Tcp {
                 });
                 if right <= ack || (i == 0 && inside_second) {
                     rack.on_dsack(ack, self.snd_nxt);
+                    self.counters.duplicates_sent += 1;
                     self.recovery.dsack_seen = true;
                     continue;
                 }

@@ -100,6 +100,7 @@ impl Tcp {
         self.settle_probe(out);
         self.leave_recovery(out);
         let newly_lost = if self.sack_ok { self.detect_loss(now) } else { self.count_duplicates(duplicate, out) };
+        out.newly_lost = newly_lost;
         let mss = self.mss_with(0);
         let in_flight = self.board.in_flight();
         match &mut self.recovery.phase {
@@ -117,8 +118,13 @@ impl Tcp {
         self.recovery.phase = Phase::Recovery { point: self.snd_nxt, prr };
         self.recovery.probe = None;
         self.timers.stop(Timer::LossProbe);
+        match self.sack_ok {
+            true => self.counters.sack_recoveries += 1,
+            false => self.counters.reno_recoveries += 1,
+        }
         out.congestion = true;
         out.in_recovery = true;
+        out.recovery_entered = true;
     }
 
     fn leave_recovery(&mut self, out: &mut AckOutcome) {
@@ -126,12 +132,14 @@ impl Tcp {
             Phase::Recovery { point, .. } if self.snd_una >= point => {
                 self.recovery.phase = Phase::Open;
                 self.recovery.rack.on_recovery_exit();
+                out.recovery_left = true;
             }
             // Eifel response (RFC 4015): the original arrived, so nothing else was lost either.
             Phase::Loss { .. } if out.advanced && out.original_arrived => {
                 self.recovery.phase = Phase::Open;
                 self.board.unmark_lost();
                 out.spurious = true;
+                self.counters.spurious_timeouts += 1;
             }
             Phase::Loss { point } if self.snd_una >= point => self.recovery.phase = Phase::Open,
             _ => {}
@@ -182,18 +190,20 @@ impl Tcp {
         let repaired = !self.recovery.dsack_seen && !out.original_arrived;
         if repaired && matches!(self.recovery.phase, Phase::Open) {
             out.congestion = true;
+            self.counters.loss_probe_recoveries += 1;
         }
     }
 
-    /// RACK's timer: what is still missing is lost now. Some: a new recovery begins.
-    pub(crate) fn on_reorder_timer(&mut self, now: Instant) -> Option<AckOutcome> {
+    /// RACK's timer: what is still missing is lost now.
+    pub(crate) fn on_reorder_timer(&mut self, now: Instant) -> AckOutcome {
         let mut out = AckOutcome { prior_in_flight: self.board.in_flight(), ..AckOutcome::default() };
         let lost = self.detect_loss(now);
+        out.newly_lost = lost;
         if lost > 0 && matches!(self.recovery.phase, Phase::Open) {
             self.enter_recovery(&mut out);
         }
         self.arm_retransmit(now, false);
-        out.congestion.then_some(out)
+        out
     }
 
     /// RFC 8985, section 7.3: a probe for the tail. None: one is out already, or nothing is.
@@ -213,9 +223,9 @@ impl Tcp {
     }
 
     /// The retransmission timer (RFC 6298, section 5.4 to 5.7; RFC 8985, section 6.3): all is lost that was
-    /// not selectively acknowledged. `back_off` doubles the next timeout. True: this is the first timeout for
-    /// this window of data.
-    pub(crate) fn on_retransmission_timeout(&mut self, back_off: bool) -> bool {
+    /// not selectively acknowledged. `back_off` doubles the next timeout. Returns whether this is the first timeout
+    /// for this window of data, and the bytes newly lost.
+    pub(crate) fn on_retransmission_timeout(&mut self, back_off: bool) -> (bool, u64) {
         self.counters.timeouts += 1;
         self.recovery.backoff += u32::from(back_off);
         self.recovery.probe = None;
@@ -225,10 +235,10 @@ impl Tcp {
             // RFC 2018, section 8: what is acknowledged cumulatively cannot stand first unacknowledged.
             self.board.forget_sacks();
         }
-        self.board.mark_lost(|_| true);
+        let lost = self.board.mark_lost(|_| true);
         let first = !matches!(self.recovery.phase, Phase::Loss { .. });
         self.recovery.phase = Phase::Loss { point: self.snd_nxt };
-        first
+        (first, lost)
     }
 
     /// The current timeout, doubled for each expiry in a row (RFC 6298, section 5.5).
@@ -288,6 +298,7 @@ impl Tcp {
 
     fn count_retransmit(&mut self, record: &TxRecord) {
         self.counters.retransmits += 1;
+        self.counters.fast_retransmits += u64::from(matches!(self.recovery.phase, Phase::Recovery { .. }));
         self.counters.bytes_retransmitted += record.payload.len() as u64;
     }
 }

@@ -6,7 +6,7 @@ mod pair;
 mod script;
 mod seg;
 
-pub(crate) use pair::{Pair, PairOptions, Side};
+pub(crate) use pair::{Pair, PairOptions, Sent, Side};
 pub(crate) use script::{
     LTE, PEER, PEER_2, PEER_ISN, PEER_KEY, PEER_PORT, Packet, RTT, STACK_PORT, Script, ScriptOptions, Verdict, WIFI,
 };

@@ -9,6 +9,7 @@ mod join;
 mod prio;
 mod remove_addr;
 mod tcprst;
+mod text;
 
 pub use add_addr::AddAddr;
 pub use capable::{CapableFlags, CapableKeys, MpCapable};
