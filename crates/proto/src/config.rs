@@ -37,6 +37,12 @@ pub struct LocalAddress {
 pub struct Config {
     /// Offer and accept Multipath TCP; otherwise plain TCP only.
     pub multipath: bool,
+    /// Ask for checksums over the data (RFC 8684, section 3.3.1), which show where a middlebox changes it. They are
+    /// used where either end asks.
+    pub dss_checksum: bool,
+    /// Peers may join subflows to the address and port of the first one; otherwise only to announced ones (RFC 8684,
+    /// section 3.1: flag C).
+    pub allow_join_initial: bool,
     /// The send buffer grows up to this, in bytes.
     pub send_buffer_max: usize,
     /// The receive buffer, and so the advertised window, grows up to this, in bytes.
@@ -57,6 +63,8 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             multipath: true,
+            dss_checksum: false,
+            allow_join_initial: true,
             send_buffer_max: 16 << 20,
             recv_buffer_max: 16 << 20,
             congestion: CongestionKind::default(),

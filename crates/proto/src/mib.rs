@@ -114,6 +114,12 @@ counters! {
     MPTcpExtMPJoinRejected,
     /// SYNs with MP_JOIN sent, each subflow once.
     MPTcpExtMPJoinSynTx,
+    /// Infinite mappings sent: plain TCP from there on.
+    MPTcpExtInfiniteMapTx,
+    /// Infinite mappings received.
+    MPTcpExtInfiniteMapRx,
+    /// Mappings whose data did not match the checksum.
+    MPTcpExtDataCsumErr,
     /// Mappings that contradict earlier ones.
     MPTcpExtDSSNotMatching,
     /// Data in order on its subflow, and without a mapping.
@@ -142,6 +148,10 @@ counters! {
     MPTcpExtRmSubflow,
     /// MP_PRIOs received.
     MPTcpExtMPPrioRx,
+    /// MP_FAILs sent.
+    MPTcpExtMPFailTx,
+    /// MP_FAILs received.
+    MPTcpExtMPFailRx,
     /// MP_FASTCLOSEs sent.
     MPTcpExtMPFastcloseTx,
     /// MP_FASTCLOSEs received.

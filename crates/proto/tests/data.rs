@@ -33,7 +33,8 @@ fn both_widths_of_the_peer_are_understood() {
     s.write(0, 100);
     s.expect(data(1, 100));
     s.inject(data(1, 50).ack(101).opt(Opt::LongDss { ack: Some(101), map: Some((1, 1, 50)) }));
-    s.expect(ack(51).opt(dack(51)));
+    // A 64-bit DSN is answered with a 64-bit DATA_ACK (RFC 8684, section 3.3.2).
+    s.expect(ack(51).opt(Opt::LongDss { ack: Some(51), map: None }));
     assert_eq!((s.info().bytes_acked, s.read().0), (100, stream(0, 50)));
     s.inject(data(51, 50).opt(map(51, 51, 50, 101)));
     s.expect(ack(101).opt(dack(101)));

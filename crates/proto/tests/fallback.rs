@@ -3,7 +3,7 @@
 mod support;
 
 use polypath_proto::{ConnectOptions, FallbackReason, MultipathState};
-use polypath_wire::{CapableFlags, CapableKeys, MpCapable};
+use polypath_wire::{CapableFlags, MpCapable};
 use support::*;
 
 fn fallback(reason: FallbackReason) -> MultipathState {
@@ -180,26 +180,6 @@ fn data_without_dss_after_a_mapping_to_elsewhere_resets_the_subflow() {
     s.expect(ack(101).opt(dack(1)));
     s.inject(data(101, 100));
     s.expect(rst_ack().ack(201).opt(tcprst(polypath_wire::ResetReason::MptcpSpecific)));
-}
-
-#[test]
-fn a_peer_that_requires_checksums_gets_plain_tcp() {
-    let with_a =
-        |keys| MpCapable { version: 1, flags: CapableFlags::HMAC_SHA256 | CapableFlags::CHECKSUM_REQUIRED, keys };
-    let mut server = Script::server(&ScriptOptions::default());
-    server.inject(syn().opt(with_a(CapableKeys::Syn)));
-    server.expect(syn_ack().plain());
-    server.inject(ack(1));
-    server.accept();
-    assert_eq!(server.multipath(), fallback(FallbackReason::ChecksumRequired));
-    assert_plain_tcp_works(&mut server, 1, 1);
-
-    let mut client = Script::client(&ScriptOptions::default());
-    client.expect(syn());
-    client.inject(syn_ack().opt(with_a(CapableKeys::SynAck { sender: PEER_KEY })));
-    client.expect(ack(1).plain());
-    assert_eq!(client.multipath(), fallback(FallbackReason::ChecksumRequired));
-    assert_plain_tcp_works(&mut client, 1, 1);
 }
 
 #[test]

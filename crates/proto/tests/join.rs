@@ -7,9 +7,6 @@ use polypath_proto::{CloseReason, Config, Event, SubflowEvent};
 use polypath_wire::{MpJoin, MptcpOption, ResetReason, Token, join_ack_hmac, join_synack_hmac};
 use support::*;
 
-/// The peer's nonce.
-const NONCE: u32 = 0xdead_beef;
-
 /// A client whose join's SYN the peer has seen; the nonce of it.
 fn client_with_join() -> (Script, usize, u32) {
     let mut s = Script::active_client(&ScriptOptions::two_addresses());
@@ -22,15 +19,6 @@ fn client_with_join() -> (Script, usize, u32) {
     assert_ne!(address_id, 0);
     assert_eq!(token, PEER_KEY.token());
     (s, flow, nonce)
-}
-
-fn join_syn_ack(s: &Script, nonce: u32) -> Seg {
-    let hmac = join_synack_hmac(PEER_KEY, s.stack_key(), NONCE, nonce);
-    syn_ack().opt(join(MpJoin::SynAck { backup: false, address_id: 9, hmac, nonce: NONCE }))
-}
-
-fn third_ack_of_stack(s: &Script, nonce: u32) -> Opt {
-    join(MpJoin::Ack { hmac: join_ack_hmac(s.stack_key(), PEER_KEY, nonce, NONCE) })
 }
 
 /// A server with a listener, whose peer has sent a join; the stack's nonce.
@@ -47,10 +35,6 @@ fn server_with_join(options: &ScriptOptions) -> (Script, usize, u32) {
     };
     assert_eq!(hmac, join_synack_hmac(s.stack_key(), PEER_KEY, nonce, NONCE));
     (s, flow, nonce)
-}
-
-fn third_ack_of_peer(s: &Script, nonce: u32) -> Opt {
-    join(MpJoin::Ack { hmac: join_ack_hmac(PEER_KEY, s.stack_key(), NONCE, nonce) })
 }
 
 #[test]

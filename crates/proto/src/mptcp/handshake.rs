@@ -10,7 +10,7 @@ use crate::SubflowId;
 use crate::mib::Counter;
 use crate::path_manager::PathEvent;
 use crate::seq::{Dsn, Ssn};
-use crate::tcp::{State, Tcp, Timer};
+use crate::tcp::{Mapping, State, Tcp, Timer};
 use crate::time::Instant;
 use crate::trace::CongestionReason;
 use polypath_wire::{
@@ -69,10 +69,30 @@ fn judge(capable: &MpCapable) -> Result<(), FallbackReason> {
     if capable.version != VERSION || !capable.flags.contains(CapableFlags::HMAC_SHA256) {
         return Err(FallbackReason::NotOffered);
     }
-    if capable.flags.contains(CapableFlags::CHECKSUM_REQUIRED) {
-        return Err(FallbackReason::ChecksumRequired);
-    }
     Ok(())
+}
+
+/// What the peer's MP_CAPABLE says besides its keys.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// Flag A: use checksums.
+    pub(crate) checksum: bool,
+    /// Flag C: no joins to this address and port.
+    pub(crate) deny_join_initial: bool,
+}
+
+impl Terms {
+    fn of(flags: CapableFlags) -> Terms {
+        Terms {
+            checksum: flags.contains(CapableFlags::CHECKSUM_REQUIRED),
+            deny_join_initial: flags.contains(CapableFlags::NO_JOIN_INITIAL),
+        }
+    }
+
+    /// Of a SYN; nothing where it offers nothing.
+    pub(crate) fn offered(seg: &Segment) -> Terms {
+        capable_of(seg).map(|capable| Terms::of(capable.flags)).unwrap_or_default()
+    }
 }
 
 impl Connection {
@@ -82,8 +102,7 @@ impl Connection {
 
     /// The option that goes with a SYN or SYN/ACK.
     pub(super) fn syn_option(&self, s: &Subflow) -> Option<MptcpOption> {
-        let capable =
-            |keys| MptcpOption::MpCapable(MpCapable { version: VERSION, flags: CapableFlags::HMAC_SHA256, keys });
+        let capable = |keys| self.capable_option(keys);
         match (s.handshake, &self.multipath) {
             (Handshake::Capable, Multipath::Negotiating { local_key }) => Some(capable(match s.tcp.state {
                 State::SynReceived => CapableKeys::SynAck { sender: *local_key },
@@ -107,6 +126,14 @@ impl Connection {
         }
     }
 
+    fn capable_option(&self, keys: CapableKeys) -> MptcpOption {
+        let mut flags = CapableFlags::HMAC_SHA256;
+        // RFC 8684, section 3.1: used where either end asks for it; the answer and all that follows agree.
+        flags.set(CapableFlags::CHECKSUM_REQUIRED, self.checksum);
+        flags.set(CapableFlags::NO_JOIN_INITIAL, self.deny_join_initial);
+        MptcpOption::MpCapable(MpCapable { version: VERSION, flags, keys })
+    }
+
     /// The handshake option that a pure ACK still has to carry.
     pub(super) fn third_ack_option(&self, s: &Subflow) -> Option<MptcpOption> {
         let session = self.multipath.session()?;
@@ -114,27 +141,19 @@ impl Connection {
             Handshake::JoinAck { nonce, remote_nonce } => Some(MptcpOption::MpJoin(MpJoin::Ack {
                 hmac: join_ack_hmac(session.local_key, session.remote_key, nonce, remote_nonce),
             })),
-            _ if self.role == Role::Client && !session.confirmed => Some(MptcpOption::MpCapable(MpCapable {
-                version: VERSION,
-                flags: CapableFlags::HMAC_SHA256,
-                keys: CapableKeys::Ack { sender: session.local_key, receiver: session.remote_key },
-            })),
+            _ if self.role == Role::Client && !session.confirmed => {
+                let (sender, receiver) = (session.local_key, session.remote_key);
+                Some(self.capable_option(CapableKeys::Ack { sender, receiver }))
+            }
             _ => None,
         }
     }
 
     /// The keys once more, with the first data, until the peer has shown that it got them.
-    pub(super) fn capable_data_option(&self, session: &Session, data_len: u16) -> MptcpOption {
-        MptcpOption::MpCapable(MpCapable {
-            version: VERSION,
-            flags: CapableFlags::HMAC_SHA256,
-            keys: CapableKeys::Data {
-                sender: session.local_key,
-                receiver: session.remote_key,
-                data_len,
-                checksum: None,
-            },
-        })
+    pub(super) fn capable_data_option(&self, session: &Session, mapping: &Mapping) -> MptcpOption {
+        let (sender, receiver) = (session.local_key, session.remote_key);
+        let (data_len, checksum) = (mapping.len, mapping.checksum);
+        self.capable_option(CapableKeys::Data { sender, receiver, data_len, checksum })
     }
 
     /// SYN-SENT (RFC 9293, section 3.10.7.3).
@@ -174,8 +193,11 @@ impl Connection {
             let answer = capable_of(seg).ok_or(FallbackReason::NotOffered).and_then(|c| judge(c).map(|()| c));
             self.multipath = match answer {
                 Ok(MpCapable { flags, keys: CapableKeys::SynAck { sender }, .. }) => {
+                    let terms = Terms::of(*flags);
+                    self.checksum |= terms.checksum;
                     let mut session = Session::new(local_key, *sender);
-                    session.deny_join_initial = flags.contains(CapableFlags::NO_JOIN_INITIAL);
+                    session.checksum = self.checksum;
+                    session.deny_join_initial = terms.deny_join_initial;
                     Multipath::Active(session)
                 }
                 Ok(_) => Multipath::Fallback(FallbackReason::NotOffered),
@@ -279,7 +301,10 @@ impl Connection {
                 Some(CapableKeys::Ack { sender, receiver } | CapableKeys::Data { sender, receiver, .. })
                     if *receiver == local_key =>
                 {
-                    Multipath::Active(Session { confirmed: true, ..Session::new(local_key, *sender) })
+                    let mut session = Session { confirmed: true, ..Session::new(local_key, *sender) };
+                    session.checksum = self.checksum;
+                    session.deny_join_initial = self.peer_denies_join_initial;
+                    Multipath::Active(session)
                 }
                 _ => Multipath::Fallback(FallbackReason::ThirdAckWithoutCapable),
             };
@@ -338,12 +363,12 @@ impl Connection {
     }
 
     fn on_subflow_established(&mut self, now: Instant, id: SubflowId) {
-        let active = self.is_active();
+        let option_bytes = self.data_option_bytes();
         let Some(s) = self.get_mut(id) else { return };
         let joined = s.handshake != Handshake::Capable;
         s.handshake = Handshake::Done;
         s.established = true;
-        let mss = s.tcp.mss_with(if active { super::output::DSS_BYTES } else { 0 });
+        let mss = s.tcp.mss_with(option_bytes);
         let (local, remote) = (s.tcp.local.ip(), s.tcp.remote);
         self.ever_joined |= joined;
         self.judge_alarm(now, local);

@@ -4,6 +4,7 @@
 //! acknowledged; the data.
 
 use super::narrate::relative;
+use super::stream::Obstacle;
 use super::{CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, info::SubflowChange};
 use crate::SubflowId;
 use crate::congestion::{AckSample, Congestion};
@@ -14,7 +15,7 @@ use crate::time::Instant;
 use crate::trace::{By, CongestionReason, LossReason, MappingOutcome, TraceEvent};
 use bytes::Bytes;
 use polypath_wire::{
-    CapableKeys, Dss, DssMapping, IcmpError, IcmpErrorKind, MptcpOption, ResetReason, Segment, TcpFlags,
+    CapableKeys, Dss, DssMapping, IcmpError, IcmpErrorKind, MptcpOption, ResetReason, Segment, TcpFlags, WireDsn,
 };
 
 impl Connection {
@@ -169,8 +170,16 @@ impl Connection {
             s.last_data = Some(now);
         }
         let known = self.data_received();
-        if !self.drain_subflow(id) && !self.on_unmapped_data(id) {
-            return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
+        let drained = match self.drain_subflow(id) {
+            Err(Obstacle::Unmapped(ssn, data)) => self.on_unmapped_data(id, ssn, data),
+            result => result,
+        };
+        if let Err(obstacle) = drained {
+            let reset = match obstacle {
+                Obstacle::Corrupt => ResetReason::MiddleboxInterference,
+                Obstacle::Unmapped(..) | Obstacle::Violation => ResetReason::MptcpSpecific,
+            };
+            return self.close_subflow_with_reset(now, env, id, reset, CloseReason::ProtocolError);
         }
         if fin && !has_mptcp(seg) && self.data_fin_at.is_none() && self.may_fall_back(id) {
             // The end of the stream came without a word on the connection's: this is plain TCP.
@@ -191,18 +200,17 @@ impl Connection {
 
     /// Data in order without a mapping. RFC 8684, section 3.7: options are removed on the way, or the peer has
     /// noticed that ours are; while there is only the first subflow, the connection goes on as plain TCP.
-    fn on_unmapped_data(&mut self, id: SubflowId) -> bool {
+    fn on_unmapped_data(&mut self, id: SubflowId, ssn: Ssn, data: Bytes) -> Result<(), Obstacle> {
         let fallback = self.may_fall_back(id);
         self.journal.count(Counter::MPTcpExtDSSNoMatchTCP);
         self.journal.trace(|| TraceEvent::MappingMissing { subflow: id, fallback });
         if !fallback {
-            return false;
+            return Err(Obstacle::Unmapped(ssn, data));
         }
         self.fall_back(FallbackReason::NoDss);
-        // What was taken off the subflow's queue stands at the same place in the connection's stream.
-        let Some(pending) = self.unmapped.take() else { return true };
+        // It stands at the same place in the connection's stream.
         let had = self.assembler.next();
-        self.assembler.insert(pending.0.0, pending.1);
+        self.assemble(Dsn(ssn.0), data)?;
         self.collect_in_order(had);
         self.drain_subflow(id)
     }
@@ -210,6 +218,7 @@ impl Connection {
     /// What the MPTCP options of an accepted segment say. False: the segment goes no further.
     fn on_options(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: usize) -> bool {
         if !self.is_active() {
+            self.settle_fallback(seg);
             return true;
         }
         for option in &seg.options.mptcp {
@@ -217,6 +226,11 @@ impl Connection {
                 MptcpOption::Dss(dss) if !self.on_dss(now, env, id, dss, seg, payload) => return false,
                 MptcpOption::MpCapable(capable) if !self.on_late_capable(id, &capable.keys, payload) => return false,
                 MptcpOption::MpFastclose(fastclose) if self.on_fastclose(now, fastclose, None) => return false,
+                MptcpOption::MpFail(_) if !self.on_mp_fail(id) => {
+                    let reset = ResetReason::MiddleboxInterference;
+                    self.close_subflow_with_reset(now, env, id, reset, CloseReason::ProtocolError);
+                    return false;
+                }
                 MptcpOption::AddAddr(add) => self.on_add_addr(now, env, id, add),
                 MptcpOption::RemoveAddr(remove) => self.on_remove_addr(now, env, remove),
                 MptcpOption::MpPrio(prio) => self.on_mp_prio(id, prio.backup),
@@ -245,12 +259,14 @@ impl Connection {
     /// The client's first data carries its keys again, and its mapping without saying so: it starts the
     /// stream (RFC 8684, section 3.1, figure 5).
     fn on_late_capable(&mut self, id: SubflowId, keys: &CapableKeys, payload: usize) -> bool {
-        if let CapableKeys::Data { data_len, .. } = keys
+        if let CapableKeys::Data { data_len, checksum, .. } = keys
             && payload > 0
-            && let Some(s) = self.get_mut(id)
         {
+            let (dsn, ssn) = (Dsn::FIRST, Ssn::FIRST);
+            let Ok(check) = self.check_of(dsn, ssn.0 as u32, *data_len, *checksum) else { return false };
+            let Some(s) = self.get_mut(id) else { return false };
             let rcv_nxt = s.tcp.rcv_nxt();
-            return s.rx.insert(Ssn::FIRST, Dsn::FIRST, u64::from(*data_len), rcv_nxt).is_ok();
+            return s.rx.insert(ssn, dsn, u64::from(*data_len), check, rcv_nxt).is_ok();
         }
         true
     }
@@ -260,6 +276,9 @@ impl Connection {
         let Some(session) = self.multipath.session_mut() else { return true };
         let was_confirmed = core::mem::replace(&mut session.confirmed, true);
         session.data_ack_seen |= dss.data_ack.is_some();
+        if let Some(mapping) = &dss.mapping {
+            session.long_acks = matches!(mapping.dsn, WireDsn::Long(_));
+        }
         let data_ack = dss.data_ack.map(|ack| session.local_dsn.unwrap(ack, data_una));
         let mapping = dss.mapping.as_ref().map(|m| (m, session.remote_dsn.unwrap(m.dsn, rcv_nxt)));
         if let Some(ack) = data_ack {
@@ -303,8 +322,16 @@ impl Connection {
         seg: &Segment,
         payload: usize,
     ) -> bool {
+        if m.is_infinite() {
+            return self.on_infinite_mapping(id);
+        }
+        let Ok(check) = self.check_of(dsn, m.ssn, m.len, m.checksum) else { return false };
         // Its last byte is the DATA_FIN itself, which no subflow byte stands for.
         let len = u64::from(m.len).saturating_sub(u64::from(fin));
+        if len == 0 && check.is_some_and(|check| check.finish() != 0) {
+            self.journal.count(Counter::MPTcpExtDataCsumErr);
+            return false;
+        }
         if fin && !self.on_data_fin(id, dsn + len) {
             return false;
         }
@@ -312,11 +339,10 @@ impl Connection {
         let rcv_nxt = s.tcp.rcv_nxt();
         let ssn = unwrap_relative_ssn(m.ssn, rcv_nxt);
         let seq = s.tcp.seq_of(seg);
-        // Only what the segment itself brings: mappings for bytes to come would cost memory on trust. (An
-        // infinite mapping has length 0: it changes nothing for a stream whose mappings are still sent.)
+        // Only what the segment itself brings: mappings for bytes to come would cost memory on trust.
         let outcome = if len == 0 || ssn >= seq + payload as u64 || ssn + len <= seq {
             MappingOutcome::Ignored
-        } else if s.rx.insert(ssn, dsn, len, rcv_nxt).is_ok() {
+        } else if s.rx.insert(ssn, dsn, len, check, rcv_nxt).is_ok() {
             MappingOutcome::Taken
         } else {
             self.journal.count(Counter::MPTcpExtDSSNotMatching);
@@ -379,12 +405,17 @@ impl Connection {
             match option {
                 MptcpOption::MpFastclose(fastclose) if self.on_fastclose(now, fastclose, Some(id)) => return,
                 MptcpOption::MpTcprst(_) => self.journal.count(Counter::MPTcpExtMPRstRx),
+                MptcpOption::MpFail(_) => self.journal.count(Counter::MPTcpExtMPFailRx),
                 _ => {}
             }
         }
         // A Multipath TCP connection outlives its subflows for a while: the peer's address may have gone, and
         // a join from another may come (RFC 8684, section 3.6; Linux: close_timeout).
         self.close_subflow(now, env, id, CloseReason::ResetByPeer);
+        if seg.options.mptcp.iter().any(|option| matches!(option, MptcpOption::MpFail(_))) {
+            // What it had delivered is not what was sent: it goes again on another subflow.
+            self.reinject_if_stuck(now);
+        }
         self.reap_subflows(now);
     }
 }

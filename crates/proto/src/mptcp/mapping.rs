@@ -1,6 +1,8 @@
 //! Which subflow bytes are which connection bytes, on the receiving side (RFC 8684, section 3.3.1).
 
 use crate::seq::{Dsn, Ssn};
+use bytes::Bytes;
+use polypath_wire::Checksum;
 use std::collections::VecDeque;
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -8,11 +10,18 @@ struct RxMapping {
     ssn: Ssn,
     dsn: Dsn,
     len: u64,
+    /// Where both ends agreed on it: the sum that all bytes of the mapping bring to zero.
+    check: Option<Checksum>,
 }
 
 impl RxMapping {
     fn end(&self) -> Ssn {
         self.ssn + self.len
+    }
+
+    /// How far the connection's numbers are from the subflow's.
+    fn shift(&self) -> u64 {
+        self.dsn.since(Dsn::ORIGIN).wrapping_sub(self.ssn.since(Ssn::ORIGIN))
     }
 }
 
@@ -22,6 +31,15 @@ pub(crate) struct RxMappings {
     mappings: VecDeque<RxMapping>,
     /// One that puts bytes elsewhere than where they stand in the subflow.
     shifted: bool,
+    /// Bytes of the first mapping that wait for the rest of it to be verified.
+    held: Held,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    pieces: Vec<(Ssn, Bytes)>,
+    sum: Checksum,
+    len: u64,
 }
 
 /// More are not kept for one subflow: its whole window in single small segments needs fewer.
@@ -31,22 +49,45 @@ const MAX_MAPPINGS: usize = 16 * 1024;
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Conflict;
 
+/// What became of bytes in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Mapped {
+    /// They belong here in the connection's stream.
+    At(Dsn, Bytes),
+    /// They wait for the rest of their mapping.
+    Held,
+    /// They are the last of their mapping, which is whole and right: take all that was held.
+    Verified,
+    /// They are the last of their mapping, which does not match its checksum. It begins here.
+    Corrupt(Dsn),
+    /// Nobody said where they belong.
+    Unmapped(Bytes),
+}
+
 impl RxMappings {
     /// Takes in a mapping; the same one again, as retransmissions and the copies of a segmented
-    /// super-segment bring it, changes nothing.
-    pub(crate) fn insert(&mut self, ssn: Ssn, dsn: Dsn, len: u64, rcv_nxt: Ssn) -> Result<(), Conflict> {
+    /// super-segment bring it, changes nothing. `check`: the checksum begun with the pseudo-header and the checksum
+    /// itself.
+    pub(crate) fn insert(
+        &mut self,
+        ssn: Ssn,
+        dsn: Dsn,
+        len: u64,
+        check: Option<Checksum>,
+        rcv_nxt: Ssn,
+    ) -> Result<(), Conflict> {
         self.shifted |= ssn.0 != dsn.0;
-        let new = RxMapping { ssn, dsn, len };
+        let new = RxMapping { ssn, dsn, len, check };
         if len == 0 || new.end() <= rcv_nxt {
             return Ok(());
         }
         let i = self.mappings.partition_point(|m| m.end() <= ssn);
         match self.mappings.get(i) {
             Some(old) if old.ssn < new.end() => {
-                let same_line = old.dsn.since(Dsn::ORIGIN).wrapping_sub(old.ssn.since(Ssn::ORIGIN))
-                    == dsn.since(Dsn::ORIGIN).wrapping_sub(ssn.since(Ssn::ORIGIN));
-                // Other boundaries on the same line (a middlebox resegmented) say nothing contradictory.
-                if !same_line {
+                // Other boundaries on the same line (a middlebox resegmented) say nothing contradictory, unless they
+                // are to be verified.
+                let same = if check.is_some() { *old == new } else { old.shift() == new.shift() };
+                if !same {
                     return Err(Conflict);
                 }
                 let start = old.ssn.min(ssn);
@@ -54,10 +95,12 @@ impl RxMappings {
                 let dsn = if old.ssn <= ssn { old.dsn } else { dsn };
                 let next_starts = self.mappings.get(i + 1).map(|next| next.ssn);
                 let end = next_starts.map_or(end, |next| end.min(next));
-                self.mappings[i] = RxMapping { ssn: start, dsn, len: end - start };
+                self.mappings[i] = RxMapping { ssn: start, dsn, len: end - start, check };
                 Ok(())
             }
             _ if self.mappings.len() >= MAX_MAPPINGS => Err(Conflict),
+            // What is to be verified must be here from its first byte on.
+            _ if check.is_some() && ssn < rcv_nxt => Err(Conflict),
             _ => {
                 self.mappings.insert(i, new);
                 Ok(())
@@ -70,12 +113,37 @@ impl RxMappings {
         !self.shifted
     }
 
-    /// Where the byte at `ssn` belongs, and how many bytes from there on are mapped in one line.
-    pub(crate) fn lookup(&self, ssn: Ssn) -> Option<(Dsn, u64)> {
+    /// Where the next bytes in order belong; as many as are mapped in one line are taken off `data`.
+    pub(crate) fn place(&mut self, ssn: Ssn, data: &mut Bytes) -> Mapped {
         let i = self.mappings.partition_point(|m| m.end() <= ssn);
-        let m = self.mappings.get(i).filter(|m| m.ssn <= ssn)?;
+        let Some(m) = self.mappings.get(i).filter(|m| m.ssn <= ssn).copied() else {
+            return Mapped::Unmapped(core::mem::take(data));
+        };
         let offset = ssn - m.ssn;
-        Some((m.dsn + offset, m.len - offset))
+        let piece = data.split_to(((m.len - offset) as usize).min(data.len()));
+        let Some(check) = m.check else { return Mapped::At(m.dsn + offset, piece) };
+        if offset == 0 {
+            self.held = Held { sum: check, ..Held::default() };
+        }
+        self.held.sum.add_bytes(&piece);
+        self.held.len += piece.len() as u64;
+        self.held.pieces.push((ssn, piece));
+        match self.held.len == m.len {
+            false => Mapped::Held,
+            true if self.held.sum.finish() == 0 => Mapped::Verified,
+            true => Mapped::Corrupt(m.dsn),
+        }
+    }
+
+    /// The bytes held, with their places in the subflow.
+    pub(crate) fn take_held(&mut self) -> Vec<(Ssn, Bytes)> {
+        core::mem::take(&mut self.held).pieces
+    }
+
+    /// The place in the connection of a byte whose mapping is known.
+    pub(crate) fn dsn_of(&self, ssn: Ssn) -> Option<Dsn> {
+        let i = self.mappings.partition_point(|m| m.end() <= ssn);
+        self.mappings.get(i).filter(|m| m.ssn <= ssn).map(|m| m.dsn + (ssn - m.ssn))
     }
 
     /// Forgets mappings whose bytes have all been delivered.
@@ -95,15 +163,17 @@ mod tests {
         let mut maps = RxMappings::default();
         let s = |n: u64| Ssn::FIRST + n;
         let d = |n: u64| Dsn::FIRST + n;
-        assert_eq!(maps.insert(s(100), d(500), 50, s(0)), Ok(()));
-        assert_eq!(maps.insert(s(100), d(500), 50, s(0)), Ok(()));
-        assert_eq!(maps.insert(s(120), d(900), 10, s(0)), Err(Conflict));
-        assert_eq!(maps.insert(s(0), d(0), 100, s(0)), Ok(()));
-        assert_eq!(maps.lookup(s(99)), Some((d(99), 1)));
-        assert_eq!(maps.lookup(s(110)), Some((d(510), 40)));
-        assert_eq!(maps.lookup(s(150)), None);
+        assert_eq!(maps.insert(s(100), d(500), 50, None, s(0)), Ok(()));
+        assert_eq!(maps.insert(s(100), d(500), 50, None, s(0)), Ok(()));
+        assert_eq!(maps.insert(s(120), d(900), 10, None, s(0)), Err(Conflict));
+        assert_eq!(maps.insert(s(0), d(0), 100, None, s(0)), Ok(()));
+        assert_eq!(maps.dsn_of(s(99)), Some(d(99)));
+        assert_eq!(maps.dsn_of(s(110)), Some(d(510)));
+        assert_eq!(maps.dsn_of(s(150)), None);
         maps.release(s(100));
-        assert_eq!(maps.lookup(s(50)), None);
-        assert_eq!(maps.lookup(s(100)), Some((d(500), 50)));
+        assert_eq!(maps.dsn_of(s(50)), None);
+        let mut data = Bytes::from(vec![0; 60]);
+        assert_eq!(maps.place(s(100), &mut data), Mapped::At(d(500), Bytes::from(vec![0; 50])));
+        assert_eq!((maps.place(s(150), &mut data), data.len()), (Mapped::Unmapped(Bytes::from(vec![0; 10])), 0));
     }
 }

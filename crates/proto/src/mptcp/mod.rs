@@ -6,6 +6,7 @@
 //! `stream` (the application's read).
 
 mod address;
+mod checksum;
 mod close;
 mod handshake;
 mod info;
@@ -25,7 +26,7 @@ pub use info::{ConnectionError, ConnectionInfo, MultipathState, SubflowInfo};
 pub use session::FallbackReason;
 pub use subflow::CloseReason;
 
-pub(crate) use handshake::{JoinSyn, offers_multipath, usable_offer};
+pub(crate) use handshake::{JoinSyn, Terms, offers_multipath, usable_offer};
 pub(crate) use info::{SubflowChange, SubflowNews};
 pub use output::{Transmit, TransmitBuf};
 pub(crate) use session::{Multipath, Session};
@@ -37,12 +38,13 @@ use crate::journal::Journal;
 use crate::mib::Counter;
 use crate::path_manager::{PathEvent, PathManager, SubflowManager};
 use crate::scheduler::{Scheduler, SubflowSet};
-use crate::seq::{Dsn, Ssn};
+use crate::seq::Dsn;
 use crate::tcp::Counters;
 use crate::time::Instant;
 use crate::{Config, LinkConfig, LocalAddress, SubflowId};
 use bytes::Bytes;
-use polypath_wire::MptcpOption;
+use checksum::Farewell;
+use polypath_wire::{MpFail, MptcpOption};
 use receive_window::ReceiveWindow;
 use schedule::Reinjection;
 use std::collections::VecDeque;
@@ -117,6 +119,10 @@ pub(crate) struct Connection {
     pub(crate) subflows: Vec<Option<Box<Subflow>>>,
     initial_local: SocketAddr,
     initial_remote: SocketAddr,
+    // What our MP_CAPABLE says, and what the peer's SYN said.
+    checksum: bool,
+    deny_join_initial: bool,
+    peer_denies_join_initial: bool,
     established: bool,
     // Sending, by DSN.
     send: SendBuffer,
@@ -135,8 +141,6 @@ pub(crate) struct Connection {
     ready_bytes: usize,
     data_fin_at: Option<Dsn>,
     eof: bool,
-    /// In order on its subflow, but without a mapping.
-    unmapped: Option<(Ssn, Bytes)>,
     window: ReceiveWindow,
     // Decisions.
     pub(crate) congestion: Box<dyn CongestionControl>,
@@ -170,6 +174,10 @@ pub(crate) struct Connection {
     persisting: bool,
     /// MP_FASTCLOSE goes with the resets.
     fastclose: bool,
+    /// MP_FAIL, on every acknowledgement until the peer has answered.
+    mp_fail: Option<MpFail>,
+    /// An infinite mapping, on data until some of that is acknowledged.
+    farewell: Option<Farewell>,
 }
 
 impl Connection {
@@ -187,6 +195,9 @@ impl Connection {
             subflows: Vec::new(),
             initial_local: local,
             initial_remote: remote,
+            checksum: config.dss_checksum,
+            deny_join_initial: !config.allow_join_initial,
+            peer_denies_join_initial: false,
             established: false,
             send: SendBuffer::new(Dsn::FIRST),
             send_half: SendHalf::Open,
@@ -202,7 +213,6 @@ impl Connection {
             ready_bytes: 0,
             data_fin_at: None,
             eof: false,
-            unmapped: None,
             window: ReceiveWindow::new(config.recv_buffer_max),
             congestion: config.congestion.build(),
             scheduler: config.scheduler.build(),
@@ -227,6 +237,8 @@ impl Connection {
             false_alarms: 0,
             persisting: false,
             fastclose: false,
+            mp_fail: None,
+            farewell: None,
         };
         connection.trace_started();
         connection
@@ -292,6 +304,12 @@ impl Connection {
         }
         self.signals.clear();
         self.reinjections.clear();
+    }
+
+    /// What the peer's SYN asks for.
+    pub(crate) fn take_terms(&mut self, terms: Terms) {
+        self.checksum |= terms.checksum;
+        self.peer_denies_join_initial = terms.deny_join_initial;
     }
 
     pub(crate) fn was_established(&self) -> bool {

@@ -72,8 +72,8 @@ impl Connection {
             SubflowChange::Recovered => self.journal.count(Counter::MPTcpExtSubflowRecover),
             SubflowChange::Established | SubflowChange::Closed(_) => {}
         }
+        let option_bytes = self.data_option_bytes();
         let Some(s) = self.subflows.get(usize::from(id.0)).and_then(Option::as_deref) else { return };
-        let option_bytes = if matches!(self.multipath, Multipath::Active(_)) { super::output::DSS_BYTES } else { 0 };
         self.journal.trace(|| match what {
             SubflowChange::Established => {
                 TraceEvent::PathEstablished { subflow: id, mss: s.tcp.mss_with(option_bytes), srtt: s.tcp.rtt.srtt() }
@@ -114,6 +114,7 @@ impl Connection {
                 MptcpOption::RemoveAddr(_) => Some(Counter::MPTcpExtRmAddrTx),
                 MptcpOption::MpFastclose(_) => Some(Counter::MPTcpExtMPFastcloseTx),
                 MptcpOption::MpTcprst(_) => Some(Counter::MPTcpExtMPRstTx),
+                MptcpOption::MpFail(_) => Some(Counter::MPTcpExtMPFailTx),
                 _ => None,
             };
             self.journal.counted.extend(counter);

@@ -15,8 +15,10 @@ use polypath_wire::{
     Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, Segment, TcpFlags, Wanted, emit_headers, fit,
 };
 
-/// A DSS with 32-bit DATA_ACK and mapping, padded.
+/// A DSS with 32-bit DATA_ACK and mapping, with or without checksum, padded.
 pub(super) const DSS_BYTES: usize = 20;
+/// With a 64-bit DATA_ACK.
+pub(super) const LONG_DSS_BYTES: usize = 24;
 /// MP_CAPABLE with both keys and a data length, padded.
 pub(super) const CAPABLE_DATA_BYTES: usize = 24;
 /// A mapping's length field, and an IP packet's.
@@ -43,12 +45,12 @@ pub struct Transmit {
 }
 
 /// A segment to be put together.
-struct Outgoing<'a> {
+pub(super) struct Outgoing<'a> {
     ssn: Ssn,
-    flags: TcpFlags,
-    payload: Option<&'a Chunks>,
+    pub(super) flags: TcpFlags,
+    pub(super) payload: Option<&'a Chunks>,
     option: Option<MptcpOption>,
-    signals: &'a [MptcpOption],
+    pub(super) signals: &'a [MptcpOption],
 }
 
 type Step = fn(&mut Connection, Instant, &Env<'_>, &mut TransmitBuf) -> Option<Transmit>;
@@ -90,13 +92,15 @@ impl Connection {
     fn send_reset(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
         let id = self.ids().find(|id| self.get(*id).is_some_and(|s| s.reset.is_some()))?;
         let (reset, reason) = self.get(id)?.reset?;
+        let mp_fail = self.get(id)?.failed.map(MptcpOption::MpFail);
         let option = self.multipath.session().map(|session| match self.fastclose {
             true => MptcpOption::MpFastclose(MpFastclose { receiver_key: session.remote_key }),
             false => super::session::tcprst(reset, false),
         });
         let ssn = self.get(id)?.tcp.snd_nxt();
         let flags = TcpFlags::RST | TcpFlags::ACK;
-        let sent = self.emit(now, env, id, &Outgoing { ssn, flags, payload: None, option, signals: &[] }, out);
+        let signals = mp_fail.as_slice();
+        let sent = self.emit(now, env, id, &Outgoing { ssn, flags, payload: None, option, signals }, out);
         if let Some(s) = self.get_mut(id) {
             s.tcp.die();
         }
@@ -125,9 +129,10 @@ impl Connection {
     /// RFC 8985, section 7.3. The end of what was sent serves as the probe, also where new data could.
     fn send_tail_probe(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
         let id = self.ids().find(|id| self.get(*id).is_some_and(|s| s.tail_probe_due))?;
+        let option_bytes = self.data_option_bytes();
         let s = self.get_mut(id)?;
         s.tail_probe_due = false;
-        let record = s.tcp.on_probe_timer(now)?;
+        let record = s.tcp.on_probe_timer(now, option_bytes)?;
         self.trace_retransmitted(id, &record, RetransmitReason::TailLossProbe);
         Some(self.emit_record(now, env, id, &record, out))
     }
@@ -137,7 +142,7 @@ impl Connection {
             let alone = self.subflow_count() == 1;
             let cwnd = self.congestion.window(id);
             let Some(s) = self.get(id).filter(|s| s.tcp.has_lost() && s.reset.is_none()) else { continue };
-            let mss = s.tcp.mss_with(if self.is_active() { DSS_BYTES } else { 0 });
+            let mss = s.tcp.mss_with(self.data_option_bytes());
             // While the path does not answer, one small segment at a time asks whether it lives.
             let room = s.tcp.congestion_room(cwnd).min(self.max_payload(env, s));
             let room = if s.stalled.is_some() && !alone { room.min(mss) } else { room };
@@ -202,8 +207,12 @@ impl Connection {
         let payload = self.send.slice(dsn, len as usize);
         debug_assert_eq!(payload.len() as u64, len);
         let active = self.is_active();
+        let session = self.multipath.session().copied();
         let record = self.get_mut(id).map(|s| {
-            let mapping = active.then(|| Mapping { dsn, ssn: s.tcp.snd_nxt(), len: len as u16 });
+            let mapping = session.map(|session| {
+                let (ssn, len) = (s.tcp.snd_nxt(), len as u16);
+                Mapping { dsn, ssn, len, checksum: session.checksum_of(dsn, ssn.0 as u32, len, &payload) }
+            });
             let ssn = s.tcp.push_data(now, dsn, payload.clone(), mapping);
             (ssn, mapping)
         });
@@ -221,7 +230,12 @@ impl Connection {
         if self.send_half != SendHalf::FinSent {
             return None;
         }
-        let mapping = DssMapping { dsn: session.local_dsn.short(self.data_fin()), ssn: 0, len: 1, checksum: None };
+        let mapping = DssMapping {
+            dsn: session.local_dsn.short(self.data_fin()),
+            ssn: 0,
+            len: 1,
+            checksum: session.checksum_of(self.data_fin(), 0, 1, &Chunks::default()),
+        };
         let data_ack = session.data_ack(Dsn(self.assembler.next()));
         let option = MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: Some(mapping), data_fin: true });
         self.data_fin_on = self.data_fin_on.without(id);
@@ -305,7 +319,7 @@ impl Connection {
         mapping: Option<Mapping>,
         out: &mut TransmitBuf,
     ) -> Transmit {
-        let option = self.mapping_option(id, mapping);
+        let option = self.mapping_option(id, mapping).or_else(|| self.farewell_option(id, ssn + payload.len() as u64));
         let mut flags = TcpFlags::ACK;
         // The end of what there is to send: the receiver should not wait for more.
         if self.data_nxt >= self.send.end() {
@@ -319,13 +333,13 @@ impl Connection {
         let mapping = mapping?;
         let s = self.get(id)?;
         if self.carries_keys(session.confirmed, s, mapping.ssn) {
-            return Some(self.capable_data_option(session, mapping.len));
+            return Some(self.capable_data_option(session, &mapping));
         }
         let map = DssMapping {
             dsn: session.local_dsn.short(mapping.dsn),
             ssn: mapping.ssn.0 as u32,
             len: mapping.len,
-            checksum: None,
+            checksum: mapping.checksum,
         };
         let data_ack = session.data_ack(Dsn(self.assembler.next()));
         Some(MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: Some(map), data_fin: false }))
@@ -349,7 +363,7 @@ impl Connection {
     }
 
     fn payload_limits<'a>(&self, env: &'a Env<'_>) -> impl Fn(&Subflow) -> u64 + use<'a> {
-        let option_bytes = if self.is_active() { DSS_BYTES } else { 0 };
+        let option_bytes = self.data_option_bytes();
         let links = env.links;
         move |s| {
             let headers = if s.tcp.is_ipv4() { 20 } else { 40 } + 20 + 12 + option_bytes as u64;
@@ -372,8 +386,10 @@ impl Connection {
         out.payload.clear();
         let rcv_nxt = Dsn(self.assembler.next());
         let window = self.window.offer(rcv_nxt, self.ready_bytes);
-        let is_active = self.is_active();
-        self.note_sent(id, what.flags, what.option.iter().chain(what.signals));
+        let option_bytes = self.data_option_bytes();
+        let mp_fail = self.mp_fail_option(what);
+        let signals = if mp_fail.is_some() { mp_fail.as_slice() } else { what.signals };
+        self.note_sent(id, what.flags, what.option.iter().chain(signals));
         let Some(s) = self.get_mut(id) else {
             return Transmit { link: LinkId(0), len: 0, segment_size: None };
         };
@@ -383,7 +399,7 @@ impl Connection {
             handshake: what.flags.contains(TcpFlags::SYN).then(|| s.tcp.syn_options()),
             timestamps: s.tcp.timestamps(now),
             mptcp: what.option.clone(),
-            signals: what.signals,
+            signals,
             sack: &sack,
             super_segment: has_payload,
         });
@@ -393,7 +409,7 @@ impl Connection {
         if owes_sack {
             s.tcp.ack_now();
         }
-        let mss = s.tcp.mss_with(if is_active { DSS_BYTES } else { 0 });
+        let mss = s.tcp.mss_with(option_bytes);
         let payload: &[Bytes] = what.payload.map_or(&[], Chunks::pieces);
         let payload_len = what.payload.map_or(0, Chunks::len);
         let link = env.links.get(s.tcp.link.0 as usize);

@@ -40,8 +40,18 @@ impl Connection {
             Multipath::Active(session) if self.carries_keys(session.confirmed, s, s.tcp.snd_nxt()) => {
                 super::output::CAPABLE_DATA_BYTES
             }
-            Multipath::Active(_) => super::output::DSS_BYTES,
-            _ => 0,
+            _ => self.data_option_bytes(),
+        }
+    }
+
+    /// The same, but for the first data of a client.
+    pub(super) fn data_option_bytes(&self) -> usize {
+        match self.multipath.session() {
+            Some(session) if session.long_acks => super::output::LONG_DSS_BYTES,
+            Some(_) => super::output::DSS_BYTES,
+            // The farewell may have the long DATA_ACK.
+            None if self.farewell.is_some() => super::output::LONG_DSS_BYTES,
+            None => 0,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the two ends agreed on: keys and numbers of a Multipath TCP connection, or why there is none.
 
+use crate::buffer::Chunks;
 use crate::seq::{Dsn, DsnSpace};
 use polypath_wire::{Key, MpTcprst, MptcpOption, ResetReason, Token, WireDsn};
 
@@ -10,14 +11,16 @@ pub enum FallbackReason {
     Disabled,
     /// The peer's SYN or SYN/ACK had no MP_CAPABLE that we could use.
     NotOffered,
-    /// The peer, or the path, wants DSS checksums, which this end does not do.
-    ChecksumRequired,
     /// Our MP_CAPABLE SYNs went unanswered: something on the path may drop them.
     SynDropped,
     /// The handshake's last segment came without MP_CAPABLE: a middlebox removed it.
     ThirdAckWithoutCapable,
     /// Data, or its acknowledgement, came without DSS: a middlebox removes options.
     NoDss,
+    /// Data did not match its checksum, here or at the peer: a middlebox changes it.
+    ChecksumFailed,
+    /// The peer sent an infinite mapping.
+    PeerFellBack,
 }
 
 impl core::fmt::Display for FallbackReason {
@@ -25,7 +28,8 @@ impl core::fmt::Display for FallbackReason {
         f.write_str(match self {
             FallbackReason::Disabled => "multipath is switched off here",
             FallbackReason::NotOffered => "the peer does not offer Multipath TCP",
-            FallbackReason::ChecksumRequired => "the peer requires DSS checksums",
+            FallbackReason::ChecksumFailed => "data is changed on the way",
+            FallbackReason::PeerFellBack => "the peer ended the use of Multipath TCP",
             FallbackReason::SynDropped => "SYNs with MP_CAPABLE went unanswered",
             FallbackReason::ThirdAckWithoutCapable => "the handshake's last ACK lost its MP_CAPABLE on the way",
             FallbackReason::NoDss => "DSS options are removed on the way",
@@ -45,6 +49,10 @@ pub(crate) struct Session {
     pub(crate) confirmed: bool,
     /// A DATA_ACK has come: options survive the way here.
     pub(crate) data_ack_seen: bool,
+    /// Mappings carry checksums.
+    pub(crate) checksum: bool,
+    /// The peer's last mapping had a 64-bit DSN: so have our DATA_ACKs (RFC 8684, section 3.3.2).
+    pub(crate) long_acks: bool,
     /// The peer does not want joins to the address and port of the first subflow (the C flag).
     pub(crate) deny_join_initial: bool,
 }
@@ -59,13 +67,24 @@ impl Session {
             remote_dsn: DsnSpace::new(remote_key.idsn()),
             confirmed: false,
             data_ack_seen: false,
+            checksum: false,
+            long_acks: false,
             deny_join_initial: false,
         }
     }
 
-    /// In 32 bits: the peer expands it, and 4 bytes more are left for SACK.
+    /// In 32 bits where the peer's numbers are: it expands them, and 4 bytes more are left for SACK.
     pub(crate) fn data_ack(&self, rcv_nxt: Dsn) -> WireDsn {
-        self.remote_dsn.short(rcv_nxt)
+        match self.long_acks {
+            true => WireDsn::Long(self.remote_dsn.wrap(rcv_nxt)),
+            false => self.remote_dsn.short(rcv_nxt),
+        }
+    }
+
+    /// The checksum of a mapping, if any.
+    pub(crate) fn checksum_of(&self, dsn: Dsn, ssn: u32, len: u16, payload: &Chunks) -> Option<u16> {
+        let pieces = payload.pieces().iter().map(AsRef::as_ref);
+        self.checksum.then(|| polypath_wire::dss_checksum(self.local_dsn.wrap(dsn), ssn, len, pieces))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The byte stream as the application sees it: write, read, and data arriving by DSN.
 
+use super::mapping::Mapped;
 use super::{Connection, ConnectionError, Multipath, News, SendHalf};
 use crate::SubflowId;
 use crate::mib::Counter;
@@ -12,6 +13,17 @@ const MAX_PIECES: usize = 64 * 1024;
 
 /// The send buffer before the congestion windows say what is useful.
 const SEND_BUFFER_MIN: u64 = 256 * 1024;
+
+/// Why data of a subflow does not get into the connection's stream.
+#[derive(Debug)]
+pub(super) enum Obstacle {
+    /// Nobody said where these bytes, in order on their subflow, belong.
+    Unmapped(Ssn, Bytes),
+    /// They are not what was sent.
+    Corrupt,
+    /// They lie where the peer must not send, and would only cost memory.
+    Violation,
+}
 
 impl Connection {
     /// Bytes that a write may add now.
@@ -119,56 +131,69 @@ impl Connection {
         }
     }
 
-    /// Moves what a subflow has in order into the connection's stream. False: the data was not mapped, and
-    /// the connection cannot fall back.
-    pub(super) fn drain_subflow(&mut self, id: SubflowId) -> bool {
+    /// Moves what a subflow has in order into the connection's stream.
+    pub(super) fn drain_subflow(&mut self, id: SubflowId) -> Result<(), Obstacle> {
         let had = self.assembler.next();
-        let mut ok = true;
-        while let Some(subflow) = self.get_mut(id).filter(|_| ok) {
+        let mut result = Ok(());
+        while let Some(subflow) = self.get_mut(id).filter(|_| result.is_ok()) {
             let Some((ssn, data)) = subflow.tcp.pop_data() else { break };
-            ok = self.place(id, ssn, data);
+            result = self.place(id, ssn, data);
         }
         if let Some(subflow) = self.get_mut(id) {
             let rcv_nxt = subflow.tcp.rcv_nxt();
             subflow.rx.release(rcv_nxt);
         }
         self.collect_in_order(had);
-        ok
+        result
     }
 
     /// Puts subflow bytes where their mappings say.
-    fn place(&mut self, id: SubflowId, mut ssn: Ssn, mut data: Bytes) -> bool {
+    fn place(&mut self, id: SubflowId, mut ssn: Ssn, mut data: Bytes) -> Result<(), Obstacle> {
         while !data.is_empty() {
-            let Some(subflow) = self.get(id) else { return false };
-            let (dsn, mapped) = match self.multipath {
+            if let Multipath::Fallback(_) = self.multipath {
                 // Plain TCP: the subflow's stream is the connection's.
-                Multipath::Fallback(_) => (Dsn(ssn.0), data.len() as u64),
-                _ => match subflow.rx.lookup(ssn) {
-                    Some(found) => found,
-                    None => {
-                        self.unmapped = Some((ssn, data));
-                        return false;
-                    }
-                },
-            };
-            let piece = data.split_to((mapped as usize).min(data.len()));
-            ssn += piece.len() as u64;
-            // Far beyond the window, or beyond the end: the peer breaks the protocol, and must not cost memory.
-            // A little beyond happens: Linux pairs a new DATA_ACK with the window of the segment before.
-            let end = dsn + piece.len() as u64;
-            let limit = self.window.edge() + self.window.capacity() as u64;
-            let crumbs = self.assembler.pieces() >= MAX_PIECES;
-            if self.is_active() && (crumbs || end > limit || self.data_fin_at.is_some_and(|fin| end > fin)) {
-                return false;
+                return self.assemble(Dsn(ssn.0), data);
             }
-            let fresh = self.assembler.insert(dsn.0, piece);
-            if fresh == 0 {
-                self.journal.count(Counter::MPTcpExtDuplicateData);
-            } else if dsn.0 > self.assembler.next() {
-                self.journal.count(Counter::MPTcpExtOFOQueue);
+            let Some(subflow) = self.get_mut(id) else { return Err(Obstacle::Violation) };
+            let before = data.len();
+            match subflow.rx.place(ssn, &mut data) {
+                Mapped::At(dsn, piece) => self.assemble(dsn, piece)?,
+                Mapped::Held => {}
+                Mapped::Verified => self.assemble_held(id)?,
+                Mapped::Corrupt(dsn) => self.on_corrupt_mapping(id, dsn)?,
+                Mapped::Unmapped(data) => return Err(Obstacle::Unmapped(ssn, data)),
             }
+            ssn += (before - data.len()) as u64;
         }
-        true
+        Ok(())
+    }
+
+    /// Takes what was held until its mapping was verified.
+    fn assemble_held(&mut self, id: SubflowId) -> Result<(), Obstacle> {
+        let held = self.get_mut(id).map(|s| s.rx.take_held()).unwrap_or_default();
+        held.into_iter().try_for_each(|(ssn, piece)| {
+            let dsn = self.get(id).and_then(|s| s.rx.dsn_of(ssn));
+            self.assemble(dsn.ok_or(Obstacle::Violation)?, piece)
+        })
+    }
+
+    /// Takes bytes into the connection's stream.
+    pub(super) fn assemble(&mut self, dsn: Dsn, piece: Bytes) -> Result<(), Obstacle> {
+        // Far beyond the window, or beyond the end. A little beyond happens: Linux pairs a new DATA_ACK with the
+        // window of the segment before.
+        let end = dsn + piece.len() as u64;
+        let limit = self.window.edge() + self.window.capacity() as u64;
+        let crumbs = self.assembler.pieces() >= MAX_PIECES;
+        if self.is_active() && (crumbs || end > limit || self.data_fin_at.is_some_and(|fin| end > fin)) {
+            return Err(Obstacle::Violation);
+        }
+        let fresh = self.assembler.insert(dsn.0, piece);
+        if fresh == 0 {
+            self.journal.count(Counter::MPTcpExtDuplicateData);
+        } else if dsn.0 > self.assembler.next() {
+            self.journal.count(Counter::MPTcpExtOFOQueue);
+        }
+        Ok(())
     }
 
     pub(super) fn collect_in_order(&mut self, had: u64) {

@@ -4,7 +4,7 @@ use super::mapping::RxMappings;
 use crate::seq::Dsn;
 use crate::tcp::{State, Tcp};
 use crate::time::Instant;
-use polypath_wire::ResetReason;
+use polypath_wire::{MpFail, ResetReason};
 use std::sync::Arc;
 
 /// How far the subflow's own handshake has come (RFC 8684, sections 3.1 and 3.2).
@@ -80,6 +80,8 @@ pub(crate) struct Subflow {
     pub(crate) close_wanted: bool,
     /// To be closed by RST.
     pub(crate) reset: Option<(ResetReason, CloseReason)>,
+    /// What the reset shall say of data that did not match its checksum.
+    pub(crate) failed: Option<MpFail>,
     /// Everything before this was given to another subflow too.
     pub(crate) reinjected_to: Dsn,
     pub(crate) persist_backoff: u32,
@@ -108,6 +110,7 @@ impl Subflow {
             send_syn: true,
             close_wanted: false,
             reset: None,
+            failed: None,
             reinjected_to: Dsn::FIRST,
             persist_backoff: 0,
             worked_before: false,

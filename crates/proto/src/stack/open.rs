@@ -178,6 +178,7 @@ impl Stack {
         let params = self.params(tuple.local, tuple.remote, on);
         let mut connection = self.new_connection(Role::Server, multipath, tuple.local, tuple.remote);
         connection.journal.count(Counter::TcpPassiveOpens);
+        connection.take_terms(mptcp::Terms::offered(seg));
         if mptcp::offers_multipath(seg) {
             connection.journal.count(Counter::MPTcpExtMPCapableSYNRX);
         }

@@ -207,7 +207,7 @@ impl Tcp {
     }
 
     /// RFC 8985, section 7.3: a probe for the tail. None: one is out already, or nothing is.
-    pub(crate) fn on_probe_timer(&mut self, now: Instant) -> Option<TxRecord> {
+    pub(crate) fn on_probe_timer(&mut self, now: Instant, option_bytes: usize) -> Option<TxRecord> {
         self.timers.set(Timer::Retransmit, now + self.rtt.rto());
         if self.recovery.probe.is_some() || self.board.is_empty() {
             return None;
@@ -215,8 +215,7 @@ impl Tcp {
         self.recovery.probe = Some(Probe { end: self.snd_nxt });
         self.recovery.dsack_seen = false;
         self.counters.loss_probes += 1;
-        let maps = self.board.records().next_back().is_some_and(|r| r.mapping.is_some());
-        let mss = self.mss_with(if maps { 20 } else { 0 });
+        let mss = self.mss_with(option_bytes);
         let record = self.board.retransmit_tail(now, mss)?;
         self.count_retransmit(&record);
         Some(record)

@@ -13,6 +13,8 @@ pub(crate) struct Mapping {
     pub(crate) dsn: Dsn,
     pub(crate) ssn: Ssn,
     pub(crate) len: u16,
+    /// Over all of it, where both ends agreed on checksums.
+    pub(crate) checksum: Option<u16>,
 }
 
 /// One segment, or super-segment, in flight.

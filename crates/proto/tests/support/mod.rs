@@ -2,10 +2,12 @@
 //! stack, and a pair of stacks on a virtual network.
 #![expect(dead_code, unused_imports, reason = "each file of tests uses a part of it")]
 
+mod join;
 mod pair;
 mod script;
 mod seg;
 
+pub(crate) use join::*;
 pub(crate) use pair::{Pair, PairOptions, Sent, Side};
 pub(crate) use script::{
     LTE, PEER, PEER_2, PEER_ISN, PEER_KEY, PEER_PORT, Packet, RTT, STACK_PORT, Script, ScriptOptions, Verdict, WIFI,

@@ -477,6 +477,19 @@ impl Script {
         match opt {
             Opt::Raw(option) => option.clone(),
             Opt::Dss { ack, map, fin } => dss(ack, map, *fin, false),
+            Opt::SumDss { ack, map: (dsn, ssn, len), fin, error } => {
+                let payload = super::stream(dsn - 1, usize::from(*len) - usize::from(*fin));
+                let full = idsn(by_peer).wrapping_add(*dsn);
+                let sum = polypath_wire::dss_checksum(full, *ssn, *len, [&payload[..]].into_iter());
+                let mapping = DssMapping {
+                    dsn: WireDsn::Short(full as u32),
+                    ssn: *ssn,
+                    len: *len,
+                    checksum: Some(sum.wrapping_add(*error)),
+                };
+                let data_ack = ack.map(|n| WireDsn::Short(idsn(!by_peer).wrapping_add(n) as u32));
+                Dss { data_ack, mapping: Some(mapping), data_fin: *fin }.into()
+            }
             Opt::LongDss { ack, map } => dss(ack, map, false, true),
         }
     }

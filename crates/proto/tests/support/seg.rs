@@ -20,6 +20,17 @@ pub(crate) enum Opt {
         /// DATA_FIN.
         fin: bool,
     },
+    /// A DSS with a checksum, over the stream's bytes at the DSN.
+    SumDss {
+        /// DATA_ACK.
+        ack: Option<u64>,
+        /// DSN, relative SSN, length with DATA_FIN.
+        map: (u64, u32, u16),
+        /// DATA_FIN.
+        fin: bool,
+        /// Added to the right checksum.
+        error: u16,
+    },
     /// A DSS, in 64-bit numbers.
     LongDss {
         /// DATA_ACK.
@@ -184,6 +195,26 @@ pub(crate) fn dack(n: u64) -> Opt {
 /// A DSS with mapping and DATA_ACK.
 pub(crate) fn map(dsn: u64, ssn: u32, len: usize, ack: u64) -> Opt {
     Opt::Dss { ack: Some(ack), map: Some((dsn, ssn, len as u16)), fin: false }
+}
+
+/// A DSS with mapping, its checksum and DATA_ACK.
+pub(crate) fn map_sum(dsn: u64, ssn: u32, len: usize, ack: u64) -> Opt {
+    Opt::SumDss { ack: Some(ack), map: (dsn, ssn, len as u16), fin: false, error: 0 }
+}
+
+/// The same, with a wrong checksum.
+pub(crate) fn map_wrong_sum(dsn: u64, ssn: u32, len: usize, ack: u64) -> Opt {
+    Opt::SumDss { ack: Some(ack), map: (dsn, ssn, len as u16), fin: false, error: 1 }
+}
+
+/// The infinite mapping.
+pub(crate) fn infinite_map(dsn: u64, ssn: u32, ack: u64) -> Opt {
+    Opt::Dss { ack: Some(ack), map: Some((dsn, ssn, 0)), fin: false }
+}
+
+/// MP_CAPABLE that asks for checksums.
+pub(crate) fn capable_with_sum(keys: CapableKeys) -> MpCapable {
+    MpCapable { version: 1, flags: CapableFlags::HMAC_SHA256 | CapableFlags::CHECKSUM_REQUIRED, keys }
 }
 
 /// A DATA_FIN that stands alone.
