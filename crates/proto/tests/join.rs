@@ -52,6 +52,7 @@ fn third_ack_of_peer(s: &Script, nonce: u32) -> Opt {
     join(MpJoin::Ack { hmac: join_ack_hmac(PEER_KEY, s.stack_key(), NONCE, nonce) })
 }
 
+// [8684-3.2-12]
 #[test]
 fn a_client_joins_and_sends_no_data_before_the_fourth_ack() {
     let (mut s, flow, nonce) = client_with_join();
@@ -81,6 +82,7 @@ fn data_any() -> Seg {
     Seg { len: None, seq: None, ..data(0, 0) }
 }
 
+// [8684-3.2-6, 8684-3.2-10]
 #[test]
 fn a_server_takes_a_join_and_answers_with_a_fourth_ack() {
     let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
@@ -95,6 +97,7 @@ fn a_server_takes_a_join_and_answers_with_a_fourth_ack() {
     assert_eq!(s.read().0, stream(0, 100));
 }
 
+// [8684-3.2-13, 8684-3.6-1, 8684-3.8-1, 8684-3.9.3-2]
 #[test]
 fn a_syn_ack_with_a_wrong_hmac_is_reset() {
     let (mut s, _, nonce) = client_with_join();
@@ -107,6 +110,7 @@ fn a_syn_ack_with_a_wrong_hmac_is_reset() {
     s.expect(data(1, 10));
 }
 
+// [8684-3.2-16, 8684-3.8-1]
 #[test]
 fn a_syn_ack_without_mp_join_is_reset() {
     let (mut s, ..) = client_with_join();
@@ -115,6 +119,7 @@ fn a_syn_ack_without_mp_join_is_reset() {
     assert!(matches!(packet.seg.options.mptcp[..], [MptcpOption::MpTcprst(_)]), "{packet:?}");
 }
 
+// [8684-3.2-14, 8684-3.9.3-2]
 #[test]
 fn a_third_ack_with_a_wrong_hmac_is_reset() {
     let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
@@ -140,6 +145,7 @@ fn a_third_ack_without_mp_join_does_not_establish_the_subflow() {
     assert_eq!(s.subflow_events(), [SubflowEvent::Established]);
 }
 
+// [8684-3.2-7, 8684-3.2-8, 8684-3.8-1]
 #[test]
 fn a_join_with_an_unknown_token_is_reset() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -154,6 +160,7 @@ fn a_join_with_an_unknown_token_is_reset() {
     assert_eq!(s.stack.counters().mp_join_no_token_found, 1);
 }
 
+// [8684-3.2-7, 8684-3.2-8]
 #[test]
 fn a_join_beyond_the_limit_of_subflows_is_reset() {
     let config = Config { max_subflows: 2, ..Config::default() };
@@ -167,6 +174,7 @@ fn a_join_beyond_the_limit_of_subflows_is_reset() {
     assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpTcprst(tcprst(ResetReason::MptcpSpecific))]);
 }
 
+// [8684-3.2-11]
 #[test]
 fn a_client_repeats_its_third_ack_until_the_fourth_comes() {
     let (mut s, _, nonce) = client_with_join();
@@ -188,6 +196,7 @@ fn a_client_repeats_its_third_ack_until_the_fourth_comes() {
     s.expect_silence(ms(5_000));
 }
 
+// [8684-3.2-10]
 #[test]
 fn a_server_answers_a_repeated_third_ack_again() {
     let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
@@ -236,6 +245,7 @@ fn a_refused_join_is_tried_again_after_a_while_and_the_connection_goes_on() {
     assert_eq!(s.closed(), None);
 }
 
+// [8684-3.3.8-1, 8684-3.3.8-2]
 #[test]
 fn a_backup_flag_in_a_join_is_obeyed() {
     let mut s = Script::active_server(&ScriptOptions::default());

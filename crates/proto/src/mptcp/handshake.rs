@@ -17,6 +17,7 @@ use polypath_wire::{
 };
 
 /// The version of the protocol spoken (RFC 8684).
+// [8684-3.1-7]
 const VERSION: u8 = 1;
 
 /// The MP_JOIN of a SYN.
@@ -53,15 +54,18 @@ pub(crate) fn usable_offer(seg: &Segment, multipath: bool) -> Result<(), Fallbac
     }
     match capable_of(seg) {
         Some(c) if c.keys == CapableKeys::Syn => judge(c),
+        // [8684-3.7-1]
         _ => Err(FallbackReason::NotOffered),
     }
 }
 
 /// RFC 8684, section 3.1: the version, the algorithm and the checksum must suit both.
 fn judge(capable: &MpCapable) -> Result<(), FallbackReason> {
+    // [8684-3.1-8, 8684-3.1-15]
     if capable.version != VERSION || !capable.flags.contains(CapableFlags::HMAC_SHA256) {
         return Err(FallbackReason::NotOffered);
     }
+    // [8684-3.1-30]
     if capable.flags.contains(CapableFlags::CHECKSUM_REQUIRED) {
         return Err(FallbackReason::ChecksumRequired);
     }
@@ -76,8 +80,10 @@ impl Connection {
     /// The option that goes with a SYN or SYN/ACK.
     pub(super) fn syn_option(&self, s: &Subflow) -> Option<MptcpOption> {
         let capable =
+            // [8684-3.1-11, 8684-3.1-14, 8684-3.1-16]
             |keys| MptcpOption::MpCapable(MpCapable { version: VERSION, flags: CapableFlags::HMAC_SHA256, keys });
         match (s.handshake, &self.multipath) {
+            // [8684-3.1-4]
             (Handshake::Capable, Multipath::Negotiating { local_key }) => Some(capable(match s.tcp.state {
                 State::SynReceived => CapableKeys::SynAck { sender: *local_key },
                 _ => CapableKeys::Syn,
@@ -88,6 +94,7 @@ impl Connection {
                 token: session.remote_token,
                 nonce,
             })),
+            // [8684-3.2-6]
             (Handshake::JoinSynAck { nonce, remote_nonce }, Multipath::Active(session)) => {
                 Some(MptcpOption::MpJoin(MpJoin::SynAck {
                     backup: s.backup,
@@ -110,6 +117,7 @@ impl Connection {
             _ if self.role == Role::Client && !session.confirmed => Some(MptcpOption::MpCapable(MpCapable {
                 version: VERSION,
                 flags: CapableFlags::HMAC_SHA256,
+                // [8684-3.1-4]
                 keys: CapableKeys::Ack { sender: session.local_key, receiver: session.remote_key },
             })),
             _ => None,
@@ -135,6 +143,7 @@ impl Connection {
         let flags = seg.tcp.flags;
         let Some(s) = self.get_mut(id) else { return };
         if flags.contains(TcpFlags::RST) {
+            // [9293-3.10.7.3-1]
             if flags.contains(TcpFlags::ACK) && s.tcp.acknowledges_syn(seg) {
                 if self.is_initial_handshake() {
                     return self.fail(now, ConnectionError::Refused);
@@ -147,6 +156,7 @@ impl Connection {
             }
             return;
         }
+        // [9293-3.10.7.3-2]
         if flags.contains(TcpFlags::ACK) && !s.tcp.acknowledges_syn(seg) {
             // RFC 9293, section 3.10.7.3: somebody has an old connection there; it must go first.
             let (local, remote, link) = (s.tcp.local, s.tcp.remote, s.tcp.link);
@@ -164,6 +174,7 @@ impl Connection {
 
     fn on_capable_syn_ack(&mut self, now: Instant, id: SubflowId, seg: &Segment) {
         if let Multipath::Negotiating { local_key } = self.multipath {
+            // [8684-3.1-17]
             let answer = capable_of(seg).ok_or(FallbackReason::NotOffered).and_then(|c| judge(c).map(|()| c));
             self.multipath = match answer {
                 Ok(MpCapable { flags, keys: CapableKeys::SynAck { sender }, .. }) => {
@@ -172,6 +183,7 @@ impl Connection {
                     Multipath::Active(session)
                 }
                 Ok(_) => Multipath::Fallback(FallbackReason::NotOffered),
+                // [8684-3.1-9]
                 Err(reason) => Multipath::Fallback(reason),
             };
         }
@@ -186,6 +198,7 @@ impl Connection {
             }
             _ => None,
         });
+        // [8684-3.2-16]
         let Some((backup, remote_id, hmac, remote_nonce)) = answer else {
             // RFC 8684, section 3.2: a SYN/ACK without MP_JOIN: the subflow is closed with a reset.
             return self.close_subflow_with_reset(
@@ -196,11 +209,14 @@ impl Connection {
                 CloseReason::ProtocolError,
             );
         };
+        // [8684-3.2-13, 8684-3.9.3-2]
         if hmac != join_synack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) {
+            // [8684-3.2-17]
             return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
         }
         if let Some(s) = self.get_mut(id) {
             s.handshake = Handshake::JoinAck { nonce, remote_nonce };
+            // [8684-3.2-4]
             s.remote_id = remote_id;
             s.remote_backup = backup;
             s.tcp.ack_now();
@@ -258,12 +274,14 @@ impl Connection {
                 // It overtook the segment with the keys, which will come (again): the client repeats it.
                 return false;
             }
+            // [8684-3.1-6]
             self.multipath = match capable.map(|c| &c.keys) {
                 Some(CapableKeys::Ack { sender, receiver } | CapableKeys::Data { sender, receiver, .. })
                     if *receiver == local_key =>
                 {
                     Multipath::Active(Session { confirmed: true, ..Session::new(local_key, *sender) })
                 }
+                // [8684-3.1-19, 8684-3.1-21]
                 _ => Multipath::Fallback(FallbackReason::ThirdAckWithoutCapable),
             };
         }
@@ -291,6 +309,7 @@ impl Connection {
         match hmac {
             // Overtaken by something else: the third ACK will be sent again.
             None => return false,
+            // [8684-3.2-14]
             Some(hmac) if hmac != join_ack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) => {
                 self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
                 return false;
@@ -298,6 +317,7 @@ impl Connection {
             Some(_) => {}
         }
         if let Some(s) = self.get_mut(id) {
+            // [8684-3.2-10]
             s.tcp.on_handshake_ack(now, seg);
             s.tcp.ack_now();
         }
@@ -388,6 +408,7 @@ impl Connection {
 
     /// The reset that refuses a join (RFC 8684, section 3.2).
     pub(crate) fn join_refusal() -> MptcpOption {
+        // [8684-3.2-8]
         tcprst(ResetReason::MptcpSpecific, false)
     }
 }

@@ -139,6 +139,7 @@ impl Connection {
 
     pub(crate) fn info(&self) -> ConnectionInfo {
         ConnectionInfo {
+            // [8684-4-6]
             local: self.initial_local,
             remote: self.initial_remote,
             multipath: self.multipath_state(),

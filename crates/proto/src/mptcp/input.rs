@@ -24,6 +24,7 @@ impl Connection {
             _ => {}
         }
         let Some(s) = self.get_mut(id) else { return };
+        // [8684-3-1, 8684-3.4.1-1, 8684-3.4.2-7]
         match s.tcp.check(now, seg, payload.len()) {
             Verdict::Drop => return self.advance_close(now),
             Verdict::Reset => return self.on_reset(now, env, id, seg),
@@ -67,11 +68,13 @@ impl Connection {
         if self.notice_missing_dss(now, env, id, seg, &out) {
             return true;
         }
+        // [8684-4-1]
         if let (Multipath::Fallback(_), Some(s)) = (&self.multipath, self.get(id)) {
             let una = Dsn(s.tcp.snd_una().0);
             let window = una + s.tcp.snd_wnd();
             self.data_wnd_end = self.data_wnd_end.max(window);
             let una = una.min(self.send.end());
+            // [8684-3.7-15]
             self.data_acknowledged(env.config.send_buffer_max, una);
         }
         if out.delivered > 0 {
@@ -119,6 +122,7 @@ impl Connection {
         let Multipath::Active(session) = &self.multipath else { return false };
         let data_acked =
             out.advanced && self.get(id).is_some_and(|s| s.tcp.snd_una() > Ssn::FIRST && s.tcp.counters.bytes_sent > 0);
+        // [8684-3.7-3]
         if has_mptcp(seg) || !data_acked || self.finished {
             return false;
         }
@@ -136,6 +140,7 @@ impl Connection {
     /// The first subflow is the only one there ever was, and in both directions its bytes are the connection's,
     /// in the same places.
     pub(super) fn may_fall_back(&self, id: SubflowId) -> bool {
+        // [8684-3.7-17]
         let only = self.subflow_count() == 1
             && self.get(id).is_some_and(|s| s.handshake == Handshake::Done && s.rx.is_identity());
         only && self.bytes_reinjected == 0 && !self.ever_joined
@@ -158,6 +163,7 @@ impl Connection {
             s.last_data = Some(now);
         }
         let known = self.data_received();
+        // [8684-3.3.1-9, 8684-3.7-7]
         if !self.drain_subflow(id) && !self.on_unmapped_data(id) {
             return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
         }
@@ -167,6 +173,7 @@ impl Connection {
         }
         let fresh = self.data_received().saturating_sub(known);
         self.window.on_arrival(now, fresh as usize, self.longest_rtt());
+        // [9293-SHLD-3]
         if self.orphaned && fresh > 0 {
             // RFC 9293, section 3.6.1: data for an application that is gone resets the connection.
             return self.abort(now);
@@ -179,6 +186,7 @@ impl Connection {
 
     /// Data in order without a mapping. RFC 8684, section 3.7: options are removed on the way, or the peer has
     /// noticed that ours are; while there is only the first subflow, the connection goes on as plain TCP.
+    // [8684-6-2]
     fn on_unmapped_data(&mut self, id: SubflowId) -> bool {
         if !self.may_fall_back(id) {
             return false;
@@ -221,6 +229,7 @@ impl Connection {
 
     fn on_mp_prio(&mut self, id: SubflowId, backup: bool) {
         if let Some(s) = self.get_mut(id) {
+            // [8684-3.3.8-2]
             s.remote_backup = backup;
         }
     }
@@ -233,6 +242,7 @@ impl Connection {
             && let Some(s) = self.get_mut(id)
         {
             let rcv_nxt = s.tcp.rcv_nxt();
+            // [8684-3.1-26, 8684-3.1-27, 8684-3.1-28]
             return s.rx.insert(Ssn::FIRST, Dsn::FIRST, u64::from(*data_len), rcv_nxt).is_ok();
         }
         true
@@ -243,12 +253,14 @@ impl Connection {
         let Some(session) = self.multipath.session_mut() else { return true };
         let was_confirmed = core::mem::replace(&mut session.confirmed, true);
         session.data_ack_seen |= dss.data_ack.is_some();
+        // [8684-3.3.2-3]
         let data_ack = dss.data_ack.map(|ack| session.local_dsn.unwrap(ack, data_una));
         let mapping = dss.mapping.as_ref().map(|m| (m, session.remote_dsn.unwrap(m.dsn, rcv_nxt)));
         if let Some(ack) = data_ack {
             self.on_data_ack(now, env, id, ack, seg);
         }
         if !was_confirmed {
+            // [8684-3.1-5]
             self.on_confirmed(now, env);
         }
         let accepted = mapping.is_none_or(|(m, dsn)| self.on_mapping(id, m, dsn, dss.data_fin, seg, payload));
@@ -266,6 +278,7 @@ impl Connection {
         }
         if let Some(s) = self.get(id) {
             let window = s.tcp.window_of(seg);
+            // [8684-3.3.2-4, 8684-3.3.5-1, 8684-3.3.5-2, 8684-4-4]
             self.data_wnd_end = self.data_wnd_end.max(ack + window);
         }
         if ack > self.data_una {
@@ -285,7 +298,7 @@ impl Connection {
         seg: &Segment,
         payload: usize,
     ) -> bool {
-        // Its last byte is the DATA_FIN itself, which no subflow byte stands for.
+        // Its last byte is the DATA_FIN itself, which no subflow byte stands for. [8684-3.3.3-2]
         let len = u64::from(m.len).saturating_sub(u64::from(fin));
         if fin && !self.on_data_fin(id, dsn + len) {
             return false;
@@ -296,6 +309,7 @@ impl Connection {
         let seq = s.tcp.seq_of(seg);
         // Only what the segment itself brings: mappings for bytes to come would cost memory on trust. (An
         // infinite mapping has length 0: it changes nothing for a stream whose mappings are still sent.)
+        // [8684-3.3.1-15]
         if len == 0 || ssn >= seq + payload as u64 || ssn + len <= seq {
             return true;
         }
@@ -323,17 +337,19 @@ impl Connection {
     pub(crate) fn on_icmp(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, error: &IcmpError) {
         let initial = self.is_initial_handshake();
         let Some(s) = self.get_mut(id) else { return };
-        // RFC 5927, section 4.1: only about what is in flight.
+        // RFC 5927, section 4.1: only about what is in flight. [8201-4-1]
         if !s.tcp.is_in_flight(error.seq) {
             return;
         }
         let error = match error.kind {
+            // [9293-MUST-54]
             IcmpErrorKind::PacketTooBig { mtu } => return s.tcp.on_packet_too_big(mtu),
             IcmpErrorKind::NetworkUnreachable => ConnectionError::NetworkUnreachable,
             IcmpErrorKind::HostUnreachable => ConnectionError::HostUnreachable,
             IcmpErrorKind::PortUnreachable => ConnectionError::Refused,
         };
         // RFC 9293, section 3.9.2.2: once established, a soft error that retransmission outlives.
+        // [9293-MUST-56, 9293-SHLD-26]
         if s.tcp.state != State::SynSent {
             return;
         }
@@ -353,7 +369,7 @@ impl Connection {
             }
         }
         // A Multipath TCP connection outlives its subflows for a while: the peer's address may have gone, and
-        // a join from another may come (RFC 8684, section 3.6; Linux: close_timeout).
+        // a join from another may come (RFC 8684, section 3.6; Linux: close_timeout). [8684-4-5]
         self.close_subflow(now, env, id, CloseReason::ResetByPeer);
         self.reap_subflows(now);
     }

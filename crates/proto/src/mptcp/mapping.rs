@@ -45,7 +45,7 @@ impl RxMappings {
             Some(old) if old.ssn < new.end() => {
                 let same_line = old.dsn.since(Dsn::ORIGIN).wrapping_sub(old.ssn.since(Ssn::ORIGIN))
                     == dsn.since(Dsn::ORIGIN).wrapping_sub(ssn.since(Ssn::ORIGIN));
-                // Other boundaries on the same line (a middlebox resegmented) say nothing contradictory.
+                // Other boundaries on the same line (a middlebox resegmented) say nothing contradictory. [8684-6-3]
                 if !same_line {
                     return Err(Conflict);
                 }
@@ -73,6 +73,7 @@ impl RxMappings {
     /// Where the byte at `ssn` belongs, and how many bytes from there on are mapped in one line.
     pub(crate) fn lookup(&self, ssn: Ssn) -> Option<(Dsn, u64)> {
         let i = self.mappings.partition_point(|m| m.end() <= ssn);
+        // [8684-3.3.1-16]
         let m = self.mappings.get(i).filter(|m| m.ssn <= ssn)?;
         let offset = ssn - m.ssn;
         Some((m.dsn + offset, m.len - offset))
@@ -90,6 +91,7 @@ impl RxMappings {
 mod tests {
     use super::*;
 
+    // [8684-6-3]
     #[test]
     fn a_repeated_mapping_is_no_news_and_a_contradiction_is_an_error() {
         let mut maps = RxMappings::default();

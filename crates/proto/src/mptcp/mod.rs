@@ -203,6 +203,7 @@ impl Connection {
             known_remotes: Vec::new(),
             announced: Vec::new(),
             next_local_id: 1,
+            // [8684-3.2-3]
             local_ids: vec![(local.ip(), 0)],
             timers: ConnectionTimers::default(),
             error: None,
@@ -262,6 +263,7 @@ impl Connection {
     /// Plain TCP from here on. Allowed only while the first subflow is the only one, and bytes stand at the
     /// same place in its stream as in the connection's.
     fn fall_back(&mut self, reason: FallbackReason) {
+        // [8684-3.7-18]
         self.multipath = Multipath::Fallback(reason);
         if self.send_half == SendHalf::FinSent {
             // The DATA_FIN said nothing to a peer without DSS: a FIN must.

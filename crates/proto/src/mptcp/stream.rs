@@ -22,6 +22,7 @@ impl Connection {
 
     fn send_capacity(&self, max: usize) -> usize {
         let windows: u64 = self.iter().map(|(id, _)| self.congestion.window(id)).sum();
+        // [8684-3.3.5-5]
         (3 * windows).max(SEND_BUFFER_MIN).min(max as u64) as usize
     }
 
@@ -55,6 +56,7 @@ impl Connection {
             return;
         }
         self.data_una = una;
+        // [8684-3.3.2-5]
         self.send.release(una.min(self.send.end()));
         if self.send_half == SendHalf::FinSent && self.is_active() && una > self.send.end() {
             self.send_half = SendHalf::FinAcked;
@@ -155,6 +157,7 @@ impl Connection {
             // Far beyond the window, or beyond the end: the peer breaks the protocol, and must not cost memory.
             // A little beyond happens: Linux pairs a new DATA_ACK with the window of the segment before.
             let end = dsn + piece.len() as u64;
+            // [8684-3.8-2]
             let limit = self.window.edge() + self.window.capacity() as u64;
             let crumbs = self.assembler.pieces() >= MAX_PIECES;
             if self.is_active() && (crumbs || end > limit || self.data_fin_at.is_some_and(|fin| end > fin)) {
@@ -172,6 +175,7 @@ impl Connection {
                 self.ready.push_back(data);
             }
         }
+        // [8684-3.3.3-4]
         let fin_reached = !self.eof && self.data_fin_at == Some(Dsn(self.assembler.next()));
         if fin_reached {
             self.eof = true;

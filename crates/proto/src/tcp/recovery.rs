@@ -71,6 +71,7 @@ impl Tcp {
     pub(crate) fn congestion_room(&self, cwnd: u64) -> u64 {
         let window = match &self.recovery.phase {
             Phase::Recovery { prr, .. } => prr.window(),
+            // [6937-3-3]
             Phase::Open | Phase::Loss { .. } => cwnd,
         };
         window.saturating_sub(self.board.in_flight())
@@ -99,6 +100,7 @@ impl Tcp {
         }
         self.settle_probe(out);
         self.leave_recovery(out);
+        // [8985-4-1]
         let newly_lost = if self.sack_ok { self.detect_loss(now) } else { self.count_duplicates(duplicate, out) };
         let mss = self.mss_with(0);
         let in_flight = self.board.in_flight();
@@ -151,6 +153,7 @@ impl Tcp {
         let (mss, srtt) = (self.mss_with(0), self.rtt.srtt().unwrap_or_default());
         let (lost, look_again) = self.recovery.rack.detect_loss(now, &mut self.board, mss, in_recovery, srtt);
         match look_again {
+            // [8985-6.2-7]
             Some(at) => self.timers.set(Timer::Reorder, at),
             None => self.timers.stop(Timer::Reorder),
         }
@@ -165,6 +168,7 @@ impl Tcp {
         } else if duplicate && !self.board.is_empty() {
             self.recovery.duplicate_acks += 1;
         }
+        // [5681-3.2-4]
         if partial || self.recovery.duplicate_acks == DUPTHRESH {
             let una = self.snd_una;
             return self.board.mark_lost(|r| r.ssn == una);
@@ -179,7 +183,9 @@ impl Tcp {
             return;
         }
         self.recovery.probe = None;
+        // [8985-7.4-2]
         let repaired = !self.recovery.dsack_seen && !out.original_arrived;
+        // [8985-7.4-1]
         if repaired && matches!(self.recovery.phase, Phase::Open) {
             out.congestion = true;
         }
@@ -199,6 +205,7 @@ impl Tcp {
     /// RFC 8985, section 7.3: a probe for the tail. None: one is out already, or nothing is.
     pub(crate) fn on_probe_timer(&mut self, now: Instant) -> Option<TxRecord> {
         self.timers.set(Timer::Retransmit, now + self.rtt.rto());
+        // [8985-7.3-3]
         if self.recovery.probe.is_some() || self.board.is_empty() {
             return None;
         }
@@ -207,6 +214,7 @@ impl Tcp {
         self.counters.loss_probes += 1;
         let maps = self.board.records().next_back().is_some_and(|r| r.mapping.is_some());
         let mss = self.mss_with(if maps { 20 } else { 0 });
+        // [8985-7.3-1, 8985-7.3-2]
         let record = self.board.retransmit_tail(now, mss)?;
         self.count_retransmit(&record);
         Some(record)
@@ -221,6 +229,7 @@ impl Tcp {
         self.recovery.probe = None;
         self.timers.stop(Timer::LossProbe);
         self.timers.stop(Timer::Reorder);
+        // [2018-5-1, 2018-5-2]
         if self.board.records().next().is_some_and(|r| r.sacked) {
             // RFC 2018, section 8: what is acknowledged cumulatively cannot stand first unacknowledged.
             self.board.forget_sacks();
@@ -233,6 +242,7 @@ impl Tcp {
 
     /// The current timeout, doubled for each expiry in a row (RFC 6298, section 5.5).
     pub(crate) fn backed_off_rto(&self) -> Duration {
+        // [9293-MUST-19]
         let doublings = self.recovery.backoff.min(10);
         (self.rtt.rto() * (1 << doublings)).min(MAX_RTO)
     }
@@ -241,11 +251,13 @@ impl Tcp {
     /// acknowledgement of new data (`restart` true).
     pub(super) fn arm_retransmit(&mut self, now: Instant, restart: bool) {
         if self.board.is_empty() {
+            // [6298-5-2]
             self.timers.stop(Timer::Retransmit);
             self.timers.stop(Timer::LossProbe);
             self.recovery.probe = None;
             return;
         }
+        // [6298-5-1, 6298-5-3]
         if restart || !self.timers.is_set(Timer::Retransmit) {
             self.timers.set(Timer::Retransmit, now + self.backed_off_rto());
         }
@@ -255,12 +267,14 @@ impl Tcp {
     /// RFC 8985, section 7.2.
     fn arm_loss_probe(&mut self, now: Instant) {
         let open = matches!(self.recovery.phase, Phase::Open);
+        // [8985-7.2-2]
         if !open || !self.sack_ok || self.board.sacked() > 0 || self.recovery.probe.is_some() {
             self.timers.stop(Timer::LossProbe);
             return;
         }
         let Some(srtt) = self.rtt.srtt() else { return };
         let single = self.board.in_flight() <= self.mss_with(0);
+        // [8985-7.2-1]
         let patience = srtt * 2 + if single { WORST_ACK_DELAY } else { Duration::from_millis(2) };
         let at = now + patience;
         if self.timers.get(Timer::Retransmit).is_some_and(|rto| at < rto) {
