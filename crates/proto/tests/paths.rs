@@ -250,7 +250,7 @@ fn an_announcement_does_not_take_the_place_of_a_data_ack() {
     assert_eq!(data_ack, Some(polypath_wire::WireDsn::Short((PEER_KEY.idsn() as u32).wrapping_add(31))));
 }
 
-// [7323-3.2-4]
+// [7323-3.2-4, 7323-3.2-7]
 #[test]
 fn an_echo_does_not_take_the_place_of_a_data_ack() {
     let mut s = Script::active_client(&ScriptOptions::default());

@@ -241,7 +241,7 @@ fn a_little_reordering_sends_nothing_again() {
     assert_eq!(s.info().subflows[0].counters.retransmits, 0);
 }
 
-// [8985-5-1, 8985-6.2-4, 8985-6.2-7]
+// [8985-4-2, 8985-6.2-4, 8985-6.2-7]
 #[test]
 fn what_stays_missing_for_a_quarter_of_a_round_trip_is_lost() {
     let mut s = sent(10);

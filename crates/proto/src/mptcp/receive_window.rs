@@ -1,4 +1,4 @@
-//! The connection's receive buffer and the window it offers (RFC 8684, section 3.3.5): one for all subflows,
+//! The connection's receive buffer and the window it offers (RFC 8684, section 3.3.4): one for all subflows,
 //! counted from the DATA_ACK.
 
 use crate::seq::Dsn;

@@ -132,7 +132,7 @@ impl Tcp {
 
     /// PAWS: RFC 7323, section 5.
     fn is_too_old(&self, now: Instant, seg: &Segment) -> bool {
-        // [7323-3.2-4, 7323-3.2-5]
+        // [7323-3.2-4, 7323-3.2-7, 7323-3.2-5]
         let (Some(ts), Some(state)) = (seg.options.timestamps, &self.ts) else { return false };
         // [7323-5.5-1]
         (ts.val.wrapping_sub(state.recent) as i32) < 0 && now - state.recent_at < TS_RECENT_LIFE

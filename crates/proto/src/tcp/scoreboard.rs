@@ -231,7 +231,7 @@ impl Scoreboard {
             self.lost -= record.seq_len();
         }
         record.retransmitted = true;
-        // [8985-5-1]
+        // [8985-4-2]
         record.sent_at = now;
         Some(record.clone())
     }

@@ -52,6 +52,7 @@ impl Tcp {
     fn window_field(&mut self, window: u64, syn: bool) -> u16 {
         // RFC 7323, section 2.2: the window of a SYN is never scaled. [7323-2.2-2]
         let scale = if syn || !self.wscale_agreed { 0 } else { self.rcv_wscale };
+        // [8684-3.3.4-1, 9293-SHLD-14]
         let field = (window >> scale).min(65_535) as u16;
         self.max_window = self.max_window.max(u64::from(field) << scale);
         field
