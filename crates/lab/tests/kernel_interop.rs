@@ -267,11 +267,13 @@ fn narrow_link(server_address: IpAddr) {
     check_transfer(finished[0].1.as_ref().expect("the server's transfer"));
 }
 
+// [9293-MUST-16, 9293-SHLD-6, 9293-MUST-54, 8899-3-1]
 #[test]
 fn a_narrow_link_makes_segments_smaller_ipv4() {
     narrow_link(SERVER_V4.into());
 }
 
+// [9293-SHLD-6, 9293-MUST-54, 8201-4-2, 8899-3-1]
 #[test]
 fn a_narrow_link_makes_segments_smaller_ipv6() {
     narrow_link(SERVER_V6.into());

@@ -25,6 +25,7 @@ macro_rules! position {
             /// The place of the SYN (or IDSN).
             pub const ORIGIN: $name = $name(ORIGIN);
             /// The place of the first byte of data.
+            // [8684-3.1-23]
             pub const FIRST: $name = $name(ORIGIN + 1);
 
             /// Bytes from `earlier` to here; zero if this is not after it.
@@ -99,6 +100,7 @@ impl SsnSpace {
 
 /// The position nearest to `near` that the relative SSN of a DSS option can mean.
 pub fn unwrap_relative_ssn(relative: u32, near: Ssn) -> Ssn {
+    // [8684-3.3.1-3]
     let distance = relative.wrapping_sub(near.0 as u32) as i32;
     Ssn(near.0.saturating_add_signed(i64::from(distance)))
 }
@@ -116,6 +118,7 @@ impl DsnSpace {
     }
 
     /// All 64 bits, as they stand on the wire.
+    // [8684-3.3.1-10]
     pub fn wrap(self, dsn: Dsn) -> u64 {
         self.idsn.wrapping_add(dsn.0.wrapping_sub(ORIGIN))
     }
@@ -128,7 +131,9 @@ impl DsnSpace {
     /// The position nearest to `near` that `wire` can mean (RFC 8684, section 3.3.1: the 32-bit form is
     /// expanded around what is expected next).
     pub fn unwrap(self, wire: WireDsn, near: Dsn) -> Dsn {
+        // [8684-3.3.1-11]
         let distance = match wire {
+            // [8684-3.3.1-13, 8684-3.3.1-14]
             WireDsn::Short(low) => i64::from(low.wrapping_sub(self.wrap(near) as u32) as i32),
             WireDsn::Long(full) => full.wrapping_sub(self.wrap(near)) as i64,
         };
@@ -142,6 +147,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        // [8684-3.3.1-3]
         #[test]
         fn a_subflow_position_survives_the_wire(isn: u32, near in ORIGIN..1u64 << 50, ahead in -0x7fff_ffffi64..0x7fff_ffff) {
             let space = SsnSpace::new(SeqNum(isn));
@@ -150,6 +156,7 @@ mod tests {
             prop_assert_eq!(unwrap_relative_ssn(ssn.0 as u32, Ssn(near)), ssn);
         }
 
+        // [8684-3.3.1-10, 8684-3.3.1-11, 8684-3.3.1-13, 8684-3.3.1-14]
         #[test]
         fn a_data_position_survives_the_wire_in_both_widths(idsn: u64, near in ORIGIN..1u64 << 50, ahead in -0x7fff_ffffi64..0x7fff_ffff) {
             let space = DsnSpace::new(idsn);

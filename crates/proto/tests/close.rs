@@ -21,6 +21,7 @@ fn server_with_two_subflows() -> Script {
     s
 }
 
+// [8684-3.3.3-2, 8684-3.3.3-3, 8684-3.3.3-6, 8684-3.3.3-9]
 #[test]
 fn a_connection_closed_here_first_ends_in_order() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -44,6 +45,7 @@ fn a_connection_closed_here_first_ends_in_order() {
     assert_eq!(s.subflow_events(), [SubflowEvent::Closed(CloseReason::Finished)]);
 }
 
+// [8684-3.3.3-9]
 #[test]
 fn a_connection_closed_by_the_peer_first_ends_in_order() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -59,6 +61,7 @@ fn a_connection_closed_by_the_peer_first_ends_in_order() {
     s.expect(ack(2).seq(2));
 }
 
+// [8684-3.3.3-2]
 #[test]
 fn a_data_fin_with_data_ends_the_stream_after_it() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -67,6 +70,7 @@ fn a_data_fin_with_data_ends_the_stream_after_it() {
     assert_eq!(s.read(), (stream(0, 10), true));
 }
 
+// [8684-3.3.3-4]
 #[test]
 fn a_data_fin_ahead_of_missing_data_waits_for_it() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -78,6 +82,7 @@ fn a_data_fin_ahead_of_missing_data_waits_for_it() {
     assert_eq!(s.read(), (stream(0, 10), true));
 }
 
+// [8684-3.3.3-5]
 #[test]
 fn a_data_fin_is_repeated_until_acknowledged() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -117,6 +122,7 @@ fn after_our_end_the_peer_may_go_on_sending() {
     assert_eq!(s.closed(), Some(None));
 }
 
+// [8684-3.3.3-6]
 #[test]
 fn after_the_peers_end_we_may_go_on_sending() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -132,6 +138,7 @@ fn after_the_peers_end_we_may_go_on_sending() {
     assert_eq!(s.closed(), Some(None));
 }
 
+// [8684-3.3.3-9, 9293-3.10.7.4-4]
 #[test]
 fn both_ends_may_close_at_once() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -150,6 +157,7 @@ fn both_ends_may_close_at_once() {
     s.expect_silence(ms(1_000));
 }
 
+// [8684-3.3.3-7, 8684-3.3.3-8, 8684-3.4.2-10]
 #[test]
 fn every_subflow_is_told_of_the_end_and_closed() {
     let mut s = server_with_two_subflows();
@@ -168,6 +176,7 @@ fn every_subflow_is_told_of_the_end_and_closed() {
     s.on(1).expect(fin(1));
 }
 
+// [8684-3.3-7, 8684-3.3.3-1]
 #[test]
 fn a_fin_of_one_subflow_closes_that_subflow_only() {
     let mut s = server_with_two_subflows();
@@ -192,6 +201,7 @@ fn a_subflow_fin_is_sent_again() {
     assert_eq!(s.info().subflows[0].state, State::FinWait2);
 }
 
+// [9293-3.10.7.4-4]
 #[test]
 fn plain_tcp_closes_from_either_side() {
     let mut s = Script::plain_client(&ScriptOptions::default());
@@ -221,6 +231,7 @@ fn plain_tcp_closes_from_either_side() {
     assert!(s.info().subflows.is_empty());
 }
 
+// [9293-3.10.7.4-3]
 #[test]
 fn a_fin_ahead_of_missing_data_waits_for_it() {
     let mut s = Script::plain_server(&ScriptOptions::default());
@@ -241,6 +252,7 @@ fn a_fin_ahead_of_missing_data_is_answered_at_once() {
     s.expect(ack(1));
 }
 
+// [9293-MUST-13, 9293-3.10.7.4-5, 7323-3.2-2]
 #[test]
 fn time_wait_answers_a_repeated_fin_for_a_minute() {
     let mut s = Script::plain_client(&ScriptOptions::default());
@@ -266,6 +278,7 @@ fn time_wait_answers_a_repeated_fin_for_a_minute() {
     assert_eq!(reset.seg.tcp.flags, TcpFlags::RST);
 }
 
+// [8684-3.5-1]
 #[test]
 fn closing_with_unread_data_ends_the_connection_for_both() {
     let mut s = server_with_two_subflows();
@@ -279,6 +292,7 @@ fn closing_with_unread_data_ends_the_connection_for_both() {
     assert_eq!(s.stack.connection_count(), 0);
 }
 
+// [9293-SHLD-3]
 #[test]
 fn closing_with_unread_data_resets_plain_tcp() {
     let mut s = Script::plain_server(&ScriptOptions::default());
@@ -288,6 +302,7 @@ fn closing_with_unread_data_resets_plain_tcp() {
     s.expect(rst_ack().seq(1).ack(11).plain());
 }
 
+// [9293-SHLD-3]
 #[test]
 fn data_for_an_application_that_is_gone_resets() {
     let mut s = Script::plain_server(&ScriptOptions::default());
@@ -315,6 +330,7 @@ fn a_close_still_delivers_what_was_written() {
     assert_eq!(s.stack.connection_count(), 0);
 }
 
+// [8684-3.5-1]
 #[test]
 fn an_abort_tells_the_peer() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -328,6 +344,7 @@ fn an_abort_tells_the_peer() {
     assert_eq!(s.closed(), Some(Some(ConnectionError::Aborted)));
 }
 
+// [8684-3.5-2]
 #[test]
 fn mp_fastclose_on_an_ack_ends_every_subflow() {
     let mut s = server_with_two_subflows();
@@ -339,6 +356,7 @@ fn mp_fastclose_on_an_ack_ends_every_subflow() {
     s.expect_silence(ms(1_000));
 }
 
+// [8684-3.5-3]
 #[test]
 fn mp_fastclose_on_a_reset_ends_the_connection_and_the_reset_is_not_answered() {
     let mut s = server_with_two_subflows();
@@ -350,6 +368,7 @@ fn mp_fastclose_on_a_reset_ends_the_connection_and_the_reset_is_not_answered() {
     s.on(0).expect_nothing();
 }
 
+// [8684-3.5-4]
 #[test]
 fn mp_fastclose_with_a_foreign_key_is_ignored() {
     let mut s = server_with_two_subflows();
@@ -358,6 +377,7 @@ fn mp_fastclose_with_a_foreign_key_is_ignored() {
     s.expect_nothing();
 }
 
+// [8684-3.3-7, 8684-3.3.3-10, 8684-4-5]
 #[test]
 fn a_reset_of_one_subflow_is_not_the_end_of_the_connection() {
     let mut s = server_with_two_subflows();

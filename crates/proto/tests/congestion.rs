@@ -34,6 +34,7 @@ fn curve(congestion: CongestionKind, lost: &'static [u32], round_trips: u32) -> 
     samples
 }
 
+// [9293-MUST-19, 6937-3-3, 5681-3.1-1, 5681-3.1-4, 5681-3.1-5]
 #[test]
 fn reno_doubles_halves_on_loss_and_grows_by_one() {
     let curve = curve(CongestionKind::Reno, &[100, 400], 30);
@@ -48,6 +49,7 @@ fn reno_doubles_halves_on_loss_and_grows_by_one() {
     assert_eq!(curve, golden);
 }
 
+// [9293-MAY-18, 6937-3-3, 9438-4.2-1, 9438-4.4-1, 9438-4.6-1, 9438-4.10-1, 9438-5-1]
 #[test]
 fn cubic_falls_to_seven_tenths_and_rises_to_the_old_window() {
     // Lost at 110 packets: 77 remain; after K = cbrt(110 * 0.3 / 0.4) = 4.35 s it stands at 110 again.
@@ -63,6 +65,7 @@ fn cubic_falls_to_seven_tenths_and_rises_to_the_old_window() {
     assert_eq!(curve, golden);
 }
 
+// [9438-4.3-1, 9438-4.3-2]
 #[test]
 fn cubic_is_no_slower_than_reno_in_small_windows() {
     let curve = curve(CongestionKind::Cubic, &[15], 30);
@@ -77,6 +80,7 @@ fn cubic_is_no_slower_than_reno_in_small_windows() {
     assert_eq!(curve, golden);
 }
 
+// [9438-4.3-2, 9438-4.7-1]
 #[test]
 fn cubic_grows_no_faster_than_reno_below_the_window_of_the_last_loss() {
     // Two losses, the second at 90 packets, below the first: fast convergence. The window falls to 63, and the

@@ -16,6 +16,7 @@ fn mapping(packet: &Packet) -> (u32, u16) {
     }
 }
 
+// [8684-3.3.1-3, 8684-3.3.1-6, 8684-3.3.2-1, 8684-3.7-2, 9293-MUST-14, 9293-MUST-16, 9293-SHLD-28, 9293-MUST-60]
 #[test]
 fn data_carries_its_mapping_and_the_data_ack_in_32_bits() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -27,6 +28,7 @@ fn data_carries_its_mapping_and_the_data_ack_in_32_bits() {
     s.expect_nothing();
 }
 
+// [8684-3.3.1-11, 8684-3.3.2-3]
 #[test]
 fn both_widths_of_the_peer_are_understood() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -41,6 +43,7 @@ fn both_widths_of_the_peer_are_understood() {
     assert_eq!(s.read().0, stream(50, 50));
 }
 
+// [8684-3.3.1-1]
 #[test]
 fn a_timeout_repeats_the_original_mapping() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -52,6 +55,7 @@ fn a_timeout_repeats_the_original_mapping() {
     s.expect_after(ms(200), data(1, 100).opt(map(1, 1, 100, 11)));
 }
 
+// [8684-3.3.1-1, 8684-3.3.1-15]
 #[test]
 fn a_part_that_is_sent_again_after_sack_carries_the_whole_mapping() {
     let mut s = Script::active_client(&ScriptOptions { max_segment: 65_535, ..ScriptOptions::default() });
@@ -72,6 +76,7 @@ fn a_part_that_is_sent_again_after_sack_carries_the_whole_mapping() {
     s.expect_nothing();
 }
 
+// [8684-3.3.1-15]
 #[test]
 fn a_super_segment_is_one_mapping_of_at_most_65535_bytes() {
     let mut s = Script::active_client(&ScriptOptions { max_segment: 65_535, ..ScriptOptions::default() });
@@ -106,6 +111,7 @@ fn super_segments_carry_nothing_but_dss_and_timestamps() {
     assert!(sent.seg.options.sack.is_empty());
 }
 
+// [9293-SHLD-31, 2018-4-1, 2018-4-2]
 #[test]
 fn out_of_order_on_the_subflow_waits_and_is_reported() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -123,6 +129,7 @@ fn out_of_order_on_the_subflow_waits_and_is_reported() {
     assert_eq!(s.read().0, stream(200, 200));
 }
 
+// [8684-3.3.2-1]
 #[test]
 fn out_of_order_in_the_connection_waits_without_sack() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -135,6 +142,7 @@ fn out_of_order_in_the_connection_waits_without_sack() {
     assert_eq!(s.read().0, stream(0, 200));
 }
 
+// [8684-6-3]
 #[test]
 fn a_mapping_may_come_in_many_segments_that_all_repeat_it() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -145,6 +153,7 @@ fn a_mapping_may_come_in_many_segments_that_all_repeat_it() {
     assert_eq!(s.read().0, stream(0, 400));
 }
 
+// [8684-3.3.1-16]
 #[test]
 fn segments_within_a_mapping_need_not_repeat_it() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -155,6 +164,7 @@ fn segments_within_a_mapping_need_not_repeat_it() {
     assert_eq!(s.read().0, stream(0, 200));
 }
 
+// [8684-3.3.1-2]
 #[test]
 fn a_duplicate_is_reported_and_delivered_once() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -169,6 +179,7 @@ fn a_duplicate_is_reported_and_delivered_once() {
     assert_eq!(s.read().0, stream(0, 100));
 }
 
+// [8684-3.6-1]
 #[test]
 fn a_mapping_that_contradicts_another_resets_the_subflow() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -179,6 +190,7 @@ fn a_mapping_that_contradicts_another_resets_the_subflow() {
     assert_eq!(s.read().0, stream(0, 100));
 }
 
+// [8684-3.8-2]
 #[test]
 fn data_far_beyond_the_window_resets_the_subflow() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -197,6 +209,7 @@ fn a_data_ack_for_what_was_never_sent_is_ignored() {
     assert_eq!(s.info().bytes_acked, 100);
 }
 
+// [8684-3.3.2-5, 8684-3.3.6-3, 8684-4-1, 8684-6-4]
 #[test]
 fn what_only_the_subflow_acknowledged_is_kept_and_sent_again() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -215,6 +228,7 @@ fn what_only_the_subflow_acknowledged_is_kept_and_sent_again() {
     assert_eq!((s.info().bytes_acked, s.info().send_queue), (100, 0));
 }
 
+// [8684-3.3.5-4, 9293-REC-1, 7323-2.2-2]
 #[test]
 fn the_connections_window_holds_back_what_the_subflow_would_take() {
     let mut s = Script::client(&ScriptOptions::default());
@@ -273,6 +287,7 @@ fn is_writable(e: &Event) -> bool {
     matches!(e, Event::Writable(_))
 }
 
+// [8684-3.3.2-5]
 #[test]
 fn a_full_send_buffer_takes_less_and_says_when_there_is_room() {
     let mut s = with_full_buffer();
@@ -317,6 +332,7 @@ fn after_the_end_writes_are_errors_and_reads_go_on() {
     assert_eq!(s.read().0, stream(10, 10));
 }
 
+// [9293-MUST-12]
 #[test]
 fn what_arrived_before_a_reset_can_still_be_read() {
     let mut s = Script::plain_client(&ScriptOptions::default());

@@ -28,6 +28,7 @@ fn assert_plain_tcp_works(s: &mut Script, seq: u32, peer_seq: u32) {
     assert_eq!(s.closed(), Some(None));
 }
 
+// [8684-3.1-9, 8684-3.1-17, 8684-3.7-1]
 #[test]
 fn a_syn_ack_without_mp_capable_makes_plain_tcp() {
     let mut s = Script::client(&ScriptOptions::default());
@@ -38,6 +39,7 @@ fn a_syn_ack_without_mp_capable_makes_plain_tcp() {
     assert_plain_tcp_works(&mut s, 1, 1);
 }
 
+// [8684-3.1-18, 8684-3.7-1]
 #[test]
 fn a_syn_without_mp_capable_makes_plain_tcp() {
     let mut s = Script::server(&ScriptOptions::default());
@@ -49,6 +51,7 @@ fn a_syn_without_mp_capable_makes_plain_tcp() {
     assert_plain_tcp_works(&mut s, 1, 1);
 }
 
+// [8684-3.1-8]
 #[test]
 fn an_unknown_version_makes_plain_tcp() {
     let mut s = Script::server(&ScriptOptions::default());
@@ -56,6 +59,7 @@ fn an_unknown_version_makes_plain_tcp() {
     s.expect(syn_ack().plain());
 }
 
+// [8684-3.1-19, 8684-3.1-21]
 #[test]
 fn a_third_ack_without_mp_capable_makes_plain_tcp() {
     let mut s = Script::server(&ScriptOptions::default());
@@ -67,6 +71,7 @@ fn a_third_ack_without_mp_capable_makes_plain_tcp() {
     assert_plain_tcp_works(&mut s, 1, 1);
 }
 
+// [8684-3.1-6]
 #[test]
 fn a_third_ack_with_a_foreign_key_makes_plain_tcp() {
     let mut s = Script::server(&ScriptOptions::default());
@@ -77,6 +82,7 @@ fn a_third_ack_with_a_foreign_key_makes_plain_tcp() {
     assert_eq!(s.multipath(), fallback(FallbackReason::ThirdAckWithoutCapable));
 }
 
+// [8684-3.7-15]
 #[test]
 fn first_data_without_dss_makes_a_client_plain() {
     let mut s = Script::client(&ScriptOptions::default());
@@ -100,6 +106,7 @@ fn first_data_without_dss_makes_a_server_plain() {
     assert_plain_tcp_works(&mut s, 1, 101);
 }
 
+// [8684-3.7-3, 8684-3.7-15]
 #[test]
 fn an_acknowledgement_of_first_data_without_dss_makes_a_client_plain() {
     let mut s = Script::client(&ScriptOptions::default());
@@ -172,6 +179,7 @@ fn data_without_dss_after_mappings_in_place_makes_plain_tcp() {
     assert_plain_tcp_works(&mut s, 1, 201);
 }
 
+// [8684-3.3.1-9, 8684-3.7-7]
 #[test]
 fn data_without_dss_after_a_mapping_to_elsewhere_resets_the_subflow() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -182,7 +190,9 @@ fn data_without_dss_after_a_mapping_to_elsewhere_resets_the_subflow() {
     s.expect(rst_ack().ack(201).opt(tcprst(polypath_wire::ResetReason::MptcpSpecific)));
 }
 
+// [8684-3.1-30]
 #[test]
+// [8684-3.1-13]
 fn with_the_c_flag_a_client_joins_only_announced_addresses() {
     let mut s = Script::client(&ScriptOptions::two_addresses());
     s.expect(syn());
@@ -209,6 +219,7 @@ fn a_connection_can_ask_for_plain_tcp() {
     assert_plain_tcp_works(&mut s, 1, 1);
 }
 
+// [8684-3.7-17]
 #[test]
 fn a_plain_connection_opens_and_accepts_no_joins() {
     let mut s = Script::plain_client(&ScriptOptions::two_addresses());

@@ -15,6 +15,8 @@ fn keys_of(packet: &Packet) -> CapableKeys {
     }
 }
 
+// [8684-3.1-4, 8684-3.1-11, 8684-3.1-14, 8684-3.1-23, 8684-3.1-24, 8684-3.1-25, 9293-MUST-14, 9293-SHLD-5]
+// [9293-MUST-67, 9293-MUST-45, 7323-3.2-1, 8201-5.4-2]
 #[test]
 fn a_client_goes_through_the_four_forms_of_mp_capable() {
     let mut s = Script::client(&ScriptOptions::default());
@@ -43,6 +45,7 @@ fn a_client_goes_through_the_four_forms_of_mp_capable() {
     s.expect(data(101, 50).opt(map(101, 101, 50, 1)));
 }
 
+// [8684-3.1-4, 8684-3.1-28]
 #[test]
 fn a_server_goes_through_the_four_forms_of_mp_capable() {
     let mut s = Script::server(&ScriptOptions::default());
@@ -102,6 +105,7 @@ fn acknowledgements_carry_both_keys_until_the_peer_sends_a_dss() {
     s.expect(ack(11).opt(dack(11)));
 }
 
+// [8684-3.1-26]
 #[test]
 fn a_lost_third_ack_is_made_up_for_by_mp_capable_with_data() {
     let mut s = Script::server(&ScriptOptions::default());
@@ -144,6 +148,7 @@ fn the_syn_ack_is_repeated_for_a_repeated_syn_and_after_a_second() {
     s.expect_after(ms(2000), syn_ack());
 }
 
+// [8684-3.1-20, 8684-3.9.3-1, 8684-6-1, 9293-MUST-22, 6298-2.1-1]
 #[test]
 fn an_unanswered_syn_is_repeated_with_doubling_pauses_and_ends_as_a_timeout() {
     let mut s = Script::client(&ScriptOptions::default());
@@ -161,6 +166,7 @@ fn an_unanswered_syn_is_repeated_with_doubling_pauses_and_ends_as_a_timeout() {
     assert_eq!(s.closed(), Some(Some(ConnectionError::TimedOut)));
 }
 
+// [8684-3.1-21, 8684-3.7-18, 8684-3.9.3-1]
 #[test]
 fn a_plain_syn_that_is_answered_makes_plain_tcp() {
     let mut s = Script::client(&ScriptOptions::default());
@@ -174,6 +180,7 @@ fn a_plain_syn_that_is_answered_makes_plain_tcp() {
     assert_eq!(s.multipath(), MultipathState::Fallback(FallbackReason::SynDropped));
 }
 
+// [9293-3.10.7.3-1]
 #[test]
 fn a_reset_for_the_syn_is_a_refusal() {
     let mut s = Script::client(&ScriptOptions::default());
@@ -187,6 +194,7 @@ fn a_reset_for_the_syn_is_a_refusal() {
     s.expect_silence(ms(10_000));
 }
 
+// [9293-3.10.7.1-1]
 #[test]
 fn a_syn_for_a_port_without_listener_is_reset() {
     let mut s = Script::new(&ScriptOptions::default());
@@ -222,6 +230,7 @@ fn a_full_backlog_does_not_answer() {
     assert_eq!(s.stack.mib().get(Counter::TcpExtListenOverflows), 1);
 }
 
+// [7323-2.2-1, 7323-3.2-1]
 #[test]
 fn a_syn_ack_offers_only_what_the_syn_did() {
     let mut s = Script::server(&ScriptOptions::default());
@@ -232,6 +241,7 @@ fn a_syn_ack_offers_only_what_the_syn_did() {
     assert_eq!((o.window_scale, o.sack_permitted, o.timestamps), (None, false, None));
 }
 
+// [9293-MUST-44]
 #[test]
 fn two_stacks_connect_and_both_applications_are_told() {
     let mut pair = Pair::new(&PairOptions { client_addresses: vec![(WIFI, false)], ..PairOptions::default() });

@@ -37,6 +37,7 @@ fn server_with_join(options: &ScriptOptions) -> (Script, usize, u32) {
     (s, flow, nonce)
 }
 
+// [8684-3.2-12]
 #[test]
 fn a_client_joins_and_sends_no_data_before_the_fourth_ack() {
     let (mut s, flow, nonce) = client_with_join();
@@ -66,6 +67,7 @@ fn data_any() -> Seg {
     Seg { len: None, seq: None, ..data(0, 0) }
 }
 
+// [8684-3.2-6, 8684-3.2-10]
 #[test]
 fn a_server_takes_a_join_and_answers_with_a_fourth_ack() {
     let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
@@ -80,6 +82,7 @@ fn a_server_takes_a_join_and_answers_with_a_fourth_ack() {
     assert_eq!(s.read().0, stream(0, 100));
 }
 
+// [8684-3.2-13, 8684-3.6-1, 8684-3.8-1, 8684-3.9.3-2]
 #[test]
 fn a_syn_ack_with_a_wrong_hmac_is_reset() {
     let (mut s, _, nonce) = client_with_join();
@@ -92,6 +95,7 @@ fn a_syn_ack_with_a_wrong_hmac_is_reset() {
     s.expect(data(1, 10));
 }
 
+// [8684-3.2-16, 8684-3.8-1]
 #[test]
 fn a_syn_ack_without_mp_join_is_reset() {
     let (mut s, ..) = client_with_join();
@@ -100,6 +104,7 @@ fn a_syn_ack_without_mp_join_is_reset() {
     assert!(matches!(packet.seg.options.mptcp[..], [MptcpOption::MpTcprst(_)]), "{packet:?}");
 }
 
+// [8684-3.2-14, 8684-3.9.3-2]
 #[test]
 fn a_third_ack_with_a_wrong_hmac_is_reset() {
     let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
@@ -125,6 +130,7 @@ fn a_third_ack_without_mp_join_does_not_establish_the_subflow() {
     assert_eq!(s.subflow_events(), [SubflowEvent::Established]);
 }
 
+// [8684-3.2-7, 8684-3.2-8, 8684-3.8-1]
 #[test]
 fn a_join_with_an_unknown_token_is_reset() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -139,6 +145,7 @@ fn a_join_with_an_unknown_token_is_reset() {
     assert_eq!(s.stack.mib().get(Counter::MPTcpExtMPJoinNoTokenFound), 1);
 }
 
+// [8684-3.2-7, 8684-3.2-8]
 #[test]
 fn a_join_beyond_the_limit_of_subflows_is_reset() {
     let config = Config { max_subflows: 2, ..Config::default() };
@@ -152,6 +159,7 @@ fn a_join_beyond_the_limit_of_subflows_is_reset() {
     assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpTcprst(tcprst(ResetReason::MptcpSpecific))]);
 }
 
+// [8684-3.2-11]
 #[test]
 fn a_client_repeats_its_third_ack_until_the_fourth_comes() {
     let (mut s, _, nonce) = client_with_join();
@@ -173,6 +181,7 @@ fn a_client_repeats_its_third_ack_until_the_fourth_comes() {
     s.expect_silence(ms(5_000));
 }
 
+// [8684-3.2-10]
 #[test]
 fn a_server_answers_a_repeated_third_ack_again() {
     let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
@@ -221,6 +230,7 @@ fn a_refused_join_is_tried_again_after_a_while_and_the_connection_goes_on() {
     assert_eq!(s.closed(), None);
 }
 
+// [8684-3.3.8-1, 8684-3.3.8-2]
 #[test]
 fn a_backup_flag_in_a_join_is_obeyed() {
     let mut s = Script::active_server(&ScriptOptions::default());

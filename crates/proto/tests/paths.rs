@@ -39,6 +39,7 @@ fn before(now: Instant, millis: u64) -> Instant {
 
 const UPLOAD: u64 = 10_000_000;
 
+// [9293-SHLD-9]
 #[test]
 fn what_a_stalled_subflow_holds_goes_over_the_other_within_a_timeout() {
     let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
@@ -55,6 +56,7 @@ fn what_a_stalled_subflow_holds_goes_over_the_other_within_a_timeout() {
     pair.assert_received(Side::Server, UPLOAD);
 }
 
+// [8684-3.3.6-1, 6298-5-5]
 #[test]
 fn a_stalled_subflow_is_probed_at_a_steady_pace_and_used_again_when_it_answers() {
     let mut pair = busy(&PairOptions::default(), Side::Client, 40_000_000);
@@ -73,6 +75,7 @@ fn a_stalled_subflow_is_probed_at_a_steady_pace_and_used_again_when_it_answers()
     assert!(pair.data_packets(Side::Client, WIFI, before(pair.now, 500)) > 20, "it carries data again");
 }
 
+// [8684-3.4.2-10]
 #[test]
 fn a_server_with_one_address_never_withdraws_it() {
     let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
@@ -81,6 +84,7 @@ fn a_server_with_one_address_never_withdraws_it() {
     assert!(pair.log.iter().all(|p| p.by == Side::Client || p.remove_addr_ids().is_empty()));
 }
 
+// [8684-3.2-3, 9293-MUST-29, 9293-SHLD-12]
 #[test]
 fn a_silent_path_under_a_download_is_asked_given_up_and_joined_again() {
     const DOWNLOAD: u64 = 10_000_000;
@@ -112,6 +116,7 @@ fn a_silent_path_under_a_download_is_asked_given_up_and_joined_again() {
     pair.assert_received(Side::Client, DOWNLOAD);
 }
 
+// [8684-3.2-3, 8684-3.4.2-1, 8684-3.4.2-3]
 #[test]
 fn a_removed_address_is_withdrawn_and_its_data_goes_elsewhere() {
     let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
@@ -134,6 +139,7 @@ fn a_removed_address_is_withdrawn_and_its_data_goes_elsewhere() {
     assert!(pair.log[since..].iter().all(|p| p.by == Side::Server || p.path() == LTE));
 }
 
+// [8684-3.2-4, 8684-3.4.2-1]
 #[test]
 fn the_second_address_is_withdrawn_under_its_own_id() {
     let mut pair = Pair::connected(&PairOptions::default());
@@ -162,6 +168,7 @@ fn an_address_that_appears_is_joined_at_once() {
     assert_eq!(info.subflows.iter().find(|s| s.local.ip() == LTE).and_then(|s| s.name.as_deref()), Some("lte"));
 }
 
+// [8684-3.4.1-5, 8684-3.4.1-10, 8684-3.9.1-1]
 #[test]
 fn an_announced_address_is_echoed_and_joined() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -179,6 +186,7 @@ fn an_announced_address_is_echoed_and_joined() {
     s.expect_nothing();
 }
 
+// [8684-3.9.1-1]
 #[test]
 fn an_announced_port_is_joined() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -188,6 +196,7 @@ fn an_announced_port_is_joined() {
     assert_eq!((join.seg.ip.dst, join.seg.tcp.dst_port), (PEER_2, 8080));
 }
 
+// [8684-3.4.1-7]
 #[test]
 fn an_announcement_with_a_wrong_hmac_is_silently_ignored() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -197,6 +206,7 @@ fn an_announcement_with_a_wrong_hmac_is_silently_ignored() {
     s.expect_silence(ms(5_000));
 }
 
+// [8684-3.2-4, 8684-3.4.2-3, 8684-3.4.2-9, 8684-3.8-3]
 #[test]
 fn a_withdrawn_address_closes_its_subflow() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -207,6 +217,7 @@ fn a_withdrawn_address_closes_its_subflow() {
     assert_eq!(s.closed(), None);
 }
 
+// [8684-3.4.1-4, 8684-3.4.1-15]
 #[test]
 fn a_server_announces_its_second_address_until_it_is_echoed() {
     let mut s = Script::active_server(&ScriptOptions::two_addresses());
@@ -239,6 +250,7 @@ fn an_announcement_does_not_take_the_place_of_a_data_ack() {
     assert_eq!(data_ack, Some(polypath_wire::WireDsn::Short((PEER_KEY.idsn() as u32).wrapping_add(31))));
 }
 
+// [7323-3.2-4, 7323-3.2-7]
 #[test]
 fn an_echo_does_not_take_the_place_of_a_data_ack() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -280,6 +292,7 @@ fn two_addresses_at_each_end_make_a_subflow_to_each() {
     assert!(pair.established(Side::Client) == subflows.len() && pair.established(Side::Server) == subflows.len());
 }
 
+// [8684-3.3.8-1]
 #[test]
 fn a_backup_is_idle_while_another_works_and_used_when_it_dies() {
     for by in [Side::Client, Side::Server] {
@@ -306,6 +319,7 @@ fn a_backup_is_idle_while_another_works_and_used_when_it_dies() {
     }
 }
 
+// [8684-3.3.8-2]
 #[test]
 fn mp_prio_makes_a_subflow_a_backup() {
     let mut s = Script::active_server(&ScriptOptions::default());

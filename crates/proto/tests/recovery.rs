@@ -28,6 +28,7 @@ fn cwnd(s: &mut Script) -> u64 {
     s.info().subflows[0].cwnd / u64::from(MSS)
 }
 
+// [6298-5-2, 8985-6.2-3]
 #[test]
 fn three_segments_sacked_beyond_a_hole_send_it_again_at_once() {
     let mut s = sent(10);
@@ -46,6 +47,7 @@ fn three_segments_sacked_beyond_a_hole_send_it_again_at_once() {
     assert_eq!(s.info().subflows[0].counters.timeouts, 0);
 }
 
+// [2018-5-4]
 #[test]
 fn only_what_is_missing_is_sent_again() {
     let mut s = sent(10);
@@ -62,6 +64,7 @@ fn only_what_is_missing_is_sent_again() {
     assert_eq!(s.info().subflows[0].counters.retransmits, 2);
 }
 
+// [8985-6.2-2]
 #[test]
 fn the_order_of_the_blocks_in_one_ack_is_not_reordering() {
     let mut s = sent(10);
@@ -72,6 +75,7 @@ fn the_order_of_the_blocks_in_one_ack_is_not_reordering() {
     s.expect(data(place(5), FULL));
 }
 
+// [8985-4-1, 5681-3.2-4]
 #[test]
 fn three_duplicate_acks_do_without_sack() {
     let mut s = Script::client(&ScriptOptions::default());
@@ -99,6 +103,7 @@ fn expect_probe(s: &mut Script, after: Duration, end: u32) {
     assert_eq!(probe.payload, stream(u64::from(end) - 1 - probe.payload.len() as u64, probe.payload.len()));
 }
 
+// [8985-7.3-2]
 #[test]
 fn a_tail_loss_probe_is_the_whole_last_segment() {
     let mut s = sent(5);
@@ -113,6 +118,7 @@ fn a_tail_loss_probe_is_the_whole_last_segment() {
     s.expect_after(ms(42), data(last, DSS_MSS as usize).opt(map(u64::from(last), last, DSS_MSS as usize, 1)));
 }
 
+// [8985-7.2-1]
 #[test]
 fn a_lost_tail_is_probed_for_after_two_round_trips() {
     let mut s = sent(5);
@@ -135,6 +141,7 @@ fn a_lost_tail_is_probed_for_after_two_round_trips() {
     assert_eq!(s.info().subflows[0].counters.timeouts, 0);
 }
 
+// [8985-7.3-3, 9438-4.8-1]
 #[test]
 fn a_probe_without_an_answer_is_followed_by_the_timeout() {
     let mut s = sent(5);
@@ -144,6 +151,7 @@ fn a_probe_without_an_answer_is_followed_by_the_timeout() {
     assert_eq!(cwnd(&mut s), 1);
 }
 
+// [9293-MUST-18, 9293-MUST-19, 6298-2.4-1, 6298-3-1, 6298-5-1, 6298-5-5]
 #[test]
 fn timeouts_double_and_an_answer_resets_them() {
     let mut s = Script::plain_client(&ScriptOptions::default());
@@ -159,6 +167,7 @@ fn timeouts_double_and_an_answer_resets_them() {
     s.expect_after(ms(200), data(101, 100));
 }
 
+// [9293-MUST-20, 9293-SHLD-11, 6298-2.5-1]
 #[test]
 fn a_timeout_is_never_longer_than_a_minute_and_gives_up_in_the_end() {
     let mut s = Script::plain_client(&ScriptOptions::default());
@@ -176,6 +185,7 @@ fn a_timeout_is_never_longer_than_a_minute_and_gives_up_in_the_end() {
     assert_eq!(s.closed(), Some(Some(ConnectionError::TimedOut)));
 }
 
+// [6298-5-4, 9438-4.8-1]
 #[test]
 fn after_a_timeout_the_window_opens_again_in_slow_start() {
     let mut s = sent(10);
@@ -188,6 +198,7 @@ fn after_a_timeout_the_window_opens_again_in_slow_start() {
     s.expect_nothing();
 }
 
+// [9438-4.9-1]
 #[test]
 fn a_spurious_timeout_is_undone() {
     let mut s = Script::plain_client(&ScriptOptions::default());
@@ -217,6 +228,7 @@ fn a_real_timeout_is_not_undone() {
     assert!(cwnd(&mut s) <= 2);
 }
 
+// [8985-6.2-4]
 #[test]
 fn a_little_reordering_sends_nothing_again() {
     let mut s = sent(10);
@@ -230,6 +242,7 @@ fn a_little_reordering_sends_nothing_again() {
     assert_eq!(s.info().subflows[0].counters.retransmits, 0);
 }
 
+// [8985-4-2, 8985-6.2-4, 8985-6.2-7]
 #[test]
 fn what_stays_missing_for_a_quarter_of_a_round_trip_is_lost() {
     let mut s = sent(10);
@@ -238,6 +251,7 @@ fn what_stays_missing_for_a_quarter_of_a_round_trip_is_lost() {
     s.expect_after(RTT / 4, data(place(0), FULL));
 }
 
+// [8985-6.2-2]
 #[test]
 fn where_reordering_was_seen_three_segments_are_no_proof_of_loss() {
     let mut s = sent(10);
@@ -251,6 +265,7 @@ fn where_reordering_was_seen_three_segments_are_no_proof_of_loss() {
     s.expect_after(RTT / 4, data(place(2), FULL));
 }
 
+// [9293-MUST-35, 9293-MUST-36, 9293-SHLD-29, 9293-SHLD-30, 6298-5-2]
 #[test]
 fn a_shut_window_is_probed_until_it_opens() {
     let mut s = Script::client(&ScriptOptions::default());
@@ -275,6 +290,7 @@ fn a_shut_window_is_probed_until_it_opens() {
     s.expect_silence(ms(10_000));
 }
 
+// [8684-3.3.4-1, 9293-SHLD-14, 9293-MUST-39]
 #[test]
 fn a_reader_that_makes_room_sends_a_window_update() {
     let config = Config { recv_buffer_max: 10_000, ..Config::default() };
@@ -292,6 +308,7 @@ fn a_reader_that_makes_room_sends_a_window_update() {
     s.expect(ack(10_001).window(10_000));
 }
 
+// [9293-3.10.7.4-1]
 #[test]
 fn data_into_a_shut_window_is_refused_and_answered() {
     let config = Config { recv_buffer_max: 5_000, ..Config::default() };
@@ -317,6 +334,7 @@ fn after_quick_acks() -> (Script, u32) {
     (s, 16)
 }
 
+// [9293-SHLD-19, 5681-4.2-1]
 #[test]
 fn every_second_segment_is_acknowledged() {
     let (mut s, n) = after_quick_acks();
@@ -328,6 +346,7 @@ fn every_second_segment_is_acknowledged() {
     }
 }
 
+// [9293-SHLD-18, 9293-MUST-40, 5681-4.2-2]
 #[test]
 fn a_single_segment_is_acknowledged_after_40_milliseconds() {
     let (mut s, n) = after_quick_acks();
@@ -341,6 +360,7 @@ fn a_single_segment_is_acknowledged_after_40_milliseconds() {
     s.expect_silence(ms(1_000));
 }
 
+// [9293-MAY-13, 5681-3.2-1, 5681-3.2-2]
 #[test]
 fn out_of_order_and_hole_filling_segments_are_acknowledged_at_once() {
     let (mut s, n) = after_quick_acks();
@@ -350,6 +370,7 @@ fn out_of_order_and_hole_filling_segments_are_acknowledged_at_once() {
     s.expect(ack(place(n + 1) + 100));
 }
 
+// [9293-MUST-12, 5961-3.2-1, 5961-3.2-2, 5961-3.2-3]
 #[test]
 fn a_reset_is_believed_only_at_the_expected_number() {
     let mut s = Script::plain_server(&ScriptOptions::default());
@@ -363,6 +384,7 @@ fn a_reset_is_believed_only_at_the_expected_number() {
     assert_eq!(s.closed(), Some(Some(ConnectionError::Reset)));
 }
 
+// [5961-4.2-1]
 #[test]
 fn a_syn_in_an_open_connection_is_challenged() {
     let mut s = Script::plain_server(&ScriptOptions::default());
@@ -376,6 +398,7 @@ fn a_syn_in_an_open_connection_is_challenged() {
     assert_eq!(s.closed(), None);
 }
 
+// [5961-5.2-1]
 #[test]
 fn an_acknowledgement_of_what_was_never_sent_is_challenged() {
     let mut s = Script::plain_server(&ScriptOptions::default());
@@ -384,6 +407,7 @@ fn an_acknowledgement_of_what_was_never_sent_is_challenged() {
     assert_eq!(s.read().0, []);
 }
 
+// [9293-3.10.7.4-1]
 #[test]
 fn segments_outside_the_window_are_answered_and_dropped() {
     let mut s = Script::plain_server(&ScriptOptions::default());
@@ -395,6 +419,7 @@ fn segments_outside_the_window_are_answered_and_dropped() {
     assert_eq!(s.read().0, []);
 }
 
+// [9293-3.10.7.4-2]
 #[test]
 fn a_segment_that_overlaps_is_trimmed() {
     let mut s = Script::plain_server(&ScriptOptions::default());
@@ -404,6 +429,7 @@ fn a_segment_that_overlaps_is_trimmed() {
     assert_eq!(s.read().0, stream(0, 200));
 }
 
+// [7323-5.3-1, 7323-5.2-1]
 #[test]
 fn old_timestamps_are_not_accepted() {
     let mut s = Script::plain_server(&ScriptOptions::default());
@@ -421,6 +447,7 @@ fn old_timestamps_are_not_accepted() {
     assert_eq!(s.closed(), Some(Some(ConnectionError::Reset)));
 }
 
+// [7323-4.3-1]
 #[test]
 fn timestamps_echo_the_segment_that_the_acknowledgement_waits_for() {
     let mut s = Script::plain_server(&ScriptOptions::default());

@@ -56,6 +56,7 @@ fn is_fallback(report: &Report) -> bool {
     fallback(&report.client.info) && fallback(&report.server.info)
 }
 
+// [8684-3.7-1, 8684-6-2]
 #[test]
 fn whatever_is_stripped_every_byte_arrives() {
     type Strips = fn(Direction, &Segment) -> bool;

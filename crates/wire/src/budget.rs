@@ -77,7 +77,7 @@ pub fn fit(wanted: &Wanted<'_>) -> Fitted {
     }
     let signals_sent = add_signals(&mut options, signals);
     let left = MAX_OPTIONS_LEN.saturating_sub(options.aligned_len());
-    // Two NOPs, kind and length, then eight bytes for each block.
+    // Two NOPs, kind and length, then eight bytes for each block. [2018-4-3]
     let blocks = left.saturating_sub(4) / 8;
     options.sack = sack.iter().copied().take(blocks.min(4)).collect();
     Fitted { options, signals_sent }
@@ -94,6 +94,7 @@ fn add_handshake(options: &mut TcpOptions, handshake: &SynOptions) {
     if options.aligned_len() > MAX_OPTIONS_LEN {
         options.window_scale = None;
     }
+    // [2018-2-1]
     options.sack_permitted = sack_permitted;
     if options.aligned_len() > MAX_OPTIONS_LEN {
         options.sack_permitted = false;
@@ -122,6 +123,7 @@ fn add_alone(options: &mut TcpOptions, add_addr: &MptcpOption) -> bool {
     let timestamps = options.timestamps;
     options.mptcp.push(add_addr.clone());
     if options.aligned_len() > MAX_OPTIONS_LEN {
+        // [7323-3.2-2]
         options.timestamps = None;
     }
     let fits = options.aligned_len() <= MAX_OPTIONS_LEN;

@@ -110,6 +110,7 @@ pub fn pseudo_header(src: IpAddr, dst: IpAddr, tcp_len: u32) -> Checksum {
 /// subflow sequence number 1.
 pub fn dss_checksum<'a>(dsn: u64, ssn: u32, len: u16, payload: impl Iterator<Item = &'a [u8]>) -> u16 {
     let mut sum = Checksum::new();
+    // [8684-3.3.1-5]
     sum.add_u32((dsn >> 32) as u32);
     sum.add_u32(dsn as u32);
     sum.add_u32(ssn);

@@ -61,6 +61,7 @@ fn parse_v4(packet: &[u8]) -> Option<IcmpError> {
         (3, 0 | 6 | 9 | 11) => IcmpErrorKind::NetworkUnreachable,
         (3, 2 | 3) => IcmpErrorKind::PortUnreachable,
         (3, _) => IcmpErrorKind::HostUnreachable,
+        // [9293-MUST-55]
         _ => return None,
     };
     let inner = icmp.get(8..)?;
@@ -115,6 +116,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    // [9293-MUST-54, 8201-4-2]
     #[test]
     fn a_router_says_how_large_packets_may_be() {
         let mut packet = vec![0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 192, 0, 2, 1, 10, 1, 0, 2];

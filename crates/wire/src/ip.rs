@@ -134,6 +134,7 @@ impl IpHeader {
                 w.bytes(&[0x45, traffic_class]);
                 w.u16(length_field(IPV4_LEN + tcp_len));
                 w.u16(0);
+                // [8899-3-2]
                 w.u16(DONT_FRAGMENT);
                 w.bytes(&[self.hop_limit, TCP]);
                 w.u16(0);
@@ -195,6 +196,7 @@ fn locate_v4(bytes: &[u8]) -> Result<IpLayout, ParseError> {
     if words < 5 {
         return Err(ParseError::Ipv4HeaderLength(words));
     }
+    // [9293-MUST-50]
     let ip_len = usize::from(words) * 4;
     if bytes.len() < ip_len {
         return Err(truncated(ip_len));

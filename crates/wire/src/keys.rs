@@ -18,6 +18,7 @@ impl Key {
     /// The most significant 32 bits of the key's SHA-256 (RFC 8684 section 3.2).
     #[must_use]
     pub fn token(self) -> Token {
+        // [8684-3.2-1]
         let [a, b, c, d, ..] = self.sha256();
         Token(u32::from_be_bytes([a, b, c, d]))
     }
@@ -26,6 +27,7 @@ impl Key {
     /// section 3.1). The first octet of data has the number after it.
     #[must_use]
     pub fn idsn(self) -> u64 {
+        // [8684-3.1-22]
         let [.., a, b, c, d, e, f, g, h] = self.sha256();
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
@@ -48,6 +50,7 @@ pub fn join_synack_hmac(sender: Key, receiver: Key, sender_nonce: u32, receiver_
 /// that opened the subflow (RFC 8684 section 3.2, HMAC-A).
 #[must_use]
 pub fn join_ack_hmac(sender: Key, receiver: Key, sender_nonce: u32, receiver_nonce: u32) -> [u8; 20] {
+    // [8684-3.2-9]
     let full = join_hmac(sender, receiver, sender_nonce, receiver_nonce);
     let mut left = [0; 20];
     left.copy_from_slice(&full[..20]);
@@ -65,6 +68,7 @@ pub fn add_addr_hmac(sender: Key, receiver: Key, address_id: u8, addr: IpAddr, p
         IpAddr::V4(v4) => mac.update(&v4.octets()),
         IpAddr::V6(v6) => mac.update(&v6.octets()),
     }
+    // [8684-3.4.1-6]
     mac.update(&port.unwrap_or(0).to_be_bytes());
     let full: [u8; 32] = mac.finalize().into_bytes().into();
     let [.., a, b, c, d, e, f, g, h] = full;
@@ -72,6 +76,7 @@ pub fn add_addr_hmac(sender: Key, receiver: Key, address_id: u8, addr: IpAddr, p
 }
 
 fn join_hmac(sender: Key, receiver: Key, sender_nonce: u32, receiver_nonce: u32) -> [u8; 32] {
+    // [8684-3.2-9]
     let mut mac = keyed(sender, receiver);
     mac.update(&sender_nonce.to_be_bytes());
     mac.update(&receiver_nonce.to_be_bytes());

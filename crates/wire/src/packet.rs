@@ -105,6 +105,7 @@ pub fn parse_headers(bytes: &[u8]) -> Result<(Segment, usize, usize), ParseError
         tcp: TcpHeader::parse(&bytes[ip_len..]).ok_or(cut)?,
         options: TcpOptions::default(),
     };
+    // [9293-MUST-5]
     segment.options.read(&bytes[ip_len + TCP_HEADER_LEN..headers]);
     Ok((segment, headers, payload_len))
 }
@@ -145,6 +146,7 @@ pub(crate) fn write_tcp_checksum(tcp_header: &mut [u8], pseudo: Checksum, payloa
     let value = match mode {
         ChecksumMode::Zero => 0,
         ChecksumMode::Partial => pseudo.fold(),
+        // [9293-MUST-2]
         ChecksumMode::Full => {
             let mut sum = pseudo;
             sum.add_bytes(tcp_header);

@@ -103,6 +103,7 @@ fn aligned_len(options: &TcpOptions) -> usize {
     parts.iter().map(TcpOptions::emitted_len).sum()
 }
 
+// [9293-MUST-65, 7323-2.2-1, 2018-2-1]
 #[test]
 fn every_segment_of_the_handshakes_carries_all_it_wants() {
     let syn = SynOptions { mss: Some(1460), window_scale: Some(10), sack_permitted: true };
@@ -128,6 +129,7 @@ fn every_segment_of_the_handshakes_carries_all_it_wants() {
     }
 }
 
+// [2018-4-3]
 #[test]
 fn sack_gets_what_is_left() {
     let sack = blocks(4);
@@ -206,6 +208,7 @@ fn add_addr_goes_on_an_ack_of_its_own() {
     }
 }
 
+// [7323-3.2-2]
 #[test]
 fn the_longest_add_addr_displaces_the_timestamps() {
     let cases = [("192.0.2.1", None, true), ("2001:db8::1", None, true), ("2001:db8::1", Some(1), false)];

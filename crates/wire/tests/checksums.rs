@@ -41,6 +41,7 @@ fn carries_survive_long_runs_of_ones() {
     assert_eq!(sum_of(&[0; 1000]), 0);
 }
 
+// [8684-3.3.1-5]
 #[test]
 fn dss_checksums_computed_elsewhere() {
     // Python: struct.pack('>QIHH', dsn, ssn, length, 0) + payload, summed as 16-bit words.

@@ -47,6 +47,7 @@ proptest! {
         exercise(&bytes, segment_size)?;
     }
 
+    // [9293-MUST-7]
     #[test]
     fn arbitrary_bytes_that_begin_like_a_packet(
         mut bytes in vec(any::<u8>(), 1..200), v6: bool, next in prop::sample::select(vec![0_u8, 6, 43, 44, 60]),

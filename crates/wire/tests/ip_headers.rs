@@ -48,6 +48,7 @@ fn with_extension(kind: u8, body: [u8; 7], words: usize) -> Vec<u8> {
     packet
 }
 
+// [8899-3-2]
 #[test]
 fn ipv4_as_emitted() {
     let bytes = v4();
@@ -74,6 +75,7 @@ fn ecn_codepoints() {
     }
 }
 
+// [9293-MUST-50]
 #[test]
 fn ipv4_options_are_skipped() {
     let mut packet = v4();

@@ -150,6 +150,7 @@ fn the_syn_of_linux() {
     assert_eq!(flags, Some(CapableFlags::HMAC_SHA256 | CapableFlags::CHECKSUM_REQUIRED));
 }
 
+// [8684-3.2-1, 8684-3.2-9]
 #[test]
 fn joins_prove_themselves() {
     for capture in [ipv4(), ipv6_checksum(), ipv4_port_checksum()] {
@@ -170,6 +171,7 @@ fn joins_prove_themselves() {
     }
 }
 
+// [8684-3.4.1-6]
 #[test]
 fn announcements_prove_themselves_and_are_echoed() {
     let cases = [
@@ -190,6 +192,7 @@ fn announcements_prove_themselves_and_are_echoed() {
     }
 }
 
+// [8684-3.1-22]
 #[test]
 fn data_begins_after_the_initial_data_sequence_number() {
     for capture in all() {
@@ -206,6 +209,7 @@ fn data_begins_after_the_initial_data_sequence_number() {
     }
 }
 
+// [8684-3.3.1-5]
 #[test]
 fn mp_capable_with_data_has_the_checksum_of_the_first_mapping() {
     let capture = ipv4_capable_data();
@@ -220,6 +224,7 @@ fn mp_capable_with_data_has_the_checksum_of_the_first_mapping() {
     assert_eq!((keys, packet.payload()), (expected, &b"odd"[..]));
 }
 
+// [8684-3.3.1-5]
 #[test]
 fn every_dss_checksum_is_right() {
     let mut seen = 0;
@@ -245,6 +250,7 @@ fn every_dss_checksum_is_right() {
     assert!(seen >= 10 && fins >= 4, "{seen} mappings, {fins} with DATA_FIN");
 }
 
+// [8684-3.3.3-3]
 #[test]
 fn a_data_fin_of_its_own_maps_one_octet_of_no_subflow() {
     let capture = ipv4();

@@ -7,6 +7,7 @@ use polypath_wire::{Key, Token, add_addr_hmac, join_ack_hmac, join_synack_hmac};
 const A: Key = Key(0x0123_4567_89ab_cdef);
 const B: Key = Key(0xfedc_ba98_7654_3210);
 
+// [8684-3.1-22, 8684-3.2-1]
 #[test]
 fn token_and_idsn_are_the_ends_of_the_hash() {
     // hashlib.sha256(struct.pack('>Q', key)).digest(): its first 4 and last 8 bytes.
@@ -22,6 +23,7 @@ fn token_and_idsn_are_the_ends_of_the_hash() {
     }
 }
 
+// [8684-3.2-9]
 #[test]
 fn join_hmacs() {
     // hmac.new(struct.pack('>QQ', B, A), struct.pack('>II', nonce_b, nonce_a), hashlib.sha256)
@@ -36,6 +38,7 @@ fn join_hmacs() {
     );
 }
 
+// [8684-3.4.1-6]
 #[test]
 fn add_addr_hmacs() {
     // hmac.new(struct.pack('>QQ', A, B), bytes([9]) + address + struct.pack('>H', port or 0),

@@ -48,6 +48,7 @@ proptest! {
     }
 }
 
+// [8684-3.1-4, 8684-3.1-7]
 #[test]
 fn mp_capable_has_four_forms() {
     let capable = |keys| MpCapable { version: 1, flags: CapableFlags::HMAC_SHA256, keys };
@@ -65,6 +66,7 @@ fn mp_capable_has_four_forms() {
     );
 }
 
+// [8684-3.1-7]
 #[test]
 fn mp_capable_keeps_version_and_flags() {
     let flags = CapableFlags::CHECKSUM_REQUIRED
@@ -74,6 +76,7 @@ fn mp_capable_keeps_version_and_flags() {
     is_on_the_wire(MpCapable { version: 0, flags, keys: CapableKeys::Syn }, &[30, 4, 0x00, 0b1110_0001]);
 }
 
+// [8684-3.2-5]
 #[test]
 fn mp_join_has_three_forms() {
     is_on_the_wire(
@@ -87,6 +90,7 @@ fn mp_join_has_three_forms() {
     is_on_the_wire(MpJoin::Ack { hmac: [0x5a; 20] }, &[&[30, 24, 0x10, 0][..], &[0x5a; 20]].concat());
 }
 
+// [8684-3.3-1, 8684-3.3-3]
 #[test]
 fn dss_in_every_combination() {
     let short = Some(WireDsn::Short(0xa1a2_a3a4));
@@ -112,6 +116,7 @@ fn dss_in_every_combination() {
     }
 }
 
+// [8684-3.3-1]
 #[test]
 fn dss_fields_stand_in_order() {
     let mapping =
@@ -125,12 +130,14 @@ fn dss_fields_stand_in_order() {
     );
 }
 
+// [8684-3.3-2]
 #[test]
 fn the_widths_mean_nothing_without_what_they_belong_to() {
     // `a` without `A` and `m` without `M`.
     assert_eq!(MptcpOption::parse(&[0x20, 0x0a]), Some(Dss::default().into()));
 }
 
+// [8684-3.3.1-17]
 #[test]
 fn a_length_of_zero_is_the_infinite_mapping() {
     let mapping = DssMapping { dsn: WireDsn::Short(9), ssn: 3, len: 0, checksum: None };
@@ -142,6 +149,7 @@ fn a_length_of_zero_is_the_infinite_mapping() {
     );
 }
 
+// [8684-3.4.1-8]
 #[test]
 fn add_addr_in_every_form() {
     let v4 = [192, 0, 2, 7];
@@ -180,6 +188,7 @@ fn remove_addr_is_a_list() {
     assert_eq!(MptcpOption::parse(&[0x40; 19]), None, "a longer one than there is room for");
 }
 
+// [8684-3.7-19]
 #[test]
 fn the_short_options() {
     is_on_the_wire(MpPrio { backup: true }, &[30, 3, 0x51]);
@@ -191,6 +200,7 @@ fn the_short_options() {
     );
 }
 
+// [8684-3.6-4, 8684-3.6-6]
 #[test]
 fn mp_tcprst_knows_the_reasons_of_the_rfc() {
     let reasons = [
@@ -209,6 +219,7 @@ fn mp_tcprst_knows_the_reasons_of_the_rfc() {
     }
 }
 
+// [8684-3.6-5]
 #[test]
 fn bits_without_a_meaning_are_ignored() {
     // U, V and W of MP_TCPRST; reserved bits of MP_JOIN, MP_PRIO and MP_FAIL.
@@ -221,6 +232,7 @@ fn bits_without_a_meaning_are_ignored() {
     assert_eq!(MptcpOption::parse(&[0x6f, 0xff, 0, 0, 0, 0, 0, 0, 0, 4]), Some(fail.into()));
 }
 
+// [8684-3-5]
 #[test]
 fn any_other_length_is_malformed() {
     // Lengths (kind and length byte counted) that each subtype may have, flags being zero.

@@ -46,6 +46,7 @@ fn option_like_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    // [9293-MUST-68]
     #[test]
     fn what_is_emitted_is_read_back(options in tcp_options()) {
         let bytes = bytes_of(&options);
@@ -64,6 +65,7 @@ proptest! {
     }
 }
 
+// [9293-MUST-4]
 #[test]
 fn the_order_and_alignment_of_linux() {
     let mut options = TcpOptions {
@@ -88,6 +90,7 @@ fn the_order_and_alignment_of_linux() {
     );
 }
 
+// [9293-MUST-64]
 #[test]
 fn options_packed_to_the_last_byte_can_be_emitted_again() {
     // Timestamps, one SACK block and 20 bytes of an unknown option: 40 bytes only without alignment.
@@ -99,12 +102,14 @@ fn options_packed_to_the_last_byte_can_be_emitted_again() {
     assert_eq!(bytes_of(&options), bytes);
 }
 
+// [9293-MUST-4]
 #[test]
 fn the_end_of_list_ends_it() {
     let options = TcpOptions::parse(&[1, 0, 2, 4, 5, 0xb4]);
     assert_eq!(options, TcpOptions::default());
 }
 
+// [9293-MUST-7]
 #[test]
 fn a_bad_length_ends_the_list_and_spares_what_came_before() {
     let good = [2, 4, 5, 0xb4];
@@ -117,6 +122,7 @@ fn a_bad_length_ends_the_list_and_spares_what_came_before() {
     assert_eq!(TcpOptions::parse(&[99, 1, 2, 4, 5, 0xb4]), TcpOptions::default());
 }
 
+// [8684-3-5, 9293-MUST-6]
 #[test]
 fn malformed_and_unknown_options_are_kept_apart() {
     let bytes = [30, 4, 0xf0, 9, 3, 2, 30, 3, 0x51, 99, 5, 1, 2, 3, 5, 2, 8, 4, 1, 2];
@@ -145,6 +151,7 @@ fn the_last_of_two_counts() {
     assert_eq!((options.mss, options.window_scale), (Some(2), Some(5)));
 }
 
+// [7323-2.3-1]
 #[test]
 fn a_window_scale_is_at_most_14() {
     for (sent, meant) in [(13, 13), (14, 14), (15, 14), (255, 14)] {
@@ -154,6 +161,7 @@ fn a_window_scale_is_at_most_14() {
     }
 }
 
+// [2018-3-1]
 #[test]
 fn sack_has_one_to_four_whole_blocks() {
     for blocks in 0..=4_usize {

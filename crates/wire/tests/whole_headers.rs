@@ -25,6 +25,7 @@ fn tcp_checksum(headers: &[u8], ip_len: usize) -> u16 {
 }
 
 proptest! {
+    // [9293-MUST-1, 9293-MUST-5]
     #[test]
     fn what_is_emitted_is_read_back(seg in segment(), payload in pieces()) {
         let headers = emitted(&seg, &payload, ChecksumMode::Full);
@@ -38,6 +39,7 @@ proptest! {
         prop_assert_eq!(header_len(&packet), Ok(headers.len()));
     }
 
+    // [9293-MUST-2]
     #[test]
     fn the_full_checksum_is_right_and_notices_any_changed_bit(
         seg in segment(), payload in pieces(), at: prop::sample::Index, bit in 0..8,

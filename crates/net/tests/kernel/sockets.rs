@@ -27,6 +27,7 @@ async fn connected(host: &Host) -> (MptcpStream, std::net::TcpStream) {
     (stream, peer)
 }
 
+// [9293-MUST-43]
 #[test]
 fn addresses_are_those_the_peer_sees() {
     in_namespace(|| {
@@ -98,6 +99,7 @@ fn listening_fails_as_a_kernel_socket_does() {
     });
 }
 
+// [9293-MUST-42]
 #[test]
 fn several_tasks_accept_from_one_listener() {
     in_namespace(|| {

@@ -74,6 +74,7 @@ impl Assembler {
         if self.waiting.back().is_none_or(|(start, last)| start + last.len() as u64 <= at) {
             self.push(self.waiting.len(), at, data);
         } else {
+            // [9293-SHLD-31]
             self.insert_between(at, data);
         }
         self.waiting_bytes - before
@@ -98,6 +99,7 @@ impl Assembler {
                 self.push(i, at - hole as u64, piece);
                 i += 1;
             }
+            // [8684-3.3.1-2]
             let skip = usize::try_from((start + len).saturating_sub(at)).unwrap_or(usize::MAX).min(data.len());
             data.advance(skip);
             at += skip as u64;

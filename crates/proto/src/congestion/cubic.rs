@@ -4,6 +4,7 @@ use super::{AckSample, Congestion, INITIAL_WINDOW_SEGMENTS, SinglePath};
 use crate::time::{Duration, Instant};
 
 /// RFC 9438, section 4.1.2 and 5: how aggressive the cubic growth is, in segments per second cubed.
+// [9438-5-1]
 const C: f64 = 0.4;
 /// RFC 9438, section 4.6: the multiplicative decrease factor.
 const BETA: f64 = 0.7;
@@ -38,7 +39,7 @@ impl Cubic {
         if self.cwnd >= self.w_max {
             self.w_max = self.cwnd;
         }
-        // RFC 9438, figure 2, with the window at the start of the epoch.
+        // RFC 9438, figure 2, with the window at the start of the epoch. [9438-4.2-1]
         let k = ((self.w_max - self.cwnd) / C).cbrt();
         *self.epoch.insert(Epoch { start: now, cwnd: self.cwnd, k, w_est: self.cwnd })
     }
@@ -50,13 +51,14 @@ impl Cubic {
         };
         let t = (now - epoch.start).as_secs_f64();
         let w_cubic = |t: f64| C * (t - epoch.k).powi(3) + self.w_max;
-        // RFC 9438, section 4.3: what Reno would have by now.
+        // RFC 9438, section 4.3: what Reno would have by now. [9438-4.3-2]
         let alpha = if epoch.w_est >= self.prior { 1.0 } else { ALPHA };
         epoch.w_est += alpha * delivered / self.cwnd;
+        // [9438-4.3-1]
         if w_cubic(t) < epoch.w_est {
             self.cwnd = self.cwnd.max(epoch.w_est);
         } else {
-            // RFC 9438, section 4.4: a round trip ahead, bounded to half again.
+            // RFC 9438, section 4.4: a round trip ahead, bounded to half again. [9438-4.4-1]
             let target = w_cubic(t + srtt.as_secs_f64()).clamp(self.cwnd, 1.5 * self.cwnd);
             self.cwnd += (target - self.cwnd) / self.cwnd * delivered;
         }
@@ -74,12 +76,14 @@ impl SinglePath for Cubic {
     }
 
     fn on_ack(&mut self, sample: &AckSample) {
+        // [9438-4.2-2]
         if !sample.cwnd_limited {
             // RFC 9438, section 5.8: time without need for more window is not growth.
             self.epoch = None;
             return;
         }
         let mut delivered = sample.delivered as f64 / self.mss;
+        // [9438-4.10-1]
         if self.cwnd < self.ssthresh {
             let room = self.ssthresh - self.cwnd;
             self.cwnd += delivered.min(room);
@@ -94,20 +98,22 @@ impl SinglePath for Cubic {
         self.undo = Some((self.cwnd, self.ssthresh, self.w_max));
         self.epoch = None;
         self.prior = self.cwnd;
-        // RFC 9438, section 4.7: fast convergence leaves room for newcomers.
+        // RFC 9438, section 4.7: fast convergence leaves room for newcomers. [9438-4.7-1]
         self.w_max = if self.cwnd < self.w_max { self.cwnd * (1.0 + BETA) / 2.0 } else { self.cwnd };
         // RFC 9438, section 4.6: from what was in flight, should the window have been idle.
         let used = self.cwnd.min((in_flight as f64 / self.mss).max(2.0));
+        // [9438-4.6-1, 9438-4.6-2]
         self.ssthresh = (used * BETA).max(2.0);
         self.cwnd = match what {
             Congestion::Loss => self.ssthresh,
+            // [9438-4.8-1]
             Congestion::Timeout => 1.0,
         };
     }
 
     fn on_spurious(&mut self, _now: Instant) {
         if let Some((cwnd, ssthresh, w_max)) = self.undo.take() {
-            // RFC 9438, section 4.9.
+            // RFC 9438, section 4.9. [9438-4.9-1]
             self.cwnd = self.cwnd.max(cwnd);
             self.ssthresh = ssthresh;
             self.w_max = w_max;

@@ -14,6 +14,7 @@ use crate::SubflowId;
 use crate::time::{Duration, Instant};
 
 /// The initial window in segments (RFC 6928, section 2).
+// [5681-3.1-1]
 pub const INITIAL_WINDOW_SEGMENTS: u64 = 10;
 
 /// What one acknowledgement told about one subflow.
@@ -154,6 +155,7 @@ impl CongestionKind {
     pub(crate) fn build(self) -> Box<dyn CongestionControl> {
         match self {
             CongestionKind::Reno => Box::new(PerSubflow::<Reno> { paths: Vec::new() }),
+            // [9293-MAY-18]
             CongestionKind::Cubic => Box::new(PerSubflow::<Cubic> { paths: Vec::new() }),
         }
     }

@@ -18,6 +18,7 @@ impl SinglePath for Reno {
     const NAME: &'static str = "reno";
 
     fn new(mss: u64) -> Self {
+        // [5681-3.1-4]
         Reno { mss, cwnd: INITIAL_WINDOW_SEGMENTS * mss, ssthresh: u64::MAX, credit: 0, undo: None }
     }
 
@@ -26,7 +27,9 @@ impl SinglePath for Reno {
         if !sample.cwnd_limited {
             return;
         }
+        // [9293-MUST-19]
         if self.cwnd < self.ssthresh {
+            // [5681-3.1-3]
             self.cwnd += sample.delivered;
             return;
         }
@@ -39,11 +42,12 @@ impl SinglePath for Reno {
 
     fn on_congestion(&mut self, _now: Instant, what: Congestion, in_flight: u64) {
         self.undo = Some((self.cwnd, self.ssthresh));
-        // RFC 5681, equation (4).
+        // RFC 5681, equation (4). [5681-3.1-5]
         self.ssthresh = (in_flight / 2).max(2 * self.mss);
         self.credit = 0;
         self.cwnd = match what {
             Congestion::Loss => self.ssthresh,
+            // [5681-3.1-6]
             Congestion::Timeout => self.mss,
         };
     }

@@ -29,11 +29,13 @@ pub(super) struct Announced {
 impl Connection {
     /// The ID of a local address: the same in MP_JOIN, ADD_ADDR and REMOVE_ADDR; 0 is the first subflow's.
     pub(super) fn local_id(&mut self, addr: IpAddr) -> u8 {
+        // [8684-3.4.1-15]
         if let Some((_, id)) = self.local_ids.iter().find(|(a, _)| *a == addr) {
             return *id;
         }
         let id = self.next_local_id;
         self.next_local_id = self.next_local_id.checked_add(1).unwrap_or(1);
+        // [8684-3.2-4, 8684-3.4.1-2]
         self.local_ids.push((addr, id));
         id
     }
@@ -94,6 +96,7 @@ impl Connection {
     pub(super) fn repeat_announcements(&mut self, now: Instant) {
         let mut again = Vec::new();
         for known in self.announced.iter_mut().filter(|a| !a.echoed && a.tries < ADD_ADDR_TRIES) {
+            // [8684-3.4.1-4]
             known.tries += 1;
             again.push((known.addr, known.id, known.tries));
         }
@@ -116,12 +119,14 @@ impl Connection {
         }
         let Multipath::Active(session) = &self.multipath else { return };
         let hmac = add_addr_hmac(session.remote_key, session.local_key, add.address_id, add.addr, add.port);
+        // [8684-3.4.1-7]
         if add.hmac != Some(hmac) {
             // RFC 8684, section 3.4.1: silently ignored.
             return self.journal.count(Counter::MPTcpExtAddAddrDrop);
         }
-        // The echo repeats the option without the HMAC.
+        // The echo repeats the option without the HMAC. [8684-3.4.1-10]
         self.signals.push_back(MptcpOption::AddAddr(AddAddr { echo: true, hmac: None, ..*add }));
+        // [8684-3.4.1-5, 8684-3.9.1-1]
         let port = add.port.unwrap_or_else(|| self.get(id).map_or(0, |s| s.tcp.remote.port()));
         let remote = SocketAddr::new(add.addr, port);
         if add.addr.is_unspecified() || add.addr.is_multicast() || add.addr.is_loopback() {
@@ -129,6 +134,7 @@ impl Connection {
         }
         // RFC 8684, section 3.4.1: an ID in use for another address is ignored until it is removed.
         let known = self.remote_addresses.iter().any(|(known, a)| *known == add.address_id || *a == remote);
+        // [8684-3.4.1-3]
         if known {
             return;
         }
@@ -142,9 +148,12 @@ impl Connection {
     pub(super) fn on_remove_addr(&mut self, now: Instant, env: &Env<'_>, remove: &RemoveAddr) {
         self.journal.count(Counter::MPTcpExtRmAddr);
         for gone in &remove.ids {
+            // [8684-3.4.2-6]
             self.remote_addresses.retain(|(id, _)| id != gone);
             for id in self.ids() {
+                // [8684-3.4.2-9, 8684-3.8-3]
                 if self.get(id).is_some_and(|s| s.remote_id == *gone) {
+                    // [8684-3.4.2-3]
                     self.close_subflow(now, env, id, CloseReason::RemoteAddressRemoved);
                 }
             }
@@ -169,6 +178,7 @@ impl Connection {
     /// waits for the address to come back, as the kernel's sockets do (RFC 9293, section 3.8.3: until R2).
     pub(crate) fn on_address_removed(&mut self, now: Instant, env: &Env<'_>, addr: IpAddr) {
         let hit: Vec<SubflowId> = self.iter().filter(|(_, s)| s.tcp.local.ip() == addr).map(|(id, _)| id).collect();
+        // [8684-3.4.2-2]
         if hit.is_empty() && !self.announced.iter().any(|a| a.addr == addr) {
             return;
         }
@@ -178,6 +188,7 @@ impl Connection {
         self.announced.retain(|a| a.addr != addr);
         if self.is_active() {
             let id = self.local_id(addr);
+            // [8684-3.4.2-1]
             self.withdraw(id);
         }
         for id in hit {

@@ -15,6 +15,7 @@ use polypath_wire::{MpFastclose, ResetReason};
 
 /// How long a connection lives without progress and without an application, or without any subflow
 /// (Linux: net.mptcp.close_timeout).
+// [8684-3.3.3-10]
 const ABANDON_AFTER: Duration = Duration::from_secs(60);
 
 /// The same while written data is still to be delivered: a few doublings of the timeout after a long cut
@@ -33,6 +34,7 @@ impl Connection {
     /// The application is gone.
     pub(crate) fn close(&mut self, now: Instant) {
         self.orphaned = true;
+        // [9293-SHLD-3]
         if self.ready_bytes > 0 || !self.established {
             // RFC 2525, section 2.17: what was not read is lost, and the peer must learn of it.
             return self.abort(now);
@@ -57,9 +59,11 @@ impl Connection {
     /// MP_FASTCLOSE (RFC 8684, section 3.5), on a RST of subflow `on_rst` or on an ACK. True: it was real, and
     /// the connection is over.
     pub(super) fn on_fastclose(&mut self, now: Instant, fastclose: &MpFastclose, on_rst: Option<SubflowId>) -> bool {
+        // [8684-3.5-4]
         if self.multipath.session().is_none_or(|s| s.local_key != fastclose.receiver_key) {
             return false;
         }
+        // [8684-3.5-2, 8684-3.5-3]
         self.journal.count(Counter::MPTcpExtMPFastcloseRx);
         self.end(now, ConnectionError::Reset, Some(on_rst));
         true
@@ -78,6 +82,7 @@ impl Connection {
             }
         }
         if !core::mem::replace(&mut self.finished, true) {
+            // [9293-MUST-12]
             self.news.push_back(News::Closed(Some(error)));
             self.journal.trace(|| TraceEvent::Closed { error: Some(error) });
         }
@@ -107,6 +112,7 @@ impl Connection {
             self.answer_fins();
         }
         self.reap_subflows(now);
+        // [8684-3.3-7, 8684-3.3.3-6, 8684-3.3.3-7, 8684-3.3.3-9]
         if self.is_active() && self.eof && self.send_half == SendHalf::FinAcked && !self.finished {
             self.close_all_subflows();
             self.finish(now);
@@ -139,6 +145,7 @@ impl Connection {
     fn close_all_subflows(&mut self) {
         for id in self.ids() {
             if let Some(s) = self.get_mut(id) {
+                // [8684-3.3.3-8, 8684-3.4.2-10]
                 s.close_wanted = true;
             }
         }
@@ -147,6 +154,7 @@ impl Connection {
     /// The peer's FIN on a subflow has been reached.
     pub(super) fn on_subflow_fin(&mut self) {
         match self.multipath {
+            // [8684-3.3.3-1]
             Multipath::Active(_) => self.answer_fins(),
             _ if !self.eof => {
                 self.eof = true;

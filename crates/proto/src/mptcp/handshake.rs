@@ -19,6 +19,7 @@ use polypath_wire::{
 };
 
 /// The version of the protocol spoken (RFC 8684).
+// [8684-3.1-7]
 const VERSION: u8 = 1;
 
 /// The MP_JOIN of a SYN.
@@ -60,15 +61,18 @@ pub(crate) fn usable_offer(seg: &Segment, multipath: bool) -> Result<(), Fallbac
     }
     match capable_of(seg) {
         Some(c) if c.keys == CapableKeys::Syn => judge(c),
+        // [8684-3.7-1]
         _ => Err(FallbackReason::NotOffered),
     }
 }
 
 /// RFC 8684, section 3.1: the version, the algorithm and the checksum must suit both.
 fn judge(capable: &MpCapable) -> Result<(), FallbackReason> {
+    // [8684-3.1-8, 8684-3.1-15]
     if capable.version != VERSION || !capable.flags.contains(CapableFlags::HMAC_SHA256) {
         return Err(FallbackReason::NotOffered);
     }
+    // [8684-3.1-30]
     Ok(())
 }
 
@@ -102,8 +106,10 @@ impl Connection {
 
     /// The option that goes with a SYN or SYN/ACK.
     pub(super) fn syn_option(&self, s: &Subflow) -> Option<MptcpOption> {
+        // [8684-3.1-11, 8684-3.1-14, 8684-3.1-16]
         let capable = |keys| self.capable_option(keys);
         match (s.handshake, &self.multipath) {
+            // [8684-3.1-4]
             (Handshake::Capable, Multipath::Negotiating { local_key }) => Some(capable(match s.tcp.state {
                 State::SynReceived => CapableKeys::SynAck { sender: *local_key },
                 _ => CapableKeys::Syn,
@@ -114,6 +120,7 @@ impl Connection {
                 token: session.remote_token,
                 nonce,
             })),
+            // [8684-3.2-6]
             (Handshake::JoinSynAck { nonce, remote_nonce }, Multipath::Active(session)) => {
                 Some(MptcpOption::MpJoin(MpJoin::SynAck {
                     backup: s.backup,
@@ -141,6 +148,7 @@ impl Connection {
             Handshake::JoinAck { nonce, remote_nonce } => Some(MptcpOption::MpJoin(MpJoin::Ack {
                 hmac: join_ack_hmac(session.local_key, session.remote_key, nonce, remote_nonce),
             })),
+            // [8684-3.1-4]
             _ if self.role == Role::Client && !session.confirmed => {
                 let (sender, receiver) = (session.local_key, session.remote_key);
                 Some(self.capable_option(CapableKeys::Ack { sender, receiver }))
@@ -161,6 +169,7 @@ impl Connection {
         let flags = seg.tcp.flags;
         let Some(s) = self.get_mut(id) else { return };
         if flags.contains(TcpFlags::RST) {
+            // [9293-3.10.7.3-1]
             if flags.contains(TcpFlags::ACK) && s.tcp.acknowledges_syn(seg) {
                 if self.is_initial_handshake() {
                     return self.fail(now, ConnectionError::Refused);
@@ -173,6 +182,7 @@ impl Connection {
             }
             return;
         }
+        // [9293-3.10.7.3-2]
         if flags.contains(TcpFlags::ACK) && !s.tcp.acknowledges_syn(seg) {
             // RFC 9293, section 3.10.7.3: somebody has an old connection there; it must go first.
             let (local, remote, link) = (s.tcp.local, s.tcp.remote, s.tcp.link);
@@ -190,6 +200,7 @@ impl Connection {
 
     fn on_capable_syn_ack(&mut self, now: Instant, id: SubflowId, seg: &Segment) {
         if let Multipath::Negotiating { local_key } = self.multipath {
+            // [8684-3.1-17]
             let answer = capable_of(seg).ok_or(FallbackReason::NotOffered).and_then(|c| judge(c).map(|()| c));
             self.multipath = match answer {
                 Ok(MpCapable { flags, keys: CapableKeys::SynAck { sender }, .. }) => {
@@ -201,6 +212,7 @@ impl Connection {
                     Multipath::Active(session)
                 }
                 Ok(_) => Multipath::Fallback(FallbackReason::NotOffered),
+                // [8684-3.1-9]
                 Err(reason) => Multipath::Fallback(reason),
             };
             self.journal.count(match self.multipath {
@@ -220,6 +232,7 @@ impl Connection {
             }
             _ => None,
         });
+        // [8684-3.2-16]
         let Some((backup, remote_id, hmac, remote_nonce)) = answer else {
             // RFC 8684, section 3.2: a SYN/ACK without MP_JOIN: the subflow is closed with a reset.
             return self.close_subflow_with_reset(
@@ -230,6 +243,8 @@ impl Connection {
                 CloseReason::ProtocolError,
             );
         };
+        // [8684-3.2-13, 8684-3.9.3-2]
+        // [8684-3.2-17]
         self.journal.count(Counter::MPTcpExtMPJoinSynAckRx);
         if backup {
             self.journal.count(Counter::MPTcpExtMPJoinSynAckBackupRx);
@@ -240,6 +255,7 @@ impl Connection {
         }
         if let Some(s) = self.get_mut(id) {
             s.handshake = Handshake::JoinAck { nonce, remote_nonce };
+            // [8684-3.2-4]
             s.remote_id = remote_id;
             s.remote_backup = backup;
             s.tcp.ack_now();
@@ -297,6 +313,7 @@ impl Connection {
                 // It overtook the segment with the keys, which will come (again): the client repeats it.
                 return false;
             }
+            // [8684-3.1-6]
             self.multipath = match capable.map(|c| &c.keys) {
                 Some(CapableKeys::Ack { sender, receiver } | CapableKeys::Data { sender, receiver, .. })
                     if *receiver == local_key =>
@@ -306,6 +323,7 @@ impl Connection {
                     session.deny_join_initial = self.peer_denies_join_initial;
                     Multipath::Active(session)
                 }
+                // [8684-3.1-19, 8684-3.1-21]
                 _ => Multipath::Fallback(FallbackReason::ThirdAckWithoutCapable),
             };
             self.journal.count(match self.multipath {
@@ -338,6 +356,7 @@ impl Connection {
         match hmac {
             // Overtaken by something else: the third ACK will be sent again.
             None => return false,
+            // [8684-3.2-14]
             Some(hmac) if hmac != join_ack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) => {
                 self.journal.count(Counter::MPTcpExtMPJoinAckHMacFailure);
                 self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
@@ -346,6 +365,7 @@ impl Connection {
             Some(_) => self.journal.count(Counter::MPTcpExtMPJoinAckRx),
         }
         if let Some(s) = self.get_mut(id) {
+            // [8684-3.2-10]
             s.tcp.on_handshake_ack(now, seg);
             s.tcp.ack_now();
         }
@@ -437,6 +457,7 @@ impl Connection {
 
     /// The reset that refuses a join (RFC 8684, section 3.2).
     pub(crate) fn join_refusal() -> MptcpOption {
+        // [8684-3.2-8]
         tcprst(ResetReason::MptcpSpecific, false)
     }
 }

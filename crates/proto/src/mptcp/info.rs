@@ -142,6 +142,7 @@ impl Connection {
 
     pub(crate) fn info(&self) -> ConnectionInfo {
         ConnectionInfo {
+            // [8684-4-6]
             role: self.role,
             orphaned: self.orphaned,
             local: self.initial_local,

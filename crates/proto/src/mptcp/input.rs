@@ -29,6 +29,7 @@ impl Connection {
             _ => {}
         }
         let Some(s) = self.get_mut(id) else { return };
+        // [8684-3-1, 8684-3.4.1-1, 8684-3.4.2-7]
         match s.tcp.check(now, seg, payload.len()) {
             Verdict::Drop => return self.advance_close(now),
             Verdict::Reset => return self.on_reset(now, env, id, seg),
@@ -73,11 +74,13 @@ impl Connection {
         if self.notice_missing_dss(now, env, id, seg, &out) {
             return true;
         }
+        // [8684-4-1]
         if let (Multipath::Fallback(_), Some(s)) = (&self.multipath, self.get(id)) {
             let una = Dsn(s.tcp.snd_una().0);
             let window = una + s.tcp.snd_wnd();
             self.data_wnd_end = self.data_wnd_end.max(window);
             let una = una.min(self.send.end());
+            // [8684-3.7-15]
             self.data_acknowledged(env.config.send_buffer_max, una);
         }
         if out.delivered > 0 {
@@ -131,6 +134,7 @@ impl Connection {
         let Multipath::Active(session) = &self.multipath else { return false };
         let data_acked =
             out.advanced && self.get(id).is_some_and(|s| s.tcp.snd_una() > Ssn::FIRST && s.tcp.counters.bytes_sent > 0);
+        // [8684-3.7-3]
         if has_mptcp(seg) || !data_acked || self.finished {
             return false;
         }
@@ -148,6 +152,7 @@ impl Connection {
     /// The first subflow is the only one there ever was, and in both directions its bytes are the connection's,
     /// in the same places.
     pub(super) fn may_fall_back(&self, id: SubflowId) -> bool {
+        // [8684-3.7-17]
         let only = self.subflow_count() == 1
             && self.get(id).is_some_and(|s| s.handshake == Handshake::Done && s.rx.is_identity());
         only && self.bytes_reinjected == 0 && !self.ever_joined
@@ -170,6 +175,7 @@ impl Connection {
             s.last_data = Some(now);
         }
         let known = self.data_received();
+        // [8684-3.3.1-9, 8684-3.7-7]
         let drained = match self.drain_subflow(id) {
             Err(Obstacle::Unmapped(ssn, data)) => self.on_unmapped_data(id, ssn, data),
             result => result,
@@ -187,6 +193,7 @@ impl Connection {
         }
         let fresh = self.data_received().saturating_sub(known);
         self.window.on_arrival(now, fresh as usize, self.longest_rtt());
+        // [9293-SHLD-3]
         self.trace_data_received(id, fresh);
         if self.orphaned && fresh > 0 {
             // RFC 9293, section 3.6.1: data for an application that is gone resets the connection.
@@ -200,6 +207,7 @@ impl Connection {
 
     /// Data in order without a mapping. RFC 8684, section 3.7: options are removed on the way, or the peer has
     /// noticed that ours are; while there is only the first subflow, the connection goes on as plain TCP.
+    // [8684-6-2]
     fn on_unmapped_data(&mut self, id: SubflowId, ssn: Ssn, data: Bytes) -> Result<(), Obstacle> {
         let fallback = self.may_fall_back(id);
         self.journal.count(Counter::MPTcpExtDSSNoMatchTCP);
@@ -252,6 +260,7 @@ impl Connection {
         self.journal.count(Counter::MPTcpExtMPPrioRx);
         self.journal.trace(|| TraceEvent::PathPriority { subflow: id, backup, by: By::Peer });
         if let Some(s) = self.get_mut(id) {
+            // [8684-3.3.8-2]
             s.remote_backup = backup;
         }
     }
@@ -266,6 +275,7 @@ impl Connection {
             let Ok(check) = self.check_of(dsn, ssn.0 as u32, *data_len, *checksum) else { return false };
             let Some(s) = self.get_mut(id) else { return false };
             let rcv_nxt = s.tcp.rcv_nxt();
+            // [8684-3.1-26, 8684-3.1-27, 8684-3.1-28]
             return s.rx.insert(ssn, dsn, u64::from(*data_len), check, rcv_nxt).is_ok();
         }
         true
@@ -276,6 +286,7 @@ impl Connection {
         let Some(session) = self.multipath.session_mut() else { return true };
         let was_confirmed = core::mem::replace(&mut session.confirmed, true);
         session.data_ack_seen |= dss.data_ack.is_some();
+        // [8684-3.3.2-3]
         if let Some(mapping) = &dss.mapping {
             session.long_acks = matches!(mapping.dsn, WireDsn::Long(_));
         }
@@ -285,6 +296,7 @@ impl Connection {
             self.on_data_ack(now, env, id, ack, seg);
         }
         if !was_confirmed {
+            // [8684-3.1-5]
             self.on_confirmed(now, env);
         }
         let accepted = mapping.is_none_or(|(m, dsn)| self.on_mapping(id, m, dsn, dss.data_fin, seg, payload));
@@ -302,6 +314,7 @@ impl Connection {
         }
         if let Some(s) = self.get(id) {
             let window = s.tcp.window_of(seg);
+            // [8684-3.3.2-4, 8684-3.3.5-1, 8684-3.3.5-2, 8684-4-4]
             self.data_wnd_end = self.data_wnd_end.max(ack + window);
         }
         if ack > self.data_una {
@@ -326,7 +339,7 @@ impl Connection {
             return self.on_infinite_mapping(id);
         }
         let Ok(check) = self.check_of(dsn, m.ssn, m.len, m.checksum) else { return false };
-        // Its last byte is the DATA_FIN itself, which no subflow byte stands for.
+        // Its last byte is the DATA_FIN itself, which no subflow byte stands for. [8684-3.3.3-2]
         let len = u64::from(m.len).saturating_sub(u64::from(fin));
         if len == 0 && check.is_some_and(|check| check.finish() != 0) {
             self.journal.count(Counter::MPTcpExtDataCsumErr);
@@ -339,6 +352,7 @@ impl Connection {
         let rcv_nxt = s.tcp.rcv_nxt();
         let ssn = unwrap_relative_ssn(m.ssn, rcv_nxt);
         let seq = s.tcp.seq_of(seg);
+        // [8684-3.3.1-15]
         // Only what the segment itself brings: mappings for bytes to come would cost memory on trust.
         let outcome = if len == 0 || ssn >= seq + payload as u64 || ssn + len <= seq {
             MappingOutcome::Ignored
@@ -376,11 +390,12 @@ impl Connection {
     pub(crate) fn on_icmp(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, error: &IcmpError) {
         let initial = self.is_initial_handshake();
         let Some(s) = self.get_mut(id) else { return };
-        // RFC 5927, section 4.1: only about what is in flight.
+        // RFC 5927, section 4.1: only about what is in flight. [8201-4-1]
         if !s.tcp.is_in_flight(error.seq) {
             return;
         }
         let error = match error.kind {
+            // [9293-MUST-54]
             IcmpErrorKind::PacketTooBig { mtu } => {
                 s.tcp.on_packet_too_big(mtu);
                 return self.journal.trace(|| TraceEvent::PathMtu { subflow: id, mtu });
@@ -390,6 +405,7 @@ impl Connection {
             IcmpErrorKind::PortUnreachable => ConnectionError::Refused,
         };
         // RFC 9293, section 3.9.2.2: once established, a soft error that retransmission outlives.
+        // [9293-MUST-56, 9293-SHLD-26]
         if s.tcp.state != State::SynSent {
             return;
         }
@@ -410,7 +426,7 @@ impl Connection {
             }
         }
         // A Multipath TCP connection outlives its subflows for a while: the peer's address may have gone, and
-        // a join from another may come (RFC 8684, section 3.6; Linux: close_timeout).
+        // a join from another may come (RFC 8684, section 3.6; Linux: close_timeout). [8684-4-5]
         self.close_subflow(now, env, id, CloseReason::ResetByPeer);
         if seg.options.mptcp.iter().any(|option| matches!(option, MptcpOption::MpFail(_))) {
             // What it had delivered is not what was sent: it goes again on another subflow.

@@ -26,6 +26,7 @@ const MAX_FALSE_ALARMS: u32 = 4;
 impl Connection {
     /// Called when data arrived: is there a hole to watch?
     pub(super) fn watch_liveness(&mut self, now: Instant) {
+        // [9293-MUST-25]
         if self.is_active() && self.assembler.has_gap() && self.subflow_count() > 1 {
             if !self.timers.is_set(ConnectionTimer::Liveness) {
                 self.timers.set(ConnectionTimer::Liveness, now + TICK);
@@ -63,7 +64,7 @@ impl Connection {
                     self.journal.trace(|| TraceEvent::PathSuspected { subflow: id, silent });
                 }
                 Some((asked, _)) if now - asked >= patience => dead = dead.or(live.then_some(id)),
-                // The question may have been lost: ask twice.
+                // The question may have been lost: ask twice. [9293-MUST-29]
                 Some((asked, 1)) if now - asked >= patience / 2 => {
                     s.probed_at = Some((asked, 2));
                     s.send_probe = true;

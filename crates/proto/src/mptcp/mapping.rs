@@ -85,7 +85,7 @@ impl RxMappings {
         match self.mappings.get(i) {
             Some(old) if old.ssn < new.end() => {
                 // Other boundaries on the same line (a middlebox resegmented) say nothing contradictory, unless they
-                // are to be verified.
+                // are to be verified. [8684-6-3]
                 let same = if check.is_some() { *old == new } else { old.shift() == new.shift() };
                 if !same {
                     return Err(Conflict);
@@ -116,6 +116,7 @@ impl RxMappings {
     /// Where the next bytes in order belong; as many as are mapped in one line are taken off `data`.
     pub(crate) fn place(&mut self, ssn: Ssn, data: &mut Bytes) -> Mapped {
         let i = self.mappings.partition_point(|m| m.end() <= ssn);
+        // [8684-3.3.1-16]
         let Some(m) = self.mappings.get(i).filter(|m| m.ssn <= ssn).copied() else {
             return Mapped::Unmapped(core::mem::take(data));
         };
@@ -158,6 +159,7 @@ impl RxMappings {
 mod tests {
     use super::*;
 
+    // [8684-6-3]
     #[test]
     fn a_repeated_mapping_is_no_news_and_a_contradiction_is_an_error() {
         let mut maps = RxMappings::default();

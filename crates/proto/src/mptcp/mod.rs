@@ -222,6 +222,7 @@ impl Connection {
             known_remotes: Vec::new(),
             announced: Vec::new(),
             next_local_id: 1,
+            // [8684-3.2-3]
             local_ids: vec![(local.ip(), 0)],
             timers: ConnectionTimers::default(),
             error: None,
@@ -288,6 +289,7 @@ impl Connection {
     /// Plain TCP from here on. Allowed only while the first subflow is the only one, and bytes stand at the
     /// same place in its stream as in the connection's.
     fn fall_back(&mut self, reason: FallbackReason) {
+        // [8684-3.7-18]
         self.multipath = Multipath::Fallback(reason);
         self.trace_multipath();
         match reason {

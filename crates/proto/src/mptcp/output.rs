@@ -68,6 +68,7 @@ impl Connection {
             Connection::send_new_data,
             Connection::send_data_fin,
             Connection::send_fin,
+            // [9293-MUST-59]
             Connection::send_ack_or_probe,
         ];
         self.tell_path_manager(now, env);
@@ -94,7 +95,9 @@ impl Connection {
         let (reset, reason) = self.get(id)?.reset?;
         let mp_fail = self.get(id)?.failed.map(MptcpOption::MpFail);
         let option = self.multipath.session().map(|session| match self.fastclose {
+            // [8684-3.5-1]
             true => MptcpOption::MpFastclose(MpFastclose { receiver_key: session.remote_key }),
+            // [8684-3.6-1]
             false => super::session::tcprst(reset, false),
         });
         let ssn = self.get(id)?.tcp.snd_nxt();
@@ -144,7 +147,9 @@ impl Connection {
             let Some(s) = self.get(id).filter(|s| s.tcp.has_lost() && s.reset.is_none()) else { continue };
             let mss = s.tcp.mss_with(self.data_option_bytes());
             // While the path does not answer, one small segment at a time asks whether it lives.
+            // [9293-SHLD-16, 7323-2.4-4]
             let room = s.tcp.congestion_room(cwnd).min(self.max_payload(env, s));
+            // [8684-3.3.6-1]
             let room = if s.stalled.is_some() && !alone { room.min(mss) } else { room };
             // A sub-segment remainder waits, unless nothing is in flight.
             let limit = if room >= mss {
@@ -181,6 +186,7 @@ impl Connection {
             return None;
         }
         let limits = self.payload_limits(env);
+        // [9293-MUST-60]
         let Some(a) = self.assign_new_data(|s| limits(s)) else {
             self.arm_persist(now);
             return None;
@@ -209,6 +215,7 @@ impl Connection {
         let active = self.is_active();
         let session = self.multipath.session().copied();
         let record = self.get_mut(id).map(|s| {
+            // [8684-3.3.1-15]
             let mapping = session.map(|session| {
                 let (ssn, len) = (s.tcp.snd_nxt(), len as u16);
                 Mapping { dsn, ssn, len, checksum: session.checksum_of(dsn, ssn.0 as u32, len, &payload) }
@@ -230,6 +237,7 @@ impl Connection {
         if self.send_half != SendHalf::FinSent {
             return None;
         }
+        // [8684-3.3.3-3]
         let mapping = DssMapping {
             dsn: session.local_dsn.short(self.data_fin()),
             ssn: 0,
@@ -242,6 +250,7 @@ impl Connection {
         let dsn = relative(self.data_fin());
         self.journal.trace(|| TraceEvent::DataFin { by: By::Here, dsn });
         let rto = self.iter().map(|(_, s)| s.tcp.rtt.rto()).max().unwrap_or(Duration::from_secs(1));
+        // [8684-3.3.3-5]
         let patience = (rto * (1 << self.data_fin_tries.min(8))) / 2;
         self.timers.set(ConnectionTimer::DataFin, now + patience.min(MAX_RTO));
         Some(self.emit_ack(now, env, id, Some(option), &[], out))
@@ -264,6 +273,7 @@ impl Connection {
             if core::mem::take(&mut s.send_probe) {
                 s.tcp.counters.window_probes += 1;
                 // RFC 9293, section 3.8.4: a number below the window makes the peer answer.
+                // [9293-SHLD-12, 9293-MUST-36]
                 let ssn = Ssn(s.tcp.snd_una().0 - 1);
                 let option = self.ack_option(id);
                 let flags = TcpFlags::ACK;
@@ -319,10 +329,12 @@ impl Connection {
         mapping: Option<Mapping>,
         out: &mut TransmitBuf,
     ) -> Transmit {
+        // [8684-3.7-2]
         let option = self.mapping_option(id, mapping).or_else(|| self.farewell_option(id, ssn + payload.len() as u64));
         let mut flags = TcpFlags::ACK;
         // The end of what there is to send: the receiver should not wait for more.
         if self.data_nxt >= self.send.end() {
+            // [9293-SHLD-27, 9293-MUST-61]
             flags |= TcpFlags::PSH;
         }
         self.emit(now, env, id, &Outgoing { ssn, flags, payload: Some(payload), option, signals: &[] }, out)
@@ -332,6 +344,7 @@ impl Connection {
         let session = self.multipath.session()?;
         let mapping = mapping?;
         let s = self.get(id)?;
+        // [8684-3.1-24]
         if self.carries_keys(session.confirmed, s, mapping.ssn) {
             return Some(self.capable_data_option(session, &mapping));
         }
@@ -350,9 +363,11 @@ impl Connection {
         let session = self.multipath.session()?;
         let s = self.get(id)?;
         let initial_unconfirmed = self.role == Role::Client && !session.confirmed;
+        // [8684-3.1-25]
         if matches!(s.handshake, Handshake::JoinAck { .. }) || initial_unconfirmed {
             return self.third_ack_option(s);
         }
+        // [8684-3.3.2-1, 8684-3.3.2-6]
         let data_ack = session.data_ack(Dsn(self.assembler.next()));
         Some(MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: None, data_fin: false }))
     }
@@ -385,6 +400,7 @@ impl Connection {
         out.headers.clear();
         out.payload.clear();
         let rcv_nxt = Dsn(self.assembler.next());
+        // [8684-3.3.4-3]
         let window = self.window.offer(rcv_nxt, self.ready_bytes);
         let option_bytes = self.data_option_bytes();
         let mp_fail = self.mp_fail_option(what);
@@ -396,14 +412,16 @@ impl Connection {
         let sack = s.tcp.sack_blocks();
         let has_payload = what.payload.is_some();
         let fitted = fit(&Wanted {
+            // [9293-MUST-65]
             handshake: what.flags.contains(TcpFlags::SYN).then(|| s.tcp.syn_options()),
+            // [7323-3.2-3]
             timestamps: s.tcp.timestamps(now),
             mptcp: what.option.clone(),
             signals,
             sack: &sack,
             super_segment: has_payload,
         });
-        // Data segments have no room for SACK: an acknowledgement that needs it follows by itself.
+        // Data segments have no room for SACK: an acknowledgement that needs it follows by itself. [2018-4-1]
         let owes_sack = has_payload && s.tcp.wants_ack() && !sack.is_empty();
         let segment: Segment = s.tcp.segment(what.ssn, what.flags, window, fitted.options);
         if owes_sack {

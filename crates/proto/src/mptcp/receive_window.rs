@@ -1,4 +1,4 @@
-//! The connection's receive buffer and the window it offers (RFC 8684, section 3.3.5): one for all subflows,
+//! The connection's receive buffer and the window it offers (RFC 8684, section 3.3.4): one for all subflows,
 //! counted from the DATA_ACK.
 
 use crate::seq::Dsn;
@@ -33,6 +33,7 @@ impl ReceiveWindow {
 
     /// The window to advertise, in bytes from `rcv_nxt`, with `unread` bytes waiting for the application.
     pub(super) fn offer(&mut self, rcv_nxt: Dsn, unread: usize) -> u64 {
+        // [8684-3.3.4-1, 9293-SHLD-14]
         self.edge = self.edge.max(self.potential(rcv_nxt, unread));
         self.edge.since(rcv_nxt)
     }
@@ -45,6 +46,7 @@ impl ReceiveWindow {
     pub(super) fn update_is_due(&self, rcv_nxt: Dsn, unread: usize) -> bool {
         let offered = self.edge.since(rcv_nxt);
         let possible = self.potential(rcv_nxt, unread).since(rcv_nxt);
+        // [9293-MUST-39]
         offered < self.capacity as u64 / 2 && possible >= (2 * offered).max(self.capacity as u64 / 4)
     }
 

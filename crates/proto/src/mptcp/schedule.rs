@@ -70,6 +70,7 @@ impl Connection {
             srtt: s.tcp.rtt.srtt().unwrap_or_default(),
             cwnd: self.congestion.window(id),
             in_flight: s.tcp.in_flight(),
+            // [8684-3.3.5-3]
             room: s.tcp.congestion_room(self.congestion.window(id)).min(s.tcp.window_room()),
             mss: s.tcp.mss_with(self.option_bytes(s)),
             backup: s.backup || s.remote_backup,
@@ -88,12 +89,14 @@ impl Connection {
         if len >= all || len < mss {
             return len.min(all);
         }
+        // [9293-SHLD-28]
         len - len % mss
     }
 
     /// The next new bytes. None: nothing to send, or no room anywhere.
     pub(super) fn assign_new_data(&mut self, max_payload: impl Fn(&Subflow) -> u64) -> Option<Assignment> {
         let unsent = self.send.end().since(self.data_nxt);
+        // [8684-3.3.5-4]
         let pending = unsent.min(self.data_wnd_end.since(self.data_nxt));
         if pending == 0 || !matches!(self.send_half, SendHalf::Open | SendHalf::FinQueued) {
             if unsent > 0 {
@@ -111,7 +114,7 @@ impl Connection {
         let on = targets.next()?;
         let path = paths.iter().find(|p| p.id == on)?;
         let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max_payload(self.get(on)?));
-        // A sliver of window is worth sending only when nothing else is on its way to open it.
+        // A sliver of window is worth sending only when nothing else is on its way to open it. [9293-MUST-38]
         if len == 0 || (len < path.mss && len < unsent && path.in_flight > 0) {
             self.trace_waiting(WaitReason::Sliver, pending);
             return None;
@@ -239,6 +242,7 @@ impl Connection {
     /// Data waits, nothing is on its way that could open a window, and the connection's or a subflow's own is
     /// shut: ask now and then (RFC 9293, section 3.8.6.1).
     pub(super) fn arm_persist(&mut self, now: Instant) {
+        // [9293-MUST-35]
         let something = self.send.end() > self.data_nxt || !self.reinjections.is_empty();
         // What a dead path still holds opens nothing either.
         let waiting = something && self.iter().all(|(_, s)| s.stalled.is_some() || !s.tcp.has_outstanding());
@@ -255,7 +259,9 @@ impl Connection {
                 continue;
             }
             if !s.tcp.timers.is_set(Timer::Persist) {
+                // [9293-SHLD-29, 9293-SHLD-30]
                 let patience = (s.tcp.rtt.rto() * (1 << s.persist_backoff.min(10))).min(MAX_RTO);
+                // [9293-MUST-37]
                 s.persist_backoff += 1;
                 s.tcp.timers.set(Timer::Persist, now + patience);
             }

@@ -117,5 +117,6 @@ impl Multipath {
 
 /// The MP_TCPRST option that goes with a RST (RFC 8684, section 3.6).
 pub(crate) fn tcprst(reason: ResetReason, transient: bool) -> MptcpOption {
+    // [8684-3.6-1]
     MptcpOption::MpTcprst(MpTcprst { transient, reason })
 }

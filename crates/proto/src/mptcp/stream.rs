@@ -35,6 +35,7 @@ impl Connection {
 
     fn send_capacity(&self, max: usize) -> usize {
         let windows: u64 = self.iter().map(|(id, _)| self.congestion.window(id)).sum();
+        // [8684-3.3.5-5]
         (3 * windows).max(SEND_BUFFER_MIN).min(max as u64) as usize
     }
 
@@ -68,6 +69,7 @@ impl Connection {
             return;
         }
         self.data_una = una;
+        // [8684-3.3.2-5]
         self.send.release(una.min(self.send.end()));
         if self.send_half == SendHalf::FinSent && self.is_active() && una > self.send.end() {
             self.send_half = SendHalf::FinAcked;
@@ -152,6 +154,7 @@ impl Connection {
         while !data.is_empty() {
             if let Multipath::Fallback(_) = self.multipath {
                 // Plain TCP: the subflow's stream is the connection's.
+                // [8684-3.8-2]
                 return self.assemble(Dsn(ssn.0), data);
             }
             let Some(subflow) = self.get_mut(id) else { return Err(Obstacle::Violation) };
@@ -203,6 +206,7 @@ impl Connection {
                 self.ready.push_back(data);
             }
         }
+        // [8684-3.3.3-4]
         let fin_reached = !self.eof && self.data_fin_at == Some(Dsn(self.assembler.next()));
         if fin_reached {
             self.eof = true;

@@ -79,9 +79,11 @@ const SYN_RETRIES: u32 = 6;
 /// SYN/ACKs without an answer (Linux: tcp_synack_retries).
 const SYN_ACK_RETRIES: u32 = 5;
 /// MP_CAPABLE SYNs without an answer before plain TCP is tried (Linux: syn_retrans_before_tcp_fallback).
+// [8684-3.1-20]
 const SYN_RETRIES_WITH_CAPABLE: u32 = 2;
 /// How long a lone subflow may stay without an answer before the connection is given up (RFC 9293, section
 /// 3.8.3, R2: at least 100 seconds; Linux's 15 retries make 15 minutes).
+// [9293-SHLD-11]
 const GIVE_UP_AFTER: Duration = Duration::from_secs(15 * 60);
 /// The pace of probes on a path that does not answer while others do, and of a join's SYN. This departs from
 /// the doubling of RFC 6298, section 5.5: one small segment at this pace is no load, and a path that returns
@@ -120,6 +122,7 @@ impl Connection {
         match timer {
             ConnectionTimer::DataFin if self.send_half == SendHalf::FinSent => self.on_data_fin_timer(now),
             ConnectionTimer::DataFin => {}
+            // [8684-3.3.6-3, 8684-6-4]
             ConnectionTimer::DataRetransmit => self.reinject_if_stuck(now),
             ConnectionTimer::Liveness => self.check_liveness(now, env),
             ConnectionTimer::PathManager => self.notify_path_manager(now, env, &PathEvent::Timer),
@@ -177,10 +180,12 @@ impl Connection {
         let tries = s.tcp.backoff();
         match s.tcp.state {
             State::SynSent if initial => {
+                // [9293-MUST-22]
                 if tries > SYN_RETRIES {
                     return self.fail(now, ConnectionError::TimedOut);
                 }
                 // RFC 8684, section 3.7: something may drop SYNs with options it does not know.
+                // [8684-3.9.3-1, 8684-6-1]
                 if tries > SYN_RETRIES_WITH_CAPABLE && matches!(self.multipath, super::Multipath::Negotiating { .. }) {
                     self.fall_back(super::FallbackReason::SynDropped);
                 }
@@ -212,6 +217,7 @@ impl Connection {
     fn repeat_join_ack(&mut self, now: Instant, id: SubflowId) {
         if let Some(s) = self.get_mut(id) {
             s.tcp.ack_now();
+            // [8684-3.2-11]
             let again = now + probe_pace(now, s.opened_at);
             s.tcp.timers.set(Timer::Retransmit, again);
         }
@@ -229,7 +235,9 @@ impl Connection {
         let (first, lost) = s.tcp.on_retransmission_timeout(alone);
         let (rto, backoff) = (s.tcp.rtt.rto(), s.tcp.backoff());
         let newly_stalled = s.stalled.is_none();
+        // [9293-SHLD-10]
         let since = *s.stalled.get_or_insert(now);
+        // [6298-5-5]
         let patience = if alone { s.tcp.backed_off_rto() } else { probe_pace(now, since) };
         s.tcp.timers.set(Timer::Retransmit, now + patience);
         self.journal.trace(|| TraceEvent::TimedOut { subflow: id, rto, backoff });
@@ -241,8 +249,10 @@ impl Connection {
             self.trace_congestion(id, CongestionReason::Timeout);
         }
         if newly_stalled {
+            // [9293-SHLD-9]
             self.subflow_news(id, super::info::SubflowChange::Stalled);
         }
+        // [9293-MUST-20]
         if alone && now - since > GIVE_UP_AFTER {
             return self.fail(now, ConnectionError::TimedOut);
         }

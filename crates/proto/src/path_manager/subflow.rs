@@ -42,6 +42,7 @@ impl SubflowManager {
 
     /// Where a subflow from `local` shall go: to the first address if that is possible, else to an announced one.
     fn target(view: &PathManagerView<'_>, local: IpAddr) -> Option<SocketAddr> {
+        // [8684-3.1-13, 8684-3.9.1-1]
         let initial = Some(view.initial_remote).filter(|_| !view.deny_join_initial);
         initial.into_iter().chain(view.remotes.iter().copied()).find(|r| r.is_ipv4() == local.is_ipv4())
     }

@@ -15,6 +15,7 @@ impl Scheduler for MinRtt {
     fn schedule(&mut self, view: &View<'_>) -> Decision {
         let usable = |p: &&PathView| Some(p.id) != view.reinjection_of;
         // The best rank that exists at all decides, whether or not it has room now: a backup is not for overflow.
+        // [8684-3.3.8-1]
         let rank = |p: &PathView| (p.stalled, p.backup);
         let Some(best_rank) = view.paths.iter().filter(usable).map(rank).min() else {
             return Decision::Wait;

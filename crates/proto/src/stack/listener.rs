@@ -68,6 +68,7 @@ impl super::Stack {
         if self.listeners.iter().any(|(_, l)| clash(l)) {
             return Err(ListenError::InUse);
         }
+        // [9293-MUST-41]
         Ok(ListenerId(self.listeners.insert(Listener::new(local, backlog))))
     }
 

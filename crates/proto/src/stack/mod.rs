@@ -256,6 +256,7 @@ impl Stack {
             return self.settle(now, id);
         }
         let is_syn = seg.tcp.flags.contains(TcpFlags::SYN) && !seg.tcp.flags.intersects(TcpFlags::ACK | TcpFlags::RST);
+        // [9293-MUST-57]
         if is_syn && self.addresses.iter().any(|a| a.addr == tuple.local.ip()) {
             return self.on_syn(now, on, tuple, &seg);
         }
@@ -290,6 +291,7 @@ impl Stack {
             self.mib.count(Counter::TcpInErrs);
             return None;
         }
+        // [9293-MUST-3]
         if rx.checksum == RxChecksum::Unverified && !polypath_wire::verify_checksum(rx.headers, &rx.payload) {
             self.mib.count(Counter::TcpInErrs);
             self.mib.count(Counter::TcpInCsumErrors);
@@ -301,6 +303,7 @@ impl Stack {
     /// RFC 9293, section 3.10.7.1: what belongs to nothing is answered with a reset.
     fn refuse(&mut self, on: LinkId, seg: &Segment, payload: usize, option: Option<polypath_wire::MptcpOption>) {
         let flags = seg.tcp.flags;
+        // [9293-3.10.7.1-1]
         if flags.contains(TcpFlags::RST) || self.replies.len() >= MAX_REPLIES {
             return;
         }

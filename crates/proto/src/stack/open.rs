@@ -46,11 +46,13 @@ impl Stack {
     ) -> Result<ConnectionId, ConnectError> {
         // Flow label and scope are no part of who the two ends are.
         let remote = SocketAddr::new(remote.ip(), remote.port());
+        // [9293-MUST-43]
         let wanted = options.local.filter(|l| !l.ip().is_unspecified());
         let address = self
             .addresses
             .iter()
             .filter(|a| a.addr.is_ipv4() == remote.is_ipv4() && wanted.is_none_or(|w| w.ip() == a.addr))
+            // [9293-MUST-44]
             .min_by_key(|a| a.backup);
         let Some((addr, link)) = address.map(|a| (a.addr, a.link)) else {
             return Err(match wanted {
@@ -115,8 +117,10 @@ impl Stack {
     /// A key whose token is not in use (RFC 8684, section 3.1).
     fn draw_key(&mut self) -> Key {
         loop {
+            // [8684-3.1-1, 8684-3.1-2]
             let key = Key(self.rng.next_u64());
             let token = key.token();
+            // [8684-3.1-3]
             if token.0 != 0 && !self.by_token.contains_key(&token) {
                 return key;
             }
@@ -146,14 +150,15 @@ impl Stack {
         let mtu = self.links.get(link.0 as usize).map_or(576, |l| l.mtu);
         let headers = if local.is_ipv4() { 40 } else { 60 };
         // The offset tells hosts apart, and stays the same for a pair of them, so that PAWS keeps working
-        // across connections (RFC 7323, section 5.4).
+        // across connections (RFC 7323, section 5.4). [7323-5.4-2]
         let ts_offset = self.hasher.hash_one((local.ip(), remote.ip())) as u32;
         TcpParams {
             local,
             remote,
             link,
-            // Not to be guessed from outside. Without RFC 6528's clock.
+            // Not to be guessed from outside. Without RFC 6528's clock. [9293-MUST-9]
             iss: SeqNum(self.rng.next_u32()),
+            // [9293-MUST-67, 8201-5.4-2]
             mss: u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX - 100),
             window_scale: window_scale(self.config.recv_buffer_max),
             ts_offset,
@@ -162,15 +167,18 @@ impl Stack {
 
     /// A SYN for nothing that exists yet.
     pub(super) fn on_syn(&mut self, now: Instant, on: LinkId, tuple: FourTuple, seg: &Segment) {
+        // [8684-3.2-18]
         if let Some(join) = JoinSyn::of(seg) {
             return self.on_join_syn(now, on, tuple, seg, join);
         }
+        // [9293-MUST-42]
         let listener = self.listeners.iter().find(|(_, l)| l.takes(tuple.local)).map(|(h, _)| ListenerId(h));
         let Some(listener) = listener else { return self.refuse(on, seg, 0, None) };
         if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) {
             self.mib.count(Counter::TcpExtListenOverflows);
             return;
         }
+        // [8684-3.1-18]
         let multipath = match mptcp::usable_offer(seg, self.config.multipath) {
             Ok(()) => Multipath::Negotiating { local_key: self.draw_key() },
             Err(reason) => Multipath::Fallback(reason),
@@ -201,6 +209,7 @@ impl Stack {
         let params = self.params(tuple.local, tuple.remote, on);
         let nonce = self.rng.next_u32();
         let Some(&id) = self.by_token.get(&join.token) else {
+            // [8684-3.2-7, 8684-3.8-1]
             self.mib.count(Counter::MPTcpExtMPJoinNoTokenFound);
             return self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal()));
         };
@@ -213,6 +222,7 @@ impl Stack {
                 self.by_tuple.insert(tuple, (id, subflow));
                 self.settle(now, id);
             }
+            // [8684-3.2-7]
             None => {
                 self.mib.count(Counter::MPTcpExtMPJoinRejected);
                 self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal()));
@@ -227,6 +237,7 @@ impl Stack {
         let params = self.params(local, remote, link);
         let nonce = self.rng.next_u32();
         let tcp = Tcp::connect(now, &params);
+        // [8684-3.2-2]
         let opened = self.with_connection(id, |c, env| c.open_join(now, env, tcp, nonce)).flatten();
         if let Some(subflow) = opened {
             self.mib.count(Counter::TcpActiveOpens);

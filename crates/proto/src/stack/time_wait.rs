@@ -8,6 +8,7 @@ use polypath_wire::{Segment, TcpFlags};
 use std::collections::{HashMap, VecDeque};
 
 /// Linux: TCP_TIMEWAIT_LEN; RFC 9293 says twice the MSL of two minutes.
+// [9293-MUST-13]
 const LENGTH: Duration = Duration::from_secs(60);
 
 /// All of them expire after the same time, so a queue is their timer.
@@ -54,6 +55,7 @@ impl<S: BuildHasher> TimeWaits<S> {
         if seg.tcp.flags.contains(TcpFlags::RST) || !seg.tcp.flags.contains(TcpFlags::FIN) {
             return None;
         }
+        // [9293-3.10.7.4-5]
         Some((acknowledgement(tuple, tw), tw.link))
     }
 }
@@ -61,7 +63,7 @@ impl<S: BuildHasher> TimeWaits<S> {
 /// Our last word on a connection, which may have to be said again.
 pub(super) fn acknowledgement(tuple: &FourTuple, tw: &TimeWait) -> Segment {
     let mut segment = super::bare_segment(tuple.local, tuple.remote, tw.snd_nxt, tw.rcv_nxt, TcpFlags::ACK);
-    // RFC 7323, section 3.2: on every segment once agreed.
+    // RFC 7323, section 3.2: on every segment once agreed. [7323-3.2-2]
     segment.options.timestamps = tw.timestamps;
     segment
 }

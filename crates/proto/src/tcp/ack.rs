@@ -8,6 +8,7 @@ use core::ops::Range;
 use polypath_wire::SackBlock;
 
 /// RFC 9293 allows 500 ms; Linux's TCP_DELACK_MIN.
+// [9293-MUST-40, 5681-4.2-2]
 const DELAY: Duration = Duration::from_millis(40);
 /// Acknowledge each of the first segments, so that the sender's slow start is not slowed (Linux: quickack).
 const QUICK: u32 = 16;
@@ -48,7 +49,7 @@ impl Tcp {
     /// New data arrived in order, and filled no hole.
     pub(super) fn ack_in_order(&mut self, now: Instant, bytes: u64) {
         self.ack.unacknowledged += bytes;
-        // RFC 5681, section 4.2: at least every second full-sized segment.
+        // RFC 5681, section 4.2: at least every second full-sized segment. [9293-SHLD-19, 5681-4.2-1]
         let full = u64::from(self.local_mss.min(self.peer_mss)).saturating_sub(60);
         if self.ack.quick > 0 {
             self.ack.quick -= 1;
@@ -56,6 +57,7 @@ impl Tcp {
         } else if self.ack.unacknowledged >= 2 * full {
             self.ack.now = true;
         } else if !self.timers.is_set(Timer::DelayedAck) {
+            // [9293-SHLD-18]
             self.timers.set(Timer::DelayedAck, now + DELAY);
         }
     }
@@ -74,6 +76,7 @@ impl Tcp {
 
     /// Every segment with ACK acknowledges all there is.
     pub(super) fn ack_sent(&mut self) {
+        // [9293-MUST-58]
         self.ack.now = false;
         self.ack.unacknowledged = 0;
         self.ack.duplicate = None;
@@ -83,6 +86,7 @@ impl Tcp {
 
     pub(crate) fn sack_blocks(&self) -> ArrayVec<SackBlock, 4> {
         let mut blocks = ArrayVec::new();
+        // [2018-2-2]
         if !self.sack_ok {
             return blocks;
         }
@@ -94,6 +98,7 @@ impl Tcp {
             blocks.push(block(duplicate));
         }
         let ranges = self.assembler.ranges();
+        // [2018-4-2]
         let latest = self.ack.latest.and_then(|at| ranges.containing(at));
         for range in latest.iter().chain(ranges.iter().filter(|r| Some(*r) != latest.as_ref())) {
             if blocks.try_push(block(range)).is_err() {

@@ -86,6 +86,7 @@ impl State {
     fn after_fin_received(self) -> State {
         match self {
             State::Established => State::CloseWait,
+            // [9293-3.10.7.4-4]
             State::FinWait1 => State::Closing,
             State::FinWait2 => State::TimeWait,
             other => other,
@@ -175,7 +176,7 @@ impl Tcp {
             link: p.link,
             state,
             local_mss: p.mss,
-            // RFC 9293, section 3.7.1: what holds without an MSS option.
+            // RFC 9293, section 3.7.1: what holds without an MSS option. [9293-MUST-15]
             peer_mss: if p.remote.is_ipv4() { 536 } else { 1220 },
             rcv_wscale: p.window_scale,
             snd_wscale: 0,
@@ -247,11 +248,13 @@ impl Tcp {
     /// Payload of a full segment when each carries `option_bytes` besides timestamps.
     pub(crate) fn mss_with(&self, option_bytes: usize) -> u64 {
         let timestamps = if self.ts.is_some() { 12 } else { 0 };
+        // [9293-MUST-16]
         u64::from(self.local_mss.min(self.peer_mss)).saturating_sub(timestamps + option_bytes as u64).max(48)
     }
 
     fn ip_header(&self) -> IpHeader {
         IpHeader {
+            // [9293-MUST-45]
             src: self.local.ip(),
             dst: self.remote.ip(),
             hop_limit: 64,

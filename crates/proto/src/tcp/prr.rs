@@ -22,9 +22,11 @@ impl Prr {
     pub(crate) fn on_ack(&mut self, delivered: u64, in_flight: u64, safe: bool, mss: u64) {
         self.delivered += delivered;
         let budget = if in_flight > self.ssthresh {
+            // [6937-3-1]
             let target = (u128::from(self.delivered) * u128::from(self.ssthresh)).div_ceil(u128::from(self.recover_fs));
             u64::try_from(target).unwrap_or(u64::MAX).saturating_sub(self.out)
         } else {
+            // [6937-3-2]
             let limit = self.delivered.saturating_sub(self.out).max(delivered) + if safe { mss } else { 0 };
             (self.ssthresh - in_flight).min(limit)
         };

@@ -30,10 +30,11 @@ impl Rack {
         let rtt = now - d.sent_at;
         self.min_rtt = min_rtt.unwrap_or(rtt);
         if !d.retransmitted && self.fack.is_some_and(|fack| d.end < fack) {
+            // [8985-6.2-2]
             self.reordering_seen = true;
         }
         self.fack = Some(self.fack.map_or(d.end, |f| f.max(d.end)));
-        // Step 2: an acknowledgement too early for the retransmission is for the original.
+        // Step 2: an acknowledgement too early for the retransmission is for the original. [8985-6.2-1]
         if d.retransmitted && (echo_older || rtt < self.min_rtt) {
             return;
         }
@@ -47,6 +48,7 @@ impl Rack {
     pub(crate) fn on_dsack(&mut self, snd_una: Ssn, snd_nxt: Ssn) {
         if self.widened_until.is_none_or(|until| snd_una >= until) {
             self.widened_until = Some(snd_nxt);
+            // [8985-6.2-5]
             self.window_steps += 1;
             self.persist = PERSIST;
         }
@@ -61,9 +63,11 @@ impl Rack {
 
     /// Step 4.
     fn reordering_window(&self, sacked: u64, mss: u64, in_recovery: bool, srtt: Duration) -> Duration {
+        // [8985-6.2-3]
         if !self.reordering_seen && (in_recovery || sacked >= DUPTHRESH * mss) {
             return Duration::ZERO;
         }
+        // [8985-6.2-4, 8985-6.2-6]
         (self.min_rtt / 4 * (self.window_steps + 1)).min(srtt)
     }
 

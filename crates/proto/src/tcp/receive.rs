@@ -65,26 +65,32 @@ impl Tcp {
         let seq = self.seq_of(seg);
         let end =
             seq + payload as u64 + u64::from(flags.contains(TcpFlags::FIN)) + u64::from(flags.contains(TcpFlags::SYN));
+        // [7323-5.3-1, 7323-5.2-1]
         if !flags.contains(TcpFlags::RST) && self.is_too_old(now, seg) {
             self.counters.old_timestamps += 1;
             self.challenge(now, payload);
             return Verdict::Drop;
         }
         let rcv_nxt = self.rcv_nxt();
+        // [7323-2.4-1, 7323-2.4-2]
         let edge = rcv_nxt + self.max_window;
+        // [9293-3.10.7.4-1]
         let acceptable = if seq == end { seq >= rcv_nxt && seq <= edge } else { end > rcv_nxt && seq < edge };
         if flags.contains(TcpFlags::RST) {
             // RFC 5961, section 3.2: exactly at RCV.NXT it is believed, elsewhere in the window challenged.
+            // [9293-SHLD-2, 9293-MUST-66]
             if seq == rcv_nxt {
+                // [5961-3.2-1, 5961-3.2-2]
                 return Verdict::Reset;
             }
             if acceptable {
+                // [5961-3.2-3]
                 self.challenge(now, 0);
             }
             return Verdict::Drop;
         }
         if flags.contains(TcpFlags::SYN) {
-            // RFC 5961, section 4.2; also how a lost third ACK is sent again.
+            // RFC 5961, section 4.2; also how a lost third ACK is sent again. [5961-4.2-1]
             self.ack_now();
             return Verdict::Drop;
         }
@@ -116,6 +122,7 @@ impl Tcp {
     /// Answers what is not acceptable. Without payload, now and then only: two ends that disagree must not
     /// talk for ever, nor a stranger make us (RFC 5961, section 7; Linux: tcp_invalid_ratelimit).
     fn challenge(&mut self, now: Instant, payload: usize) {
+        // [5961-7-1]
         if payload > 0 || self.last_challenge.is_none_or(|at| now - at >= CHALLENGE_PAUSE) {
             self.ack_now();
             self.counters.challenge_acks += 1;
@@ -127,12 +134,15 @@ impl Tcp {
 
     fn ack_is_plausible(&self, seg: &Segment) -> bool {
         let ack = self.snd_space.unwrap(seg.tcp.ack, self.snd_una);
+        // [5961-5.2-1]
         ack <= self.snd_nxt && ack + (1 << 30) >= self.snd_una
     }
 
     /// PAWS: RFC 7323, section 5.
     fn is_too_old(&self, now: Instant, seg: &Segment) -> bool {
+        // [7323-3.2-4, 7323-3.2-7, 7323-3.2-5]
         let (Some(ts), Some(state)) = (seg.options.timestamps, &self.ts) else { return false };
+        // [7323-5.5-1]
         (ts.val.wrapping_sub(state.recent) as i32) < 0 && now - state.recent_at < TS_RECENT_LIFE
     }
 
@@ -140,6 +150,7 @@ impl Tcp {
     fn take_timestamp(&mut self, now: Instant, seg: &Segment, seq: Ssn) {
         let last_ack_sent = self.last_ack_sent;
         if let (Some(ts), Some(state)) = (seg.options.timestamps, &mut self.ts)
+            // [7323-4.3-1]
             && seq <= last_ack_sent
         {
             *state = TimestampState { recent: ts.val, recent_at: now };
@@ -152,9 +163,10 @@ impl Tcp {
         self.rcv_space = crate::seq::SsnSpace::new(seg.tcp.seq);
         // RFC 9293, section 3.7.1; a peer that offers less than 88 would stall us (Linux: TCP_MIN_SND_MSS + 40).
         if let Some(mss) = o.mss {
+            // [9293-MUST-14]
             self.peer_mss = mss.max(88);
         }
-        // RFC 7323, section 2.3: a shift above 14 counts as 14.
+        // RFC 7323, section 2.3: a shift above 14 counts as 14. [7323-2.2-3]
         self.wscale_agreed = o.window_scale.is_some();
         self.snd_wscale = o.window_scale.unwrap_or(0).min(14);
         self.sack_ok = o.sack_permitted;
@@ -184,7 +196,7 @@ impl Tcp {
 
     fn sample_handshake_rtt(&mut self, now: Instant) {
         self.timers.stop(Timer::Retransmit);
-        // Karn: not if the SYN was sent more than once.
+        // Karn: not if the SYN was sent more than once. [9293-MUST-18]
         if let Some(sent) = self.recovery.handshake_sent_once() {
             self.rtt.on_sample(now, now - sent);
         }
@@ -194,6 +206,7 @@ impl Tcp {
     fn update_window(&mut self, seg: &Segment) {
         self.snd_wnd = self.window_of(seg);
         let ack = self.snd_space.unwrap(seg.tcp.ack, self.snd_una);
+        // [9293-MUST-34]
         self.snd_wnd_end = self.snd_wnd_end.max(ack + self.snd_wnd);
     }
 
@@ -269,7 +282,7 @@ impl Tcp {
         }
         out.delivered = delivered;
         out.original_arrived = original_arrived;
-        // Karn's algorithm: only what was sent once measures the path.
+        // Karn's algorithm: only what was sent once measures the path. [9293-MUST-18, 6298-3-1, 6298-3-2]
         if let Some(d) = newest {
             let rtt = now - d.sent_at;
             self.rtt.on_sample(now, rtt);
@@ -297,18 +310,20 @@ impl Tcp {
         }
         // Nothing after a FIN counts, nor beyond what was ever offered.
         let edge = self.fin_at.unwrap_or(rcv_nxt + self.max_window).min(rcv_nxt + self.max_window);
+        // [9293-3.10.7.4-2]
         payload.truncate(edge.since(seq) as usize);
         if len > 0 && seq > rcv_nxt && self.assembler.pieces() >= MAX_PIECES {
             // Crumbs, to cost us memory: not taken, and so sent again.
             self.ack_now();
         } else if len > 0 {
             let had_gap = self.assembler.has_gap();
+            // [8684-3.3.1-7]
             let fresh = self.assembler.insert(seq.0, payload) as u64;
             self.counters.bytes_received += fresh;
             if fresh == 0 {
                 self.ack_duplicate(seq.0..seq.0 + len);
             } else if seq > rcv_nxt || had_gap {
-                // RFC 5681, section 4.2: out of order, or filling a hole.
+                // RFC 5681, section 4.2: out of order, or filling a hole. [9293-MAY-13, 5681-3.2-1, 5681-3.2-2]
                 self.ack_out_of_order(seq);
             } else {
                 self.ack_in_order(now, fresh);
@@ -327,6 +342,7 @@ impl Tcp {
     }
 
     fn take_fin(&mut self) {
+        // [9293-3.10.7.4-3]
         if self.fin_at == Some(self.rcv_nxt()) && !self.assembler.has_gap() {
             self.assembler.skip_one();
             self.state = self.state.after_fin_received();

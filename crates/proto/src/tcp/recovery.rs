@@ -71,6 +71,7 @@ impl Tcp {
     pub(crate) fn congestion_room(&self, cwnd: u64) -> u64 {
         let window = match &self.recovery.phase {
             Phase::Recovery { prr, .. } => prr.window(),
+            // [6937-3-3]
             Phase::Open | Phase::Loss { .. } => cwnd,
         };
         window.saturating_sub(self.board.in_flight())
@@ -99,6 +100,7 @@ impl Tcp {
         }
         self.settle_probe(out);
         self.leave_recovery(out);
+        // [8985-4-1]
         let newly_lost = if self.sack_ok { self.detect_loss(now) } else { self.count_duplicates(duplicate, out) };
         out.newly_lost = newly_lost;
         let mss = self.mss_with(0);
@@ -159,6 +161,7 @@ impl Tcp {
         let (mss, srtt) = (self.mss_with(0), self.rtt.srtt().unwrap_or_default());
         let (lost, look_again) = self.recovery.rack.detect_loss(now, &mut self.board, mss, in_recovery, srtt);
         match look_again {
+            // [8985-6.2-7]
             Some(at) => self.timers.set(Timer::Reorder, at),
             None => self.timers.stop(Timer::Reorder),
         }
@@ -173,6 +176,7 @@ impl Tcp {
         } else if duplicate && !self.board.is_empty() {
             self.recovery.duplicate_acks += 1;
         }
+        // [5681-3.2-4]
         if partial || self.recovery.duplicate_acks == DUPTHRESH {
             let una = self.snd_una;
             return self.board.mark_lost(|r| r.ssn == una);
@@ -187,7 +191,9 @@ impl Tcp {
             return;
         }
         self.recovery.probe = None;
+        // [8985-7.4-2]
         let repaired = !self.recovery.dsack_seen && !out.original_arrived;
+        // [8985-7.4-1]
         if repaired && matches!(self.recovery.phase, Phase::Open) {
             out.congestion = true;
             self.counters.loss_probe_recoveries += 1;
@@ -209,12 +215,14 @@ impl Tcp {
     /// RFC 8985, section 7.3: a probe for the tail. None: one is out already, or nothing is.
     pub(crate) fn on_probe_timer(&mut self, now: Instant, option_bytes: usize) -> Option<TxRecord> {
         self.timers.set(Timer::Retransmit, now + self.rtt.rto());
+        // [8985-7.3-3]
         if self.recovery.probe.is_some() || self.board.is_empty() {
             return None;
         }
         self.recovery.probe = Some(Probe { end: self.snd_nxt });
         self.recovery.dsack_seen = false;
         self.counters.loss_probes += 1;
+        // [8985-7.3-1, 8985-7.3-2]
         let mss = self.mss_with(option_bytes);
         let record = self.board.retransmit_tail(now, mss)?;
         self.count_retransmit(&record);
@@ -230,6 +238,7 @@ impl Tcp {
         self.recovery.probe = None;
         self.timers.stop(Timer::LossProbe);
         self.timers.stop(Timer::Reorder);
+        // [2018-5-1, 2018-5-2]
         if self.board.records().next().is_some_and(|r| r.sacked) {
             // RFC 2018, section 8: what is acknowledged cumulatively cannot stand first unacknowledged.
             self.board.forget_sacks();
@@ -242,6 +251,7 @@ impl Tcp {
 
     /// The current timeout, doubled for each expiry in a row (RFC 6298, section 5.5).
     pub(crate) fn backed_off_rto(&self) -> Duration {
+        // [9293-MUST-19]
         let doublings = self.recovery.backoff.min(10);
         (self.rtt.rto() * (1 << doublings)).min(MAX_RTO)
     }
@@ -250,11 +260,13 @@ impl Tcp {
     /// acknowledgement of new data (`restart` true).
     pub(super) fn arm_retransmit(&mut self, now: Instant, restart: bool) {
         if self.board.is_empty() {
+            // [6298-5-2]
             self.timers.stop(Timer::Retransmit);
             self.timers.stop(Timer::LossProbe);
             self.recovery.probe = None;
             return;
         }
+        // [6298-5-1, 6298-5-3]
         if restart || !self.timers.is_set(Timer::Retransmit) {
             self.timers.set(Timer::Retransmit, now + self.backed_off_rto());
         }
@@ -264,12 +276,14 @@ impl Tcp {
     /// RFC 8985, section 7.2.
     fn arm_loss_probe(&mut self, now: Instant) {
         let open = matches!(self.recovery.phase, Phase::Open);
+        // [8985-7.2-2]
         if !open || !self.sack_ok || self.board.sacked() > 0 || self.recovery.probe.is_some() {
             self.timers.stop(Timer::LossProbe);
             return;
         }
         let Some(srtt) = self.rtt.srtt() else { return };
         let single = self.board.in_flight() <= self.mss_with(0);
+        // [8985-7.2-1]
         let patience = srtt * 2 + if single { WORST_ACK_DELAY } else { Duration::from_millis(2) };
         let at = now + patience;
         if self.timers.get(Timer::Retransmit).is_some_and(|rto| at < rto) {

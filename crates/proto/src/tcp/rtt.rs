@@ -4,8 +4,10 @@ use crate::time::{Duration, Instant};
 
 /// RFC 6298 asks for a second (section 2.4, SHOULD); Linux has used 200 ms for two decades, and a handover
 /// cannot wait longer.
+// [6298-2.4-1]
 pub(crate) const MIN_RTO: Duration = Duration::from_millis(200);
 /// RFC 6298, section 2.5: at least 60 seconds.
+// [6298-2.5-1]
 pub(crate) const MAX_RTO: Duration = Duration::from_secs(60);
 /// RFC 6298, section 2.1.
 pub(crate) const INITIAL_RTO: Duration = Duration::from_secs(1);
@@ -23,12 +25,12 @@ impl RttEstimator {
     pub(crate) fn on_sample(&mut self, now: Instant, rtt: Duration) {
         match self.srtt {
             None => {
-                // RFC 6298, section 2.2.
+                // RFC 6298, section 2.2. [6298-2.2-1]
                 self.srtt = Some(rtt);
                 self.rttvar = rtt / 2;
             }
             Some(srtt) => {
-                // RFC 6298, section 2.3: alpha = 1/8, beta = 1/4.
+                // RFC 6298, section 2.3: alpha = 1/8, beta = 1/4. [6298-2.3-1, 6298-2.3-2]
                 self.rttvar = (self.rttvar * 3 + srtt.abs_diff(rtt)) / 4;
                 self.srtt = Some((srtt * 7 + rtt) / 8);
             }
@@ -49,6 +51,7 @@ impl RttEstimator {
     /// The timeout before any backoff.
     pub(crate) fn rto(&self) -> Duration {
         match self.srtt {
+            // [6298-2.1-1]
             None => INITIAL_RTO,
             Some(srtt) => (srtt + self.rttvar * 4).clamp(MIN_RTO, MAX_RTO),
         }

@@ -25,6 +25,7 @@ pub(crate) struct TxRecord {
     pub(crate) dsn: Dsn,
     /// None where the connection does not map (plain TCP).
     pub(crate) mapping: Option<Mapping>,
+    // [8684-3.3.6-2]
     pub(crate) payload: Chunks,
     pub(crate) fin: bool,
     pub(crate) sent_at: Instant,
@@ -50,6 +51,7 @@ impl TxRecord {
             dsn: self.dsn + offset,
             payload: self.payload.split_off(offset as usize),
             fin: core::mem::take(&mut self.fin),
+            // [8684-3.3.1-1]
             mapping: self.mapping,
             sent_at: self.sent_at,
             retransmitted: self.retransmitted,
@@ -159,6 +161,7 @@ impl Scoreboard {
                 self.records.insert(i + 1, tail);
             }
             let record = &mut self.records[i];
+            // [2018-5-3]
             record.sacked = true;
             let bytes = record.seq_len();
             self.sacked += bytes;
@@ -174,6 +177,7 @@ impl Scoreboard {
     pub(crate) fn mark_lost(&mut self, mut is_lost: impl FnMut(&TxRecord) -> bool) -> u64 {
         let mut newly = 0;
         for record in &mut self.records {
+            // [2018-5-4]
             if !record.sacked && !record.lost && is_lost(record) {
                 record.lost = true;
                 newly += record.seq_len();
@@ -201,6 +205,7 @@ impl Scoreboard {
 
     /// The first lost record, cut to at most `limit` bytes, marked as sent again at `now`.
     pub(crate) fn retransmit_first_lost(&mut self, now: Instant, limit: u64) -> Option<TxRecord> {
+        // [6298-5-4]
         let i = self.records.iter().position(|r| r.lost)?;
         self.retransmit(i, now, limit)
     }
@@ -228,6 +233,7 @@ impl Scoreboard {
             self.lost -= record.seq_len();
         }
         record.retransmitted = true;
+        // [8985-4-2]
         record.sent_at = now;
         Some(record.clone())
     }
@@ -257,6 +263,7 @@ mod tests {
         }
     }
 
+    // [2018-5-3]
     #[test]
     fn a_sack_in_the_middle_of_a_super_segment_splits_it() {
         let mut board = Scoreboard::default();

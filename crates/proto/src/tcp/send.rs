@@ -10,6 +10,7 @@ use polypath_wire::{Segment, SeqNum, SynOptions, TcpFlags, TcpHeader, TcpOptions
 
 /// The timestamp clock: milliseconds, from a secret offset (RFC 7323, section 5.4).
 pub(super) fn timestamp_at(at: Instant, offset: u32) -> u32 {
+    // [7323-5.4-1]
     (at.as_millis() as u32).wrapping_add(offset)
 }
 
@@ -29,6 +30,7 @@ impl Tcp {
     pub(crate) fn timestamps(&self, now: Instant) -> Option<Timestamps> {
         match (&self.ts, self.state) {
             (Some(ts), _) => Some(Timestamps { val: self.timestamp(now), ecr: ts.recent }),
+            // [7323-3.2-1, 7323-3.2-6]
             (None, State::SynSent) => Some(Timestamps { val: self.timestamp(now), ecr: 0 }),
             (None, _) => None,
         }
@@ -38,7 +40,9 @@ impl Tcp {
     pub(crate) fn syn_options(&self) -> SynOptions {
         let active = self.state == State::SynSent;
         SynOptions {
+            // [9293-MUST-14, 9293-SHLD-5]
             mss: Some(self.local_mss),
+            // [7323-2.2-1]
             window_scale: (active || self.wscale_agreed).then_some(self.rcv_wscale),
             sack_permitted: active || self.sack_ok,
         }
@@ -46,8 +50,9 @@ impl Tcp {
 
     /// The window field for an offer of `window` bytes, and what it really says.
     fn window_field(&mut self, window: u64, syn: bool) -> u16 {
-        // RFC 7323, section 2.2: the window of a SYN is never scaled.
+        // RFC 7323, section 2.2: the window of a SYN is never scaled. [7323-2.2-2]
         let scale = if syn || !self.wscale_agreed { 0 } else { self.rcv_wscale };
+        // [8684-3.3.4-1, 9293-SHLD-14]
         let field = (window >> scale).min(65_535) as u16;
         self.max_window = self.max_window.max(u64::from(field) << scale);
         field
@@ -69,6 +74,7 @@ impl Tcp {
             ack: if acks { self.rcv_space.wrap(self.rcv_nxt()) } else { SeqNum(0) },
             flags,
             window,
+            // [8684-3.3.1-6]
             urgent: 0,
         };
         Segment { ip: self.ip_header(), tcp, options }
@@ -100,18 +106,21 @@ impl Tcp {
     pub(crate) fn on_packet_too_big(&mut self, mtu: u32) {
         let (headers, least) = if self.is_ipv4() { (40, 576) } else { (60, 1280) };
         // A router that does not say, or says less than every link must carry, is answered with that (RFC 8201,
-        // section 4; for IPv4 as Linux's min_pmtu).
+        // section 4; for IPv4 as Linux's min_pmtu). [8201-4-4]
         let mtu = mtu.max(least);
         let mss = u16::try_from(mtu - headers).unwrap_or(u16::MAX);
+        // [9293-SHLD-6, 8201-4-2, 8201-4-5, 8899-3-1]
         if mss < self.local_mss.min(self.peer_mss) {
             self.peer_mss = mss;
             let largest = self.mss_with(0);
+            // [8201-5.4-1]
             self.board.mark_lost(|r| r.payload.len() as u64 > largest);
         }
     }
 
     /// What the window field of an incoming segment means, in bytes.
     pub(crate) fn window_of(&self, seg: &Segment) -> u64 {
+        // [9293-MUST-1, 9293-REC-1]
         u64::from(seg.tcp.window) << if seg.tcp.flags.contains(TcpFlags::SYN) { 0 } else { self.snd_wscale }
     }
 

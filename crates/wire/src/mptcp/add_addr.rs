@@ -28,6 +28,7 @@ impl AddAddr {
     pub(super) fn parse(data: &[u8]) -> Option<AddAddr> {
         let mut fields = Reader::new(data);
         let [first, address_id] = fields.array()?;
+        // [8684-3.4.1-9]
         let echo = first & ECHO != 0;
         let hmac_len = if echo { 0 } else { 8 };
         let (is_v4, has_port) = match (data.len() + 2).checked_sub(hmac_len)? {
@@ -59,6 +60,7 @@ impl AddAddr {
     }
 
     pub(super) fn emit(&self, out: &mut Writer<'_>) {
+        // [8684-3.4.1-8]
         out.bytes(&[head(subtype::ADD_ADDR, self.echo.into()), self.address_id]);
         match self.addr {
             IpAddr::V4(v4) => out.bytes(&v4.octets()),

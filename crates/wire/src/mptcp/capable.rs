@@ -64,6 +64,7 @@ impl MpCapable {
     pub(super) fn parse(data: &[u8]) -> Option<MpCapable> {
         let mut fields = Reader::new(data);
         let [first, flags] = fields.array()?;
+        // [8684-3.1-4]
         let keys = match data.len() + 2 {
             4 => CapableKeys::Syn,
             12 => CapableKeys::SynAck { sender: Key(fields.u64()?) },
@@ -91,6 +92,7 @@ impl MpCapable {
     }
 
     pub(super) fn emit(&self, out: &mut Writer<'_>) {
+        // [8684-3.1-7]
         out.u8(head(subtype::MP_CAPABLE, self.version));
         out.u8(self.flags.bits());
         match self.keys {

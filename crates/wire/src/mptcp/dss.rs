@@ -38,6 +38,7 @@ impl DssMapping {
     /// Whether this is the infinite mapping, which ends the use of Multipath TCP in this direction.
     #[must_use]
     pub const fn is_infinite(&self) -> bool {
+        // [8684-3.3.1-17]
         self.len == 0
     }
 }
@@ -61,7 +62,7 @@ impl Dss {
             0 => fields.u32().map(WireDsn::Short),
             _ => fields.u64().map(WireDsn::Long),
         };
-        // RFC 8684 section 3.3: `a` and `m` mean nothing without `A` and `M`.
+        // RFC 8684 section 3.3: `a` and `m` mean nothing without `A` and `M`. [8684-3.3-1, 8684-3.3-2]
         let data_ack = match flags & ACK {
             0 => None,
             _ => Some(dsn(ACK_64)?),
@@ -123,6 +124,7 @@ impl Dss {
             Some(DssMapping { dsn: WireDsn::Short(_), .. }) => MAPPING,
             Some(DssMapping { dsn: WireDsn::Long(_), .. }) => MAPPING | DSN_64,
         };
+        // [8684-3.3-3]
         ack | mapping | if self.data_fin { DATA_FIN } else { 0 }
     }
 }

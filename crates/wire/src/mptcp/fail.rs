@@ -22,6 +22,7 @@ impl MpFail {
 
     pub(super) fn emit(&self, out: &mut Writer<'_>) {
         out.bytes(&[head(subtype::MP_FAIL, 0), 0]);
+        // [8684-3.7-19]
         out.u64(self.dsn);
     }
 }

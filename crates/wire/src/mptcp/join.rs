@@ -79,6 +79,7 @@ impl MpJoin {
                 out.u32(nonce);
             }
             MpJoin::Ack { hmac } => {
+                // [8684-3.2-5]
                 out.bytes(&[head(subtype::MP_JOIN, 0), 0]);
                 out.bytes(&hmac);
             }

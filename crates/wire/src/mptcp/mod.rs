@@ -70,6 +70,7 @@ impl MptcpOption {
     /// the body malformed: RFC 8684 section 3 has such an option ignored.
     #[must_use]
     pub fn parse(data: &[u8]) -> Option<MptcpOption> {
+        // [8684-3-5]
         match data.first()? >> 4 {
             subtype::MP_CAPABLE => MpCapable::parse(data).map(Self::MpCapable),
             subtype::MP_JOIN => MpJoin::parse(data).map(Self::MpJoin),

@@ -40,6 +40,7 @@ pub enum ResetReason {
 impl From<u8> for ResetReason {
     fn from(code: u8) -> Self {
         match code {
+            // [8684-3.6-6]
             0x00 => ResetReason::Unspecified,
             0x01 => ResetReason::MptcpSpecific,
             0x02 => ResetReason::LackOfResources,
@@ -72,12 +73,14 @@ impl MpTcprst {
 
     pub(super) fn parse(data: &[u8]) -> Option<MpTcprst> {
         match data {
+            // [8684-3.6-5]
             [first, reason] => Some(MpTcprst { transient: first & TRANSIENT != 0, reason: ResetReason::from(*reason) }),
             _ => None,
         }
     }
 
     pub(super) fn emit(&self, out: &mut Writer<'_>) {
+        // [8684-3.6-4]
         out.u8(head(subtype::MP_TCPRST, self.transient.into()));
         out.u8(self.reason.into());
     }

@@ -36,6 +36,7 @@ impl TcpOptions {
             Layout::Aligned => self.emit_in::<true>(&mut out),
             Layout::Packed => self.emit_in::<false>(&mut out),
         }
+        // [9293-MUST-69]
         out.pad(kind::END);
         out.position()
     }
@@ -129,7 +130,7 @@ impl UnknownOption {
     }
 
     fn emit(&self, out: &mut Writer<'_>) {
-        // At most 38 bytes of data, so the length fits.
+        // At most 38 bytes of data, so the length fits. [9293-MUST-68]
         out.bytes(&[self.kind, self.wire_len() as u8]);
         out.bytes(&self.data);
     }

@@ -26,8 +26,11 @@ impl TcpOptions {
         let mut rest = &bytes[..bytes.len().min(MAX_OPTIONS_LEN)];
         loop {
             match *rest {
+                // [9293-MUST-4]
                 [] | [kind::END, ..] => return,
+                // [9293-MUST-64]
                 [kind::NOP, ..] => rest = &rest[1..],
+                // [9293-MUST-7]
                 [kind, len, ..] if len >= 2 && usize::from(len) <= rest.len() => {
                     let (option, after) = rest.split_at(len.into());
                     self.take(kind, &option[2..]);
@@ -53,8 +56,10 @@ impl TcpOptions {
                 None => self.keep_apart(kind, data),
             },
             (kind::MSS, &[high, low]) => self.mss = Some(u16::from_be_bytes([high, low])),
+            // [7323-2.3-1]
             (kind::WINDOW_SCALE, &[shift]) => self.window_scale = Some(shift.min(MAX_WINDOW_SCALE)),
             (kind::SACK_PERMITTED, []) => self.sack_permitted = true,
+            // [9293-MUST-6]
             _ => self.keep_apart(kind, data),
         }
     }
@@ -70,6 +75,7 @@ impl TcpOptions {
 /// One to four whole blocks; `None` for anything else.
 fn sack_blocks(data: &[u8]) -> Option<ArrayVec<SackBlock, 4>> {
     let (blocks, rest) = data.as_chunks::<8>();
+    // [2018-3-1]
     if blocks.is_empty() || blocks.len() > 4 || !rest.is_empty() {
         return None;
     }
