@@ -1,12 +1,10 @@
 //! Checksums over the data (RFC 8684, section 3.3.1): who asks for them, what they cover, and what follows where one is
 //! wrong (section 3.7).
 
-mod support;
-
+use crate::support::*;
 use polypath_proto::mib::Counter;
 use polypath_proto::{CloseReason, Config, FallbackReason, MultipathState, SubflowEvent};
 use polypath_wire::{CapableKeys, MpFail, MptcpOption, ResetReason};
-use support::*;
 
 fn asking() -> ScriptOptions {
     ScriptOptions { config: Config { dss_checksum: true, ..Config::default() }, ..ScriptOptions::default() }

@@ -1,10 +1,8 @@
 //! Loss, timeouts, windows and segments that do not belong (RFC 9293, 6298, 8985, 5961, 7323).
 
-mod support;
-
+use crate::support::*;
 use polypath_proto::mib::Counter;
 use polypath_proto::{Config, ConnectionError, Duration, Instant};
-use support::*;
 
 const FULL: usize = MSS as usize;
 

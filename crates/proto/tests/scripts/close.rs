@@ -1,10 +1,8 @@
 //! The end of a stream, of a subflow, of a connection (RFC 8684, section 3.3.3 and 3.5; RFC 9293, section 3.6).
 
-mod support;
-
+use crate::support::*;
 use polypath_proto::{CloseReason, ConnectionError, State, SubflowEvent};
 use polypath_wire::{MpJoin, MptcpOption, TcpFlags, join_ack_hmac};
-use support::*;
 
 /// A server with a second subflow, number 1.
 fn server_with_two_subflows() -> Script {

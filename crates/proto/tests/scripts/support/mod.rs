@@ -1,6 +1,5 @@
 //! What every file of tests here works with: segments with relative numbers, a script that plays the peer of one
 //! stack, and a pair of stacks on a virtual network.
-#![expect(dead_code, unused_imports, reason = "each file of tests uses a part of it")]
 
 mod join;
 mod pair;
@@ -10,7 +9,7 @@ mod seg;
 pub(crate) use join::*;
 pub(crate) use pair::{Pair, PairOptions, Sent, Side};
 pub(crate) use script::{
-    LTE, PEER, PEER_2, PEER_ISN, PEER_KEY, PEER_PORT, Packet, RTT, STACK_PORT, Script, ScriptOptions, Verdict, WIFI,
+    LTE, PEER, PEER_2, PEER_ISN, PEER_KEY, PEER_PORT, Packet, RTT, STACK_PORT, Script, ScriptOptions, WIFI,
 };
 pub(crate) use seg::*;
 

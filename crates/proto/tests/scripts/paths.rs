@@ -1,14 +1,12 @@
 //! Paths that stall, vanish, fall silent and come back; addresses told and withdrawn (RFC 8684, section 3.4).
 
-mod support;
-
+use crate::support::*;
 use polypath_proto::{
     ChecksumMode, CloseReason, Config, ConnectOptions, Duration, Instant, LinkConfig, LinkId, LocalAddress,
     SubflowEvent,
 };
 use polypath_wire::{MpJoin, MptcpOption, add_addr_hmac};
 use std::net::IpAddr;
-use support::*;
 
 /// Both paths in use: one packet with data in 50 is lost, so no window grows to carry everything alone.
 fn busy(options: &PairOptions, by: Side, bytes: u64) -> Pair {

@@ -1,10 +1,8 @@
 //! Plain TCP instead of Multipath TCP, whenever the path or the peer wants it so (RFC 8684, section 3.7).
 
-mod support;
-
+use crate::support::*;
 use polypath_proto::{ConnectOptions, FallbackReason, MultipathState};
 use polypath_wire::{CapableFlags, MpCapable};
-use support::*;
 
 fn fallback(reason: FallbackReason) -> MultipathState {
     MultipathState::Fallback(reason)

@@ -34,7 +34,6 @@ pub(crate) const PEER_KEY: Key = Key(0x0123_4567_89ab_cdef);
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) at: Instant,
-    pub(crate) link: LinkId,
     pub(crate) seg: Segment,
     pub(crate) payload: Bytes,
     pub(crate) segment_size: Option<u16>,
@@ -504,7 +503,7 @@ impl Script {
             assert_eq!((headers, len), (buf.headers.len(), payload.len()));
             assert_eq!(t.len, headers + len);
             assert!(verify_checksum(&buf.headers, &payload), "wrong checksum");
-            let packet = Packet { at: self.now, link: t.link, seg, payload, segment_size: t.segment_size };
+            let packet = Packet { at: self.now, seg, payload, segment_size: t.segment_size };
             self.note(&packet);
             self.sent.push_back(packet);
         }

@@ -1,11 +1,9 @@
 //! MP_JOIN in both roles (RFC 8684, section 3.2).
 
-mod support;
-
+use crate::support::*;
 use polypath_proto::mib::Counter;
 use polypath_proto::{CloseReason, Config, Event, SubflowEvent};
 use polypath_wire::{MpJoin, MptcpOption, ResetReason, Token, join_ack_hmac, join_synack_hmac};
-use support::*;
 
 /// A client whose join's SYN the peer has seen; the nonce of it.
 fn client_with_join() -> (Script, usize, u32) {

@@ -1,10 +1,8 @@
 //! Data at two levels: mappings, acknowledgements, order, buffers (RFC 8684, section 3.3).
 
-mod support;
-
+use crate::support::*;
 use polypath_proto::{Config, ConnectionError, Event};
 use polypath_wire::{MptcpOption, ResetReason};
-use support::*;
 
 const FULL: usize = DSS_MSS as usize;
 

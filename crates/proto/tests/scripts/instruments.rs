@@ -1,12 +1,10 @@
 //! What a stack counts and traces: two ends must tell the same story, and the trace must account for every byte.
 
-mod support;
-
+use crate::support::{LTE, PEER, PEER_2, Pair, PairOptions, Sent, Side, WIFI};
 use polypath_proto::mib::Counter;
 use polypath_proto::trace::{AssignReason, Trace, TraceEvent};
 use polypath_proto::{Duration, Instant, SubflowId};
 use std::collections::BTreeMap;
-use support::{LTE, PEER, PEER_2, Pair, PairOptions, Sent, Side, WIFI};
 
 const BYTES: u64 = 2_000_000;
 

@@ -1,11 +1,9 @@
 //! MP_CAPABLE, and the plain handshake beneath it (RFC 8684, section 3.1; RFC 9293, section 3.5).
 
-mod support;
-
+use crate::support::*;
 use polypath_proto::mib::Counter;
 use polypath_proto::{ConnectionError, Event, FallbackReason, MultipathState, SubflowEvent};
 use polypath_wire::{CapableKeys, MptcpOption, TcpFlags};
-use support::*;
 
 /// The client's key as it stands in what it sent.
 fn keys_of(packet: &Packet) -> CapableKeys {

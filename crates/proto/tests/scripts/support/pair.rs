@@ -5,8 +5,8 @@ use super::stream;
 use bytes::Bytes;
 use core::cmp::Reverse;
 use polypath_proto::{
-    ChecksumMode, Config, ConnectOptions, Connection, ConnectionError, ConnectionId, ConnectionInfo, Duration, Event,
-    Instant, LinkConfig, ListenerId, LocalAddress, Received, RxChecksum, Stack, SubflowEvent, TransmitBuf,
+    ChecksumMode, Config, ConnectOptions, ConnectionError, ConnectionId, ConnectionInfo, Duration, Event, Instant,
+    LinkConfig, ListenerId, LocalAddress, Received, RxChecksum, Stack, SubflowEvent, TransmitBuf,
 };
 use polypath_wire::{MptcpOption, Segment, TcpFlags, parse_headers};
 use std::collections::{BTreeMap, BinaryHeap};
@@ -150,7 +150,6 @@ pub(crate) struct Pair {
     pub(crate) listener: ListenerId,
     pub(crate) log: Vec<Sent>,
     delay: Duration,
-    delays: BTreeMap<IpAddr, Duration>,
     cut: Vec<IpAddr>,
     /// Which packets vanish.
     loss: Option<Loss>,
@@ -182,7 +181,6 @@ impl Pair {
             listener,
             log: Vec::new(),
             delay: options.delay,
-            delays: BTreeMap::new(),
             cut: Vec::new(),
             loss: None,
             wire: BinaryHeap::new(),
@@ -217,13 +215,6 @@ impl Pair {
         }
     }
 
-    pub(crate) fn conn(&mut self, side: Side) -> Connection<'_> {
-        let now = self.now;
-        let end = self.end(side);
-        let id = end.id.expect("a connection");
-        end.stack.connection(now, id).expect("the connection lives")
-    }
-
     pub(crate) fn info(&self, side: Side) -> ConnectionInfo {
         let end = if side == Side::Client { &self.client } else { &self.server };
         end.stack.connections().find(|(id, _)| Some(*id) == end.id).expect("the connection lives").1
@@ -252,10 +243,6 @@ impl Pair {
     pub(crate) fn finish(&mut self, by: Side) {
         self.end(by).shutdown = true;
         self.drain();
-    }
-
-    pub(crate) fn set_delay(&mut self, path: IpAddr, one_way: Duration) {
-        self.delays.insert(path, one_way);
     }
 
     /// Nothing gets through on the path any more, nor what is on its way.
@@ -362,8 +349,7 @@ impl Pair {
             let lost = self.loss.as_mut().is_some_and(|lost| lost(&sent));
             sent.delivered = !lost && !self.cut.contains(&path);
             if sent.delivered {
-                let delay = self.delays.get(&path).copied().unwrap_or(self.delay);
-                self.wire.push(Reverse((now + delay, self.log.len())));
+                self.wire.push(Reverse((now + self.delay, self.log.len())));
             }
             self.log.push(sent);
         }

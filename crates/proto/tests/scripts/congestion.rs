@@ -1,10 +1,8 @@
 //! Golden curves of the congestion window, in whole packets, one sample for each round trip of 100 ms.
 
-mod support;
-
+use crate::support::*;
 use polypath_proto::congestion::CongestionKind;
 use polypath_proto::{Config, ConnectOptions};
-use support::*;
 
 /// A plain upload over one path on which these data packets (counted from 1, each once) are lost.
 fn curve(congestion: CongestionKind, lost: &'static [u32], round_trips: u32) -> Vec<u64> {

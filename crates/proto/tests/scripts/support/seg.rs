@@ -125,10 +125,6 @@ pub(crate) fn rst_ack() -> Seg {
 
 impl Seg {
     #[must_use]
-    pub(crate) fn flags(self, flags: TcpFlags) -> Seg {
-        Seg { flags, ..self }
-    }
-    #[must_use]
     pub(crate) fn seq(self, seq: u32) -> Seg {
         Seg { seq: Some(seq), ..self }
     }

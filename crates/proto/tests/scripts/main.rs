@@ -1,0 +1,14 @@
+//! Behaviour, packet by packet on a virtual clock: scripts that play the peer of one stack, and pairs of stacks.
+
+mod support;
+
+mod checksum;
+mod close;
+mod congestion;
+mod data;
+mod fallback;
+mod handshake;
+mod instruments;
+mod join;
+mod paths;
+mod recovery;
