@@ -255,6 +255,7 @@ pub(super) fn contains(network: IpAddr, prefix_len: u8, addr: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attach::policy::Refusal;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -343,6 +344,28 @@ mod tests {
         assert_eq!(names(&auto(&host)), ["tun0"]);
         let options = AttachOptions { paths: vec![PathOptions::new("wlan0"), PathOptions::new("tun0")] };
         assert_eq!(names(&discover(&host, &options, &[])), ["wlan0", "tun0"]);
+    }
+
+    #[test]
+    fn what_the_hosts_policy_refuses_is_no_route_unless_interfaces_are_named() {
+        let mut host = laptop();
+        let refuse = |destination: &str, prefix_len, metric| Refusal {
+            kind: "blackhole",
+            table: TABLE_MAIN,
+            destination: ip(destination),
+            prefix_len,
+            metric,
+        };
+        host.policy.refusals = vec![refuse("0.0.0.0", 0, 650), refuse("198.51.100.0", 24, 0)];
+        let paths = auto(&host);
+        assert_eq!(names(&paths), ["wlan0"], "the phone's default route comes after the refusal");
+        let carried = |remote| carries(&host, &paths, ip(remote));
+        assert!(carried("192.0.2.1") && !carried("198.51.100.1"));
+        let named = AttachOptions { paths: vec![PathOptions::new("wwan0")] };
+        assert_eq!(discover(&host, &named, &[])[0].routes.len(), 2);
+        host.policy.refusals[0].metric = 0;
+        let paths = auto(&host);
+        assert!(paths.iter().all(|path| path.routes.iter().all(|route| route.prefix_len > 0)), "{paths:?}");
     }
 
     #[test]

@@ -146,8 +146,10 @@ impl Attachment {
     pub(crate) fn new(options: AttachOptions, ports: Ports, tun: (&str, u32), link: LinkConfig) -> io::Result<Self> {
         let news = Netlink::listen(NEWS)?;
         let mut netlink = Netlink::open()?;
-        let Survey { snapshot, paths, obstacles } = Survey::take(&mut netlink, &options, &[])?;
+        let Survey { mut snapshot, paths, obstacles } = Survey::take(&mut netlink, &options, &[])?;
         if paths.is_empty() {
+            // Our own device is no news to anybody.
+            snapshot.links.retain(|link| link.index != tun.1);
             return Err(discover::no_path(&snapshot, &options, &obstacles));
         }
         let mut table = Table::new(tun.0, tun.1, ports.range())?;

@@ -10,6 +10,7 @@
 //! may be lost, it is one, and there is a warning.
 
 mod bpf;
+mod legacy;
 mod nftables;
 mod routing;
 mod tc;
@@ -98,9 +99,9 @@ impl fmt::Display for Way {
 pub(super) fn find(snapshot: &Snapshot, options: &AttachOptions, paths: &[Path]) -> Vec<Obstacle> {
     let ifbs: Vec<u32> = snapshot.links.iter().filter(|link| link.ifb).map(|link| link.index).collect();
     let mut all = routing::passed_by(snapshot, options, paths);
-    all.extend(or_say("traffic control", tc::at_uplinks(paths, &ifbs)));
+    all.extend(or_say("tc filters", tc::at_uplinks(paths, &ifbs)));
     all.extend(or_say("eBPF programs", bpf::at_uplinks(snapshot, paths)));
-    all.extend(or_say("nf_tables", nftables::at_uplinks(paths)));
+    all.extend(or_say("nftables chains", nftables::at_uplinks(paths)));
     // What is said of both families of an interface is said once.
     let mut once: Vec<Obstacle> = Vec::new();
     for obstacle in all {
@@ -113,13 +114,15 @@ pub(super) fn find(snapshot: &Snapshot, options: &AttachOptions, paths: &[Path])
 
 /// The host's filters that are not asked.
 pub(super) fn not_asked() -> Vec<Obstacle> {
-    or_say("nf_tables", nftables::not_asked())
+    let mut all = or_say("nftables chains", nftables::not_asked());
+    all.extend(legacy::not_asked());
+    all
 }
 
 /// That something cannot be looked at is no reason not to run.
 fn or_say(about: &str, result: io::Result<Vec<Obstacle>>) -> Vec<Obstacle> {
     result.unwrap_or_else(|error| {
-        let what = format!("the kernel does not say what {about} there is: {error}");
-        vec![Obstacle::of_host(Effect::Note, what, "polypath doctor".into())]
+        let what = format!("the kernel does not tell which {about} there are: {error}");
+        vec![Obstacle::of_host(Effect::Note, what, "sudo polypath doctor".into())]
     })
 }

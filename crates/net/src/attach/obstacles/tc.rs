@@ -9,10 +9,12 @@ use super::{Effect, Obstacle, Way};
 use crate::attach::discover::Path;
 use crate::attach::dump::{attribute, attributes, dump, text, word};
 
+const GET_QDISC: u16 = 38;
 const GET_FILTER: u16 = 46;
 /// `tcmsg` stands in front of the attributes.
 const HEADER_LEN: usize = 20;
-/// The qdiscs `ingress` and `clsact`, and their two hooks.
+/// The qdiscs `ingress` and `clsact`, of which only the second is at the egress too, and their hooks.
+const QDISC: u32 = 0xffff_fff1;
 const AT_INGRESS: u32 = 0xffff_fff2;
 const AT_EGRESS: u32 = 0xffff_fff3;
 
@@ -51,6 +53,7 @@ enum Action {
 
 /// What stands at the uplinks of `paths`. `ifbs` are the devices that give back what they are given.
 pub(super) fn at_uplinks(paths: &[Path], ifbs: &[u32]) -> io::Result<Vec<Obstacle>> {
+    let qdiscs = qdiscs()?;
     let mut found = Vec::new();
     let mut done: Vec<u32> = Vec::new();
     for path in paths {
@@ -58,7 +61,9 @@ pub(super) fn at_uplinks(paths: &[Path], ifbs: &[u32]) -> io::Result<Vec<Obstacl
             continue;
         }
         done.push(path.index);
-        let (ingress, egress) = (filters(path.index, AT_INGRESS)?, filters(path.index, AT_EGRESS)?);
+        let kind = qdiscs.iter().find(|(index, _)| *index == path.index).map_or("", |(_, kind)| kind);
+        let ingress = if kind.is_empty() { Vec::new() } else { filters(path.index, AT_INGRESS)? };
+        let egress = if kind == "clsact" { filters(path.index, AT_EGRESS)? } else { Vec::new() };
         for (way, hook, all, others) in
             [(Way::In, "ingress", &ingress, &egress), (Way::Out, "egress", &egress, &ingress)]
         {
@@ -92,18 +97,28 @@ fn judge(filter: &Filter, way: Way, ifbs: &[u32]) -> Option<(Effect, &'static st
     }
 }
 
+/// The interfaces where there may be filters, and the kind of qdisc that they belong to.
+fn qdiscs() -> io::Result<Vec<(u32, String)>> {
+    let read = |message: &Vec<u8>| {
+        let here = word(message, 12)? == QDISC;
+        let kind = attribute(message.get(HEADER_LEN..)?, 1).map(text)?;
+        here.then_some((word(message, 4)?, kind))
+    };
+    match dump(None, GET_QDISC, &[0; HEADER_LEN]) {
+        Ok(messages) => Ok(messages.iter().filter_map(read).collect()),
+        // A kernel without traffic control has none in the way.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 fn filters(index: u32, parent: u32) -> io::Result<Vec<Filter>> {
     let mut body = vec![0; 4];
     body.extend_from_slice(&index.to_ne_bytes());
     body.extend_from_slice(&[0; 4]);
     body.extend_from_slice(&parent.to_ne_bytes());
     body.extend_from_slice(&[0; 4]);
-    match dump(None, GET_FILTER, &body) {
-        Ok(messages) => Ok(messages.iter().filter_map(|message| read(message)).collect()),
-        // A kernel without traffic control has none in the way.
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+    Ok(dump(None, GET_FILTER, &body)?.iter().filter_map(|message| read(message)).collect())
 }
 
 /// `None` for the heads of lists, and for what has no IP packets.
@@ -199,6 +214,12 @@ mod tests {
             let program = ["1,6 0 0 4294967295,", "da"];
             assert!(Command::new("tc").args(words).args(program).status().unwrap().success());
             assert!(found()[0].0 == Effect::MayBlock && found()[0].2.contains("(bpf) may drop"), "{:?}", found());
+            run("tc", "qdisc del dev u1 clsact");
+
+            run("tc", "qdisc add dev u1 ingress");
+            run("tc", &format!("filter add dev u1 parent ffff: protocol all {all} redirect dev p1"));
+            assert_eq!(found().len(), 1, "it is not at the egress: {:?}", found());
+            assert_eq!((found()[0].0, found()[0].1), (Effect::Blocks, None));
         });
     }
 
