@@ -39,13 +39,25 @@ fn an_uplink_whose_egress_chain_drops_is_not_used() {
 /// It is how many shape what they receive; the kernel's own sockets do not notice.
 #[test]
 fn an_uplink_that_is_shaped_through_an_ifb_is_not_used() {
-    let block = |world: &World, uplink: &str| {
-        world.host.ip(&format!("link add ifb-{uplink} type ifb\nlink set ifb-{uplink} up\n")).expect("an ifb");
-        world.tc(&format!("qdisc add dev {uplink} ingress"));
-        let shape = format!("u32 match u32 0 0 action mirred egress redirect dev ifb-{uplink}");
-        world.tc(&format!("filter add dev {uplink} parent ffff: protocol all {shape}"));
-    };
-    blocked("ifb", block, "a tc filter (u32) sends past polypath, for shaping, what comes in there");
+    blocked("ifb", shape, "a tc filter (u32) sends past polypath, for shaping, what comes in there");
+}
+
+#[test]
+fn shaping_that_begins_under_a_download_ends_the_use_of_the_uplink() {
+    let world = World::new("shaping", Families::V4, 2, 100);
+    let mut download = world.download(&[], "10.9.0.1", 40_000_000);
+    download.reach(10);
+    download.uses("u1");
+    shape(&world, "u1");
+    world.sees_removed("10.1.0.2");
+    download.finish();
+}
+
+fn shape(world: &World, uplink: &str) {
+    world.host.ip(&format!("link add ifb-{uplink} type ifb\nlink set ifb-{uplink} up\n")).expect("an ifb");
+    world.tc(&format!("qdisc add dev {uplink} ingress"));
+    let shape = format!("u32 match u32 0 0 action mirred egress redirect dev ifb-{uplink}");
+    world.tc(&format!("filter add dev {uplink} parent ffff: protocol all {shape}"));
 }
 
 #[test]

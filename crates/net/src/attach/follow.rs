@@ -1,7 +1,7 @@
 //! The host changes: a thread that hears of it, looks again, and tells the stack what came of it.
 //!
 //! The kernel's messages are not believed in detail: default routes vanish without one when an address does, and IPv6
-//! addresses with the interface that goes down. Any message about links, addresses, routes or rules means a new dump, and
+//! addresses with the interface that goes down. Any message about them, rules or traffic control means a new dump, and
 //! only what is different then counts. So a DHCP renewal, which says the same address again, is nothing.
 
 use std::io;

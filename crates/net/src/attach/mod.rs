@@ -40,9 +40,9 @@ pub use probe::{FoundPath, probe_filters, probe_instances, probe_nftables, probe
 use rules::Table;
 use snapshot::Snapshot;
 
-/// News of links, addresses, routes and rules: `RTMGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`,
-/// `_IPV6_IFADDR`, `_IPV6_ROUTE`, and that of IPv6 rules, which has no such name.
-const NEWS: u32 = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18;
+/// News of links, traffic control, addresses, routes and rules: `RTMGRP_LINK`, `_TC`, `_IPV4_IFADDR`, `_IPV4_ROUTE`,
+/// `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, and that of IPv6 rules, which has no such name.
+const NEWS: u32 = 0x1 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18;
 
 /// How a host is attached to the interfaces that are there.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -162,10 +162,9 @@ pub(super) fn read_rule(message: &RuleMessage) -> Option<Rule> {
             RuleAttribute::Priority(value) => priority = *value,
             RuleAttribute::Table(value) => table = *value,
             RuleAttribute::FwMark(value) => mark = *value,
-            RuleAttribute::FwMask(_) | RuleAttribute::Protocol(_) | RuleAttribute::SuppressIfGroup(u32::MAX) => {}
-            // It says "nothing" where there is none. What follows a rule that uses only a part of a table, decides.
+            RuleAttribute::FwMask(_) | RuleAttribute::Protocol(_) => {}
+            // It is always there, and says "none" so. After a rule that uses only a part of a table, the next decides.
             RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
-            RuleAttribute::Other(_) => {}
             _ => return None,
         }
     }
@@ -250,11 +249,13 @@ mod tests {
             ip("route del prohibit 0.0.0.0/1");
             // As wg-quick does, and what is left when its device has gone.
             ip("route add blackhole default metric 9999 table 51820");
-            ip("rule add not fwmark 51820 table 51820");
-            ip("rule add table main suppress_prefixlength 0");
+            ip("rule add not fwmark 51820 table 51820 priority 100");
+            ip("rule add table main suppress_prefixlength 0 priority 99");
             assert_eq!(hidden().as_deref(), Some("blackhole default (table 51820)"));
             ip("route add default dev p1 table 51820");
             assert_eq!(hidden(), None, "the tunnel has it");
+            ip("rule add prohibit priority 101");
+            assert_eq!(hidden(), None, "nothing comes as far");
             ip("rule flush");
             ip("rule add from all lookup main priority 32766");
             ip("rule add prohibit from 10.7.0.0/24 priority 10");
