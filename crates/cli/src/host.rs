@@ -1,7 +1,7 @@
 //! The options that say what stack there is: its TUN device, its addresses, its taste.
 
 use anyhow::Context as _;
-use polypath_net::{AttachOptions, Host, PathOptions};
+use polypath_net::{AttachOptions, Effect, Host, PathOptions};
 use polypath_proto::Config;
 use polypath_proto::congestion::CongestionKind;
 use polypath_proto::scheduler::SchedulerKind;
@@ -102,7 +102,11 @@ impl HostArgs {
         for address in &self.addresses {
             builder = builder.address(address.addr, address.name.as_deref(), address.backup);
         }
-        builder.start().context("the stack cannot start (`polypath doctor` says what this system lacks)")
+        let host = builder.start().context("the stack cannot start (`polypath doctor` says what this system lacks)")?;
+        for obstacle in host.obstacles().iter().filter(|obstacle| obstacle.effect != Effect::Note) {
+            eprintln!("polypath: warning: {obstacle}");
+        }
+        Ok(host)
     }
 }
 
