@@ -56,7 +56,8 @@ fn the_process_wakes_without_a_network_and_gets_it_back() {
     world.sees_removed("10.2.0.2");
     world.server.ip("link set s1 up\nlink set s2 up\n").expect("ip");
     give(&world, [1, 2]);
-    // Not every uplink need be used at once: the server may take the news of the old addresses for the new ones.
+    download.uses("u1");
+    download.uses("u2");
     download.finish();
 }
 

@@ -97,7 +97,7 @@ impl Connection {
     pub(super) fn repeat_announcements(&mut self, now: Instant) {
         let mut again = Vec::new();
         for known in self.announced.iter_mut().filter(|a| !a.echoed && a.tries < ADD_ADDR_TRIES) {
-            // [8684-3.4.1-4]
+            // [8684-3.4.1-4, 8684-3.4.1-15]
             known.tries += 1;
             again.push(*known);
         }

@@ -62,6 +62,7 @@ impl Connection {
         let mp_fail = MpFail { dsn: session.remote_dsn.wrap(dsn) };
         if !self.may_fall_back(id) {
             // The data is on no account acknowledged, and will come on another subflow.
+            // [8684-3.7-9, 8684-3.7-10, 8684-3.7-11, 8684-3.7-13]
             if let Some(s) = self.get_mut(id) {
                 s.failed = Some(mp_fail);
             }
@@ -82,6 +83,7 @@ impl Connection {
         self.journal.count(Counter::MPTcpExtMPFailRx);
         let Some(session) = self.multipath.session().filter(|_| self.may_fall_back(id)) else { return false };
         let dsn = session.remote_dsn.wrap(Dsn(self.assembler.next()));
+        // [8684-3.7-12]
         self.fall_back_with_mp_fail(MpFail { dsn });
         if let Some(s) = self.get_mut(id) {
             s.tcp.ack_now();

@@ -138,7 +138,7 @@ impl Connection {
 
     fn capable_option(&self, keys: CapableKeys) -> MptcpOption {
         let mut flags = CapableFlags::HMAC_SHA256;
-        // RFC 8684, section 3.1: used where either end asks for it; the answer and all that follows agree.
+        // Used where either end asks for it; the answer and all that follows agree. [8684-3.1-29]
         flags.set(CapableFlags::CHECKSUM_REQUIRED, self.checksum);
         flags.set(CapableFlags::NO_JOIN_INITIAL, self.deny_join_initial);
         MptcpOption::MpCapable(MpCapable { version: VERSION, flags, keys })

@@ -326,6 +326,7 @@ impl Connection {
         }
         let accepted = mapping.is_none_or(|(m, dsn)| self.on_mapping(id, m, dsn, dss.data_fin, seg, payload));
         if !accepted {
+            // [8684-3.3-6]
             self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
         }
         accepted

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 /// RFC 9293, section 3.4.2.
 const MAX_SEGMENT_LIFETIME: Duration = Duration::from_secs(120);
 /// So many bytes tell how fast the numbers are used up.
-const RATE_OVER: u64 = 1 << 28;
+const RATE_OVER: u64 = 1 << 26;
 
 /// How many unacknowledged bytes one stuck spot gets reinjected at a time.
 const STUCK_CHUNK: u64 = 64 * 1024;

@@ -245,3 +245,17 @@ fn data_that_the_peer_could_not_verify_goes_again_at_once_on_another_subflow() {
     s.on(second).expect(data(1, 100).opt(map_sum(1, 1, 100, 1)));
     assert_eq!(counted(&s, Counter::MPTcpExtMPFailRx), 1);
 }
+
+// [8684-3.7-13]
+#[test]
+fn a_wrong_one_on_the_only_subflow_where_plain_tcp_could_not_go_on_resets_it_with_mp_fail() {
+    let mut s = client(&asking());
+    // The connection's second hundred bytes stand first on the subflow.
+    s.inject(data(1, 100).payload(&stream(100, 100)).opt(map_sum(101, 1, 100, 1)));
+    s.expect(ack(101).opt(dack(1)));
+    s.inject(data(101, 100).payload(&stream(0, 100)).opt(map_wrong_sum(1, 101, 100, 1)));
+    let packet = s.expect(rst_ack());
+    let fail = MptcpOption::MpFail(mp_fail(true, &s, 1));
+    assert!(packet.seg.options.mptcp.contains(&fail), "{packet:?}");
+    assert_eq!(s.closed(), None, "the connection waits for another subflow");
+}

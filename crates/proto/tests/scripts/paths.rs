@@ -190,7 +190,7 @@ fn an_announced_address_is_echoed_and_joined() {
 fn an_announced_port_is_joined() {
     let mut s = Script::active_client(&ScriptOptions::default());
     let hmac = add_addr_hmac(PEER_KEY, s.stack_key(), 3, PEER_2, Some(8080));
-    s.inject(ack(1).opt(polypath_wire::AddAddr { port: Some(8080), ..add_addr(3, PEER_2, hmac) }));
+    s.inject(ack(1).opt(AddAddr { port: Some(8080), ..add_addr(3, PEER_2, hmac) }));
     let (_, join) = s.take_syn();
     assert_eq!((join.seg.ip.dst, join.seg.tcp.dst_port), (PEER_2, 8080));
 }
@@ -493,4 +493,92 @@ fn plain_tcp_waits_for_its_address_to_come_back() {
     pair.mend(WIFI);
     pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == UPLOAD);
     pair.assert_received(Side::Server, UPLOAD);
+}
+
+// [8684-3.3.6-4]
+#[test]
+fn a_subflow_that_stays_dead_beside_a_living_one_is_given_up_in_the_end() {
+    let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
+    pair.cut(LTE);
+    let cut = pair.now;
+    pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == UPLOAD);
+    pair.drive(Duration::from_secs(14 * 60));
+    let closed = SubflowEvent::Closed(CloseReason::TimedOut);
+    assert_eq!(when(&mut pair, Side::Client, LTE, cut, closed), None);
+    pair.drive(Duration::from_secs(3 * 60));
+    assert!(when(&mut pair, Side::Client, LTE, cut, closed).is_some());
+    assert_eq!(pair.closed(Side::Client), None);
+}
+
+// [8684-3.4.1-2, 8684-3.4.1-17]
+#[test]
+fn an_address_id_names_one_address_at_a_time_however_many_come_and_go() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    let mut before = 0;
+    for n in 0..300u32 {
+        let addr = std::net::Ipv4Addr::from(0x0a02_0000 + n).into();
+        s.act_on_stack(|stack, now| {
+            let link = stack.add_link(LinkConfig { mtu: 1500, max_segment: 1500, checksum: ChecksumMode::Full });
+            stack.add_address(now, LocalAddress { addr, link, backup: false, name: None });
+        });
+        let (_, packet) = s.take_syn();
+        let [MptcpOption::MpJoin(MpJoin::Syn { address_id, .. })] = packet.seg.options.mptcp[..] else {
+            panic!("{packet:?}")
+        };
+        assert!(address_id != 0 && address_id != before, "{address_id} again");
+        before = address_id;
+        s.act_on_stack(|stack, now| stack.remove_address(now, addr));
+        s.advance(ms(50));
+        s.on(0).expect(ack(1).opt(dack(1)).opt(remove_addr(address_id)));
+        s.clear();
+    }
+}
+
+// [8684-3.4.1-12]
+#[test]
+fn an_address_is_withdrawn_on_every_subflow_that_works() {
+    let third = "10.2.0.1".parse().unwrap();
+    let client_addresses = vec![(WIFI, false), (LTE, false), (third, false)];
+    let mut pair = Pair::connected(&PairOptions { client_addresses, ..PairOptions::default() });
+    let (now, since) = (pair.now, pair.log.len());
+    pair.client.stack.remove_address(now, LTE);
+    pair.drain();
+    pair.drive(ms(100));
+    let told = pair.log[since..].iter().filter(|p| p.remove_addr_ids() == [1]).map(Sent::path);
+    assert_eq!(told.collect::<Vec<_>>(), [WIFI, third]);
+}
+
+// [8684-4-6]
+#[test]
+fn a_connection_is_known_by_its_first_subflow_even_when_that_is_gone() {
+    let mut s = Script::active_client(&ScriptOptions::two_addresses());
+    let_join(&mut s);
+    let before = (s.info().local, s.info().remote);
+    s.on(0).inject(rst(1));
+    assert_eq!(s.info().subflows.len(), 1);
+    assert_eq!((s.info().local, s.info().remote), before);
+}
+
+// [8684-3.3.6-2]
+#[test]
+fn a_subflow_delivers_what_it_was_given_even_when_another_has_delivered_it_too() {
+    let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
+    pair.drive_until(ms(10_000), |p| {
+        let in_flight = p.info(Side::Client).subflows.iter().find(|s| s.local.ip() == LTE).map_or(0, |s| s.in_flight);
+        in_flight > 0
+    });
+    pair.cut(LTE);
+    pair.drive_until(ms(60_000), |p| p.info(Side::Client).bytes_acked >= UPLOAD);
+    let (mended, since) = (pair.now, pair.log.len());
+    pair.mend(LTE);
+    pair.drive(ms(5_000));
+    let again: Vec<&Sent> = pair.log[since..].iter().filter(|p| p.path() == LTE && !p.payload.is_empty()).collect();
+    assert!(!again.is_empty(), "nothing was left to deliver at {mended:?}");
+    for sent in again {
+        let same = |p: &&Sent| p.path() == LTE && p.seg.tcp.seq == sent.seg.tcp.seq && !p.payload.is_empty();
+        let original = pair.log[..since].iter().find(same).expect("it was sent before");
+        let len = sent.payload.len().min(original.payload.len());
+        assert_eq!(sent.payload[..len], original.payload[..len]);
+    }
+    assert!(pair.info(Side::Client).subflows.iter().all(|s| s.in_flight == 0 && !s.stalled));
 }
