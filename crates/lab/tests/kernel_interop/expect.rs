@@ -10,9 +10,11 @@ use crate::cell::{Cell, Ending, Event, Fallback, Joins};
 /// How often each counter may move. Those not named here must not.
 type Expected = BTreeMap<&'static str, RangeInclusive<i64>>;
 
-/// They depend on which path and which application was faster, and mean no harm: data of several subflows is put in
-/// order, the window of the connection is shared between them, and a reader may fall behind and close it.
+/// They depend on who was faster, and mean no harm: data of several subflows is put in order, the window of the
+/// connection is shared between them, and a reader may fall behind and close it.
 const OF_TIMING: [&str; 6] = ["OFOQueueTail", "OFOQueue", "OFOMerge", "RcvWndShared", "SndWndShared", "WinProbe"];
+/// With several subflows, one that pauses for a few milliseconds, as on a busy machine, is helped by another.
+const OF_PAUSES: [&str; 4] = ["MPTCPRetrans", "DuplicateData", "SubflowStale", "SubflowRecover"];
 
 /// Every counter that moved otherwise than it should have.
 pub(crate) fn differences(cell: &Cell, moved: &MptcpCounters) -> Vec<String> {
@@ -41,6 +43,9 @@ fn expected(cell: &Cell) -> Expected {
     of_the_event(cell, &mut expected);
     of_the_ending(cell, &mut expected);
     expected.extend(OF_TIMING.map(|name| (name, 0..=i64::MAX)));
+    if cell.subflows().len() > 1 {
+        expected.extend(OF_PAUSES.map(|name| (name, 0..=i64::MAX)));
+    }
     expected
 }
 
@@ -91,15 +96,14 @@ fn of_a_server(cell: &Cell, expected: &mut Expected) {
 fn of_the_event(cell: &Cell, expected: &mut Expected) {
     let hit = count(&cell.subflows(), |subflow| cell.is_hit(subflow));
     match cell.event {
-        Event::None => return,
-        Event::KernelRemoves => exactly(expected, &[("RmAddrTx", 1), ("RmSubflow", hit)]),
+        Event::None => {}
+        // It closes the subflows and counts them, unless polypath's answer to REMOVE_ADDR has been quicker.
+        Event::KernelRemoves => expected.extend([("RmAddrTx", 1..=1), ("RmSubflow", 0..=hit)]),
         // Polypath says it twice, since there is no echo. Linux drops the second if it is still busy with the first.
         Event::PolypathRemoves => expected.extend([("RmAddr", 1..=2), ("RmAddrDrop", 0..=1)]),
         Event::KernelPrio => exactly(expected, &[("MPPrioTx", hit)]),
         Event::PolypathPrio => exactly(expected, &[("MPPrioRx", hit)]),
     }
-    // What a subflow had not delivered goes over another one too.
-    expected.extend([("MPTCPRetrans", 0..=i64::MAX), ("DuplicateData", 0..=i64::MAX)]);
 }
 
 fn of_the_ending(cell: &Cell, expected: &mut Expected) {
