@@ -55,7 +55,8 @@ fn play(cell: &Cell, file: &Path, outcome: &mut Outcome) -> anyhow::Result<()> {
         Ok(())
     })??;
     outcome.wrong.extend(expect::differences(cell, &outcome.moved));
-    outcome.wrong.extend(tshark::findings(file)?.into_iter().map(|finding| format!("tshark: {finding}")));
+    let multipath = cell.fallback == Fallback::None;
+    outcome.wrong.extend(tshark::findings(file, multipath)?.into_iter().map(|finding| format!("tshark: {finding}")));
     Ok(())
 }
 
