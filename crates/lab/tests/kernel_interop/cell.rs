@@ -183,10 +183,20 @@ impl Cell {
         left
     }
 
-    /// What polypath's path manager does about an announced address that it has lost its way to.
+    /// What polypath's path manager opens in place of subflows that are gone.
     pub(crate) fn rejoin(&self) -> Option<(usize, usize)> {
+        self.tries_to_rejoin().filter(|_| !self.half_closes())
+    }
+
+    /// The announced address is lost with the client's second one, and can be joined from the first.
+    pub(crate) fn tries_to_rejoin(&self) -> Option<(usize, usize)> {
         let another = self.joins == Joins::FullMesh && self.family != Family::Mixed;
         (!self.polypath_serves() && another && self.event == Event::PolypathRemoves).then_some((0, 1))
+    }
+
+    /// Whether one end closes its side long before the other. Linux then refuses joins.
+    pub(crate) fn half_closes(&self) -> bool {
+        matches!(self.ending, Ending::KernelFirst | Ending::PolypathFirst)
     }
 
     /// Whether a subflow is a backup from its beginning. Only one end's second address is: the server's if it is the

@@ -219,7 +219,7 @@ impl Director<'_> {
         subflows.into_iter().map(|subflow| network::ends(self.cell, subflow)).collect()
     }
 
-    /// Until polypath takes the kernel's word for each subflow that MP_PRIO speaks of.
+    /// Until polypath takes the kernel's word for the subflow that MP_PRIO came on.
     async fn turned_over(&self) -> Result<(), String> {
         let cell = self.cell;
         let owner_is_kernel = cell.client_owns_backup() == cell.polypath_serves();
@@ -231,7 +231,8 @@ impl Director<'_> {
             subflows.filter(|s| hit.contains(&self.ends(s.local.ip(), s.remote.ip()))).map(|s| s.backup).collect()
         };
         let what = |flags: &Vec<bool>| format!("backup is {flags:?} after MP_PRIO, expected {becomes}");
-        until(flags, |flags| flags.len() == hit.len() && flags.iter().all(|flag| *flag == becomes), what).await
+        let turned = |flags: &Vec<bool>| flags.iter().filter(|flag| **flag == becomes).count() == 1;
+        until(flags, turned, what).await
     }
 
     /// A backup carries nothing as long as another subflow is there.

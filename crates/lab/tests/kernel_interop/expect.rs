@@ -16,6 +16,9 @@ const OF_TIMING: [&str; 6] = ["OFOQueueTail", "OFOQueue", "OFOMerge", "RcvWndSha
 /// With several subflows, one that pauses for a few milliseconds, as on a busy machine, is helped by another.
 const OF_PAUSES: [&str; 4] = ["MPTCPRetrans", "DuplicateData", "SubflowStale", "SubflowRecover"];
 
+/// Joins that polypath tries in vain before a cell is over.
+const REFUSED: i64 = 4;
+
 /// Every counter that moved otherwise than it should have.
 pub(crate) fn differences(cell: &Cell, moved: &MptcpCounters) -> Vec<String> {
     let expected = expected(cell);
@@ -41,6 +44,7 @@ fn expected(cell: &Cell) -> Expected {
         (false, Fallback::None) => of_a_server(cell, &mut expected),
     }
     of_the_event(cell, &mut expected);
+    of_refused_joins(cell, &mut expected);
     of_the_ending(cell, &mut expected);
     expected.extend(OF_TIMING.map(|name| (name, 0..=i64::MAX)));
     if cell.subflows().len() > 1 {
@@ -101,8 +105,17 @@ fn of_the_event(cell: &Cell, expected: &mut Expected) {
         Event::KernelRemoves => expected.extend([("RmAddrTx", 1..=1), ("RmSubflow", 0..=hit)]),
         // Polypath says it twice, since there is no echo. Linux drops the second if it is still busy with the first.
         Event::PolypathRemoves => expected.extend([("RmAddr", 1..=2), ("RmAddrDrop", 0..=1)]),
-        Event::KernelPrio => exactly(expected, &[("MPPrioTx", hit)]),
+        // For one subflow of the address: it has no word for the others (RFC 8684 section 3.3.8).
+        Event::KernelPrio => exactly(expected, &[("MPPrioTx", 1)]),
         Event::PolypathPrio => exactly(expected, &[("MPPrioRx", hit)]),
+    }
+}
+
+/// Polypath tries a few times in vain where Linux takes no joins any more.
+fn of_refused_joins(cell: &Cell, expected: &mut Expected) {
+    if cell.tries_to_rejoin().is_some() && cell.half_closes() {
+        let joined = cell.subflows().len() as i64 - 1;
+        expected.extend([("MPJoinRejected", 1..=REFUSED), ("MPJoinSynRx", joined + 1..=joined + REFUSED)]);
     }
 }
 

@@ -1,4 +1,6 @@
-//! The table of the matrix: a line for each cell, in the order of the cells.
+//! The table of the matrix: a line for each cell, in the order of the cells; at the end those that ran twice.
+
+use std::collections::BTreeMap;
 
 use polypath_lab::kernel::MptcpCounters;
 
@@ -7,75 +9,89 @@ use crate::course::Outcome;
 use crate::gaps;
 
 /// What an outcome means.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
     Passed,
     /// It fails as it is known to.
     Gap,
-    /// What is wrong.
-    Failed(Vec<String>),
+    Failed,
 }
 
 impl Verdict {
-    fn of(cell: &Cell, outcome: &Outcome) -> Self {
-        let known: Vec<_> = gaps::of(cell).collect();
-        match (known.is_empty(), outcome.wrong.is_empty()) {
+    pub(crate) fn of(cell: &Cell, outcome: &Outcome) -> Self {
+        match (gaps::of(cell).next().is_none(), outcome.wrong.is_empty()) {
             (true, true) => Self::Passed,
-            (true, false) => Self::Failed(outcome.wrong.clone()),
             (false, false) => Self::Gap,
-            (false, true) => {
-                let entries = known.iter().map(|(words, _)| format!("the gap {words:?} is closed: take it out"));
-                Self::Failed(entries.collect())
-            }
+            // Or a gap is closed: its entry has to go.
+            (true, false) | (false, true) => Self::Failed,
         }
     }
 }
 
 /// Prints lines as soon as all before them have come.
 pub(crate) struct Table {
-    lines: Vec<Option<String>>,
+    /// From the first that has not come yet.
+    lines: BTreeMap<usize, String>,
     printed: usize,
     verdicts: Vec<Verdict>,
+    again: usize,
 }
 
 impl Table {
-    pub(crate) fn new(cells: usize) -> Self {
-        println!("{:>5}  {:<64} {:<7} {:>5}  what the kernel counted", "cell", "", "result", "s");
-        Self { lines: vec![None; cells], printed: 0, verdicts: Vec::new() }
+    pub(crate) fn new() -> Self {
+        println!("{:>5}  {:<70} {:<7} {:>5}  what the kernel counted", "cell", "", "result", "s");
+        Self { lines: BTreeMap::new(), printed: 0, verdicts: Vec::new(), again: 0 }
     }
 
-    pub(crate) fn add(&mut self, number: usize, cell: &Cell, outcome: &Outcome) -> Verdict {
-        let verdict = Verdict::of(cell, outcome);
-        let (result, details) = match &verdict {
+    /// The last outcome of a cell is what counts; it has another only if it failed before.
+    pub(crate) fn add(&mut self, number: usize, cell: &Cell, outcomes: &[Outcome]) {
+        let Some((last, before)) = outcomes.split_last() else { return };
+        let verdict = Verdict::of(cell, last);
+        let known: Vec<_> = gaps::of(cell).collect();
+        let (result, mut details) = match verdict {
             Verdict::Passed => ("passed", Vec::new()),
-            Verdict::Gap => ("gap", vec![format!("{}: {}", known(cell), outcome.wrong[0])]),
-            Verdict::Failed(wrong) => ("FAILED", wrong.clone()),
+            Verdict::Gap => ("gap", known.iter().map(|(_, reason)| format!("{reason}: {}", last.wrong[0])).collect()),
+            Verdict::Failed if last.wrong.is_empty() => {
+                ("FAILED", known.iter().map(|(words, _)| format!("the gap {words:?} is closed: take it out")).collect())
+            }
+            Verdict::Failed => ("FAILED", last.wrong.clone()),
         };
-        let (seconds, counters) = (outcome.took.as_secs_f64(), counters(&outcome.moved));
-        let mut line = format!("{number:>5}  {:<64} {result:<7} {seconds:>5.1}  {counters}\n", cell.name());
+        for wrong in before.iter().flat_map(|outcome| &outcome.wrong) {
+            details.push(format!("with other cells beside it: {wrong}"));
+        }
+        let (seconds, counters) = (last.took.as_secs_f64(), counters(&last.moved));
+        let mut line = format!("{number:>5}  {:<70} {result:<7} {seconds:>5.1}  {counters}\n", cell.name());
         line.extend(details.into_iter().map(|detail| format!("{:7}{detail}\n", "")));
-        self.lines[number] = Some(line);
-        while let Some(Some(line)) = self.lines.get(self.printed) {
+        self.print(number, line);
+        self.verdicts.push(verdict);
+        self.again += usize::from(verdict == Verdict::Passed && !before.is_empty());
+    }
+
+    /// The lines after this cell's need not wait for it.
+    pub(crate) fn postpone(&mut self, number: usize) {
+        self.print(number, String::new());
+    }
+
+    fn print(&mut self, number: usize, line: String) {
+        if number < self.printed {
+            print!("{line}");
+            return;
+        }
+        self.lines.insert(number, line);
+        while let Some(line) = self.lines.remove(&self.printed) {
             print!("{line}");
             self.printed += 1;
         }
-        self.verdicts.push(verdict.clone());
-        verdict
     }
 
     /// Prints the summary. Returns how many cells failed.
     pub(crate) fn sum_up(&self) -> usize {
-        let count = |wanted: fn(&Verdict) -> bool| self.verdicts.iter().filter(|verdict| wanted(verdict)).count();
-        let failed = count(|verdict| matches!(verdict, Verdict::Failed(_)));
-        let (passed, gaps) = (count(|verdict| *verdict == Verdict::Passed), count(|verdict| *verdict == Verdict::Gap));
-        println!("{} cells, {passed} passed, {gaps} known gaps, {failed} failed", self.verdicts.len());
+        let count = |wanted| self.verdicts.iter().filter(|verdict| **verdict == wanted).count();
+        let (passed, gaps, failed) = (count(Verdict::Passed), count(Verdict::Gap), count(Verdict::Failed));
+        let all = self.verdicts.len();
+        println!("{all} cells, {passed} passed ({} only alone), {gaps} known gaps, {failed} failed", self.again);
         failed
     }
-}
-
-fn known(cell: &Cell) -> String {
-    let reasons: Vec<&str> = gaps::of(cell).map(|(_, reason)| *reason).collect();
-    reasons.join("; ")
 }
 
 /// Counters that moved, with how far where that is not 1.
