@@ -9,8 +9,8 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use crate::cell::{Cell, SIZES};
 use crate::gaps::{self, KNOWN_GAPS};
 
-/// Decides between cells that are worth the same.
-const SEED: u64 = 1;
+/// Decides between cells that are worth the same; of the first fifteen the one that needs the fewest.
+const SEED: u64 = 3;
 
 /// A value of one dimension together with one of another.
 type Pair = [(usize, usize); 2];
