@@ -202,7 +202,6 @@ fn data_without_dss_after_a_mapping_to_elsewhere_resets_the_subflow() {
     s.expect(rst_ack().ack(201).opt(tcprst(ResetReason::MiddleboxInterference)));
 }
 
-// [8684-3.1-30]
 #[test]
 // [8684-3.1-13]
 fn with_the_c_flag_a_client_joins_only_announced_addresses() {
