@@ -31,6 +31,9 @@ pub(crate) struct HostArgs {
     /// Packet scheduler.
     #[arg(long, value_name = "NAME", default_value = "minrtt")]
     pub(crate) scheduler: SchedulerKind,
+    /// Ask for checksums over the data: they show where a middlebox changes it.
+    #[arg(long)]
+    pub(crate) dss_checksum: bool,
     /// Speak plain TCP only.
     #[arg(long)]
     pub(crate) no_multipath: bool,
@@ -90,6 +93,7 @@ impl HostArgs {
     pub(crate) fn start(&self) -> anyhow::Result<Host> {
         let config = Config {
             multipath: !self.no_multipath,
+            dss_checksum: self.dss_checksum,
             congestion: self.cc,
             scheduler: self.scheduler,
             ..Config::default()

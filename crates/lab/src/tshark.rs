@@ -33,6 +33,9 @@ const BAD: [&str; 18] = [
 /// mapping in every segment, and so do we.
 const BARE_DATA: &str = "(tcp.len > 0 && !tcp.options.mptcp.subtype)";
 
+/// A byte of garbage below the window, to make the peer answer, belongs nowhere.
+const QUESTION: &str = "(tcp.len == 1 && (tcp.analysis.keep_alive || tcp.analysis.spurious_retransmission || tcp.analysis.retransmission))";
+
 /// The packets of a capture in which something is malformed, unsupported, or data without a mapping: a line for each.
 /// Checksums are verified. `multipath`: whether all its connections are Multipath TCP.
 ///
@@ -46,7 +49,7 @@ pub fn findings(capture: &Path, multipath: bool) -> io::Result<Vec<String>> {
         // The payload is noise: nobody shall see a protocol in it.
         .args(["-o", "tcp.try_heuristic_first:FALSE", "-d", "tcp.port==1-65535,data"])
         .args(["-T", "fields", "-e", "frame.number", "-e", "_ws.col.Info", "-e", "_ws.expert.message"])
-        .args(["-Y", &bad.join(" || "), "-r"])
+        .args(["-Y", &format!("({}) && !{QUESTION}", bad.join(" || ")), "-r"])
         .arg(capture)
         .output()
         .map_err(|error| io::Error::new(error.kind(), format!("cannot start tshark: {error}")))?;

@@ -261,6 +261,15 @@ impl Host {
         })
     }
 
+    /// Whether subflows of an address are to carry data only where no other does, from now on; peers are told
+    /// (`MP_PRIO`, RFC 8684 section 3.3.8).
+    ///
+    /// # Errors
+    /// The host has stopped.
+    pub fn set_backup(&self, addr: IpAddr, backup: bool) -> io::Result<()> {
+        self.shared().call(|core, now| core.stack.set_backup(now, addr, backup))
+    }
+
     /// Takes an address away while the host runs. Subflows on it are closed, and peers are told
     /// where another subflow is left to tell them (`REMOVE_ADDR`).
     ///

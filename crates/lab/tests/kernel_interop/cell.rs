@@ -163,11 +163,11 @@ impl Cell {
             Joins::ClientAddresses => {}
             _ if mixed => all.push((1, 1)),
             Joins::Announced | Joins::AnnouncedPort => all.push((0, 1)),
-            // Linux joins each address with each. Polypath's path manager is content when each has been used; the
-            // announced one it gets to know before it may join, and joins from the address that has no subflow yet.
+            // Linux joins each address with each. Polypath's path manager is content when each has been used: its own
+            // second one joins the first of the server, the announced one is joined from its first, if it may be.
             Joins::FullMesh if self.polypath_serves() && first_allowed => all.extend([(1, 0), (0, 1), (1, 1)]),
             Joins::FullMesh if self.polypath_serves() => all.extend([(0, 1), (1, 1)]),
-            Joins::FullMesh if first_allowed => all.extend([(1, 0), (1, 1)]),
+            Joins::FullMesh if first_allowed => all.extend([(1, 0), (0, 1)]),
             Joins::FullMesh => all.push((1, 1)),
         }
         all
@@ -188,9 +188,9 @@ impl Cell {
         self.tries_to_rejoin().filter(|_| !self.half_closes())
     }
 
-    /// The announced address is lost with the client's second one, and can be joined from the first.
+    /// Under flag C the announced address is lost with the client's second one, and can be joined from the first.
     pub(crate) fn tries_to_rejoin(&self) -> Option<(usize, usize)> {
-        let another = self.joins == Joins::FullMesh && self.family != Family::Mixed;
+        let another = self.joins == Joins::FullMesh && self.family != Family::Mixed && self.c_flag == CFlag::Yes;
         (!self.polypath_serves() && another && self.event == Event::PolypathRemoves).then_some((0, 1))
     }
 

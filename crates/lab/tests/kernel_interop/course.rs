@@ -181,10 +181,7 @@ impl Director<'_> {
                 self.without_hit().await
             }
             Event::PolypathRemoves => {
-                let own = match self.cell.polypath_serves() {
-                    true => network::server(self.cell, 1),
-                    false => network::client(self.cell, 1),
-                };
+                let own = self.own_second();
                 self.host.remove_address(own).map_err(|error| error.to_string())?;
                 self.kernel_counted("RmAddr").await?;
                 self.without_hit().await
@@ -194,7 +191,20 @@ impl Director<'_> {
                 self.kernel_counted("MPPrioTx").await?;
                 self.turned_over().await
             }
-            Event::PolypathPrio => self.kernel_counted("MPPrioRx").await,
+            Event::PolypathPrio => {
+                let ours = self.cell.client_owns_backup() != self.cell.polypath_serves();
+                let backup = !(self.cell.backup == Backup::Yes && ours);
+                self.host.set_backup(self.own_second(), backup).map_err(|error| error.to_string())?;
+                self.kernel_counted("MPPrioRx").await
+            }
+        }
+    }
+
+    /// Polypath's address that events are about.
+    fn own_second(&self) -> IpAddr {
+        match self.cell.polypath_serves() {
+            true => network::server(self.cell, 1),
+            false => network::client(self.cell, 1),
         }
     }
 

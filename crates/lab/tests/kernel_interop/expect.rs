@@ -69,6 +69,7 @@ fn of_a_client(cell: &Cell, expected: &mut Expected) {
             ("AddAddr", announced),
             ("EchoAddTx", announced),
             ("PortAdd", i64::from(cell.joins == Joins::AnnouncedPort)),
+            ("MPJoinPortSynAckRx", i64::from(cell.joins == Joins::AnnouncedPort)),
         ],
     );
 }

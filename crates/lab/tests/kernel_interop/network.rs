@@ -13,7 +13,7 @@ use crate::cell::{Backup, CFlag, Cell, Checksum, Cookies, Event, Fallback, Famil
 
 pub(crate) const PORT: u16 = 5001;
 /// Of an address that is announced with a port.
-const OTHER_PORT: u16 = 5002;
+pub(crate) const OTHER_PORT: u16 = 5002;
 /// The kernel's endpoint for its second address.
 const ENDPOINT: u8 = 7;
 

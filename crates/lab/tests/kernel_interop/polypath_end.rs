@@ -16,20 +16,20 @@ use crate::script::{self, KERNEL_SEED, PATIENCE, Progress, Script, Signals, Step
 /// What a cell asks of polypath that no call offers yet.
 pub(crate) fn not_built(cell: &Cell) -> Option<&'static str> {
     let serves = cell.polypath_serves();
-    let asks = [
-        (cell.checksum == Checksum::Polypath, "to require DSS checksums"),
-        (serves && cell.joins == Joins::AnnouncedPort, "to announce an address with a port"),
-        (serves && cell.c_flag == CFlag::Yes, "to set flag C"),
-        (serves && cell.cookies == Cookies::Yes, "to answer with SYN cookies"),
-        (cell.event == Event::PolypathPrio, "to send MP_PRIO"),
-    ];
+    let asks = [(serves && cell.cookies == Cookies::Yes, "to answer with SYN cookies")];
     asks.into_iter().find_map(|(asked, what)| asked.then_some(what))
 }
 
 /// Starts a host with the addresses of its end, in the calling thread's namespace, and writes its packets to `file`.
 pub(crate) fn start(cell: &Cell, file: &Path) -> io::Result<(Host, Capture)> {
     let serves = cell.polypath_serves();
-    let config = Config { multipath: cell.fallback != Fallback::PolypathPlain, ..Config::default() };
+    let config = Config {
+        multipath: cell.fallback != Fallback::PolypathPlain,
+        dss_checksum: cell.checksum == Checksum::Polypath,
+        allow_join_initial: !(serves && cell.c_flag == CFlag::Yes),
+        announce_port: (serves && cell.joins == Joins::AnnouncedPort).then_some(network::OTHER_PORT),
+        ..Config::default()
+    };
     let own = |number| if serves { network::server(cell, number) } else { network::client(cell, number) };
     let mut host = Host::builder().tun("pp0").config(config).address(own(0), Some("first"), false);
     let has_second = if serves { cell.announces() } else { cell.client_has_two() };

@@ -288,12 +288,15 @@ impl Connection {
             let Some(s) = self.get_mut(id).filter(|s| s.tcp.state.is_synchronized()) else { continue };
             if core::mem::take(&mut s.send_probe) {
                 s.tcp.counters.window_probes += 1;
-                // RFC 9293, section 3.8.4: a number below the window makes the peer answer.
-                // [9293-SHLD-12, 9293-MUST-36]
+                // RFC 9293, section 3.8.4: a number below the window makes the peer answer. With one byte of garbage:
+                // Linux answers empty ones only twice a second (tcp_invalid_ratelimit), and silence is what is asked
+                // about. [9293-SHLD-12, 9293-MUST-36]
                 let ssn = Ssn(s.tcp.snd_una().0 - 1);
                 let option = self.ack_option(id);
-                let flags = TcpFlags::ACK;
-                let sent = self.emit(now, env, id, &Outgoing { ssn, flags, payload: None, option, signals: &[] }, out);
+                let mut garbage = Chunks::default();
+                garbage.push(Bytes::from_static(&[0]));
+                let (flags, payload) = (TcpFlags::ACK, Some(&garbage));
+                let sent = self.emit(now, env, id, &Outgoing { ssn, flags, payload, option, signals: &[] }, out);
                 self.arm_persist(now);
                 return Some(sent);
             }

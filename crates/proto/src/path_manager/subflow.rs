@@ -1,6 +1,6 @@
 //! A subflow from each local address (what `ip mptcp` calls `subflow` on the client and `signal` on the server).
 
-use super::{PathCommand, PathEvent, PathManager, PathManagerView};
+use super::{LocalView, PathCommand, PathEvent, PathManager, PathManagerView};
 use crate::mptcp::CloseReason;
 use crate::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
@@ -72,31 +72,34 @@ impl SubflowManager {
 
     fn open_wanted(&self, now: Instant, view: &PathManagerView<'_>, commands: &mut Vec<PathCommand>) {
         let mut count = view.subflows.len();
-        let mut open = |local: IpAddr, remote: SocketAddr| {
+        // What is there, and what will be after the commands so far.
+        let mut ends: Vec<(IpAddr, SocketAddr)> = view.subflows.iter().map(|s| (s.local.ip(), s.remote)).collect();
+        let mut open = |ends: &mut Vec<(IpAddr, SocketAddr)>, local: IpAddr, remote: SocketAddr| {
             let retry = self.retry(local, remote).map(|retry| retry.not_before);
             match retry {
                 Some(None) => {}
                 Some(Some(at)) if at > now => commands.push(PathCommand::WakeAt(at)),
                 _ if count < view.max_subflows => {
                     count += 1;
+                    ends.push((local, remote));
                     commands.push(PathCommand::Open { local, remote });
                 }
                 _ => {}
             }
         };
         for local in view.locals {
-            let used = view.subflows.iter().any(|s| s.local.ip() == local.addr);
+            let used = ends.iter().any(|(l, _)| *l == local.addr);
             if let (false, Some(remote)) = (used, self.target(view, local.addr)) {
-                open(local.addr, remote);
+                open(&mut ends, local.addr, remote);
             }
         }
-        for remote in view.remotes {
-            let fresh = view.locals.iter().filter(|l| l.addr.is_ipv4() == remote.is_ipv4());
-            let reached = view.subflows.iter().any(|s| s.remote == *remote);
-            // The local address with the fewest subflows: it spreads over the paths there are.
-            let local = fresh.min_by_key(|l| view.subflows.iter().filter(|s| s.local.ip() == l.addr).count());
-            if let (false, Some(local)) = (reached || self.target(view, remote.ip()) == Some(*remote), local) {
-                open(local.addr, *remote);
+        for remote in view.remotes.iter().filter(|r| **r != view.initial_remote) {
+            let reached = ends.iter().any(|(_, r)| r == remote);
+            let fit = view.locals.iter().filter(|l| l.addr.is_ipv4() == remote.is_ipv4());
+            // The local address with the fewest subflows: they spread over the paths there are.
+            let used = |l: &LocalView| ends.iter().filter(|(local, _)| *local == l.addr).count();
+            if let (false, Some(local)) = (reached, fit.min_by_key(|l| (l.backup, used(l)))) {
+                open(&mut ends, local.addr, *remote);
             }
         }
     }
@@ -141,7 +144,7 @@ impl PathManager for SubflowManager {
             self.open_wanted(now, view, commands);
         } else if view.announce {
             let used = |addr: IpAddr| view.subflows.iter().any(|s| s.local.ip() == addr);
-            let idle = |l: &&super::LocalView| !l.announced && !used(l.addr) && is_reachable(l.addr);
+            let idle = |l: &&LocalView| !l.announced && !used(l.addr) && is_reachable(l.addr);
             commands.extend(view.locals.iter().filter(idle).map(|l| PathCommand::Announce(l.addr)));
         }
     }

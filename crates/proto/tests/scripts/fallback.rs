@@ -1,7 +1,7 @@
 //! Plain TCP instead of Multipath TCP, whenever the path or the peer wants it so (RFC 8684, section 3.7).
 
 use crate::support::*;
-use polypath_proto::{CloseReason, ConnectOptions, FallbackReason, MultipathState, SubflowEvent};
+use polypath_proto::{CloseReason, Config, ConnectOptions, FallbackReason, MultipathState, SubflowEvent};
 use polypath_wire::{CapableFlags, MpCapable, MpJoin, MptcpOption, ResetReason};
 
 fn fallback(reason: FallbackReason) -> MultipathState {
@@ -309,5 +309,31 @@ fn of_several_algorithms_the_one_we_know_is_chosen() {
     s.inject(syn().opt(MpCapable { flags: CapableFlags::from_bits_retain(0x1f), ..capable_syn() }));
     let packet = s.expect(syn_ack());
     let answer = capable_syn_ack(s.stack_key());
+    assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpCapable(answer)]);
+}
+
+// [8684-3.1-13]
+#[test]
+fn with_the_c_flag_the_only_address_of_a_client_joins_an_announced_one() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    let flags = CapableFlags::HMAC_SHA256 | CapableFlags::NO_JOIN_INITIAL;
+    s.inject(syn_ack().opt(MpCapable { flags, ..capable_syn_ack(PEER_KEY) }));
+    s.expect(ack(1));
+    s.inject(ack(1).opt(dack(1)));
+    let hmac = polypath_wire::add_addr_hmac(PEER_KEY, s.stack_key(), 2, PEER_2, None);
+    s.inject(ack(1).opt(add_addr(2, PEER_2, hmac)));
+    let (_, packet) = s.take_syn();
+    assert_eq!((packet.seg.ip.src, packet.seg.ip.dst), (WIFI, PEER_2));
+}
+
+#[test]
+fn our_own_c_flag_stands_in_the_whole_handshake() {
+    let flags = CapableFlags::HMAC_SHA256 | CapableFlags::NO_JOIN_INITIAL;
+    let config = Config { allow_join_initial: false, ..Config::default() };
+    let mut s = Script::server(&ScriptOptions { config, ..ScriptOptions::default() });
+    s.inject(syn().opt(capable_syn()));
+    let packet = s.expect(syn_ack());
+    let answer = MpCapable { flags, ..capable_syn_ack(s.stack_key()) };
     assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpCapable(answer)]);
 }
