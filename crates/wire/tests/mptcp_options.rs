@@ -228,7 +228,7 @@ fn bits_without_a_meaning_are_ignored() {
     assert_eq!(MptcpOption::parse(&[0x5e]), Some(MpPrio { backup: false }.into()));
     let join = MpJoin::Syn { backup: false, address_id: 1, token: Token(2), nonce: 3 };
     assert_eq!(MptcpOption::parse(&[0x1e, 1, 0, 0, 0, 2, 0, 0, 0, 3]), Some(join.into()));
-    let addr = core::net::Ipv4Addr::new(192, 0, 2, 7).into();
+    let addr = Ipv4Addr::new(192, 0, 2, 7).into();
     let add = AddAddr { echo: false, address_id: 5, addr, port: None, hmac: Some(0x0102_0304_0506_0708) };
     assert_eq!(MptcpOption::parse(&[0x3e, 5, 192, 0, 2, 7, 1, 2, 3, 4, 5, 6, 7, 8]), Some(add.into()));
     let fail = MpFail { dsn: 4 };
