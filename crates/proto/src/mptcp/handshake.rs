@@ -9,7 +9,7 @@ use super::{
 use crate::SubflowId;
 use crate::mib::Counter;
 use crate::path_manager::PathEvent;
-use crate::seq::{Dsn, Ssn};
+use crate::seq::Dsn;
 use crate::tcp::{Mapping, State, Tcp, Timer};
 use crate::time::Instant;
 use crate::trace::CongestionReason;
@@ -376,7 +376,7 @@ impl Connection {
     fn on_connection_established(&mut self, now: Instant, id: SubflowId) {
         self.established = true;
         if let Some(s) = self.get(id) {
-            self.data_wnd_end = Dsn(Ssn::FIRST.0) + s.tcp.snd_wnd();
+            self.data_wnd_end = Dsn(s.tcp.window_edge().0);
         }
         self.news.push_back(News::Connected);
         self.on_subflow_established(now, id);

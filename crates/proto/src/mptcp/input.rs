@@ -77,8 +77,8 @@ impl Connection {
         // [8684-4-1]
         if let (Multipath::Fallback(_), Some(s)) = (&self.multipath, self.get(id)) {
             let una = Dsn(s.tcp.snd_una().0);
-            let window = una + s.tcp.snd_wnd();
-            self.data_wnd_end = self.data_wnd_end.max(window);
+            // [9293-SHLD-15]
+            self.data_wnd_end = Dsn(s.tcp.window_edge().0);
             let una = una.min(self.send.end());
             // [8684-3.7-15]
             self.data_acknowledged(env.config.send_buffer_max, una);

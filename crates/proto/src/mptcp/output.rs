@@ -382,8 +382,10 @@ impl Connection {
         let links = env.links;
         move |s| {
             let headers = if s.tcp.is_ipv4() { 20 } else { 40 } + 20 + 12 + option_bytes as u64;
-            let segment = links.get(s.tcp.link.0 as usize).map_or(0, |l| u64::from(l.max_segment.min(65_535)));
             let mss = s.tcp.mss_with(option_bytes);
+            // Nobody cuts what is larger where the link has no offload. [9293-MUST-16]
+            let offload = links.get(s.tcp.link.0 as usize).filter(|l| l.max_segment > l.mtu);
+            let segment = offload.map_or(0, |l| u64::from(l.max_segment.min(65_535)));
             (segment.saturating_sub(headers)).clamp(mss, MAX_MAPPING)
         }
     }
@@ -400,8 +402,9 @@ impl Connection {
         out.headers.clear();
         out.payload.clear();
         let rcv_nxt = Dsn(self.assembler.next());
+        let shift = self.get(id).map_or(0, |s| s.tcp.window_shift(what.flags));
         // [8684-3.3.4-3]
-        let window = self.window.offer(rcv_nxt, self.ready_bytes);
+        let window = self.window.offer(rcv_nxt, self.ready_bytes, shift);
         let option_bytes = self.data_option_bytes();
         let mp_fail = self.mp_fail_option(what);
         let signals = if mp_fail.is_some() { mp_fail.as_slice() } else { what.signals };

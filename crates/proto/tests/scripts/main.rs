@@ -12,3 +12,5 @@ mod instruments;
 mod join;
 mod paths;
 mod recovery;
+mod segments;
+mod window;
