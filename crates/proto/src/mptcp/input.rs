@@ -113,6 +113,7 @@ impl Connection {
                 srtt,
                 // In slow start half the window in use is enough to call it limiting (Linux: tcp_is_cwnd_limited).
                 cwnd_limited: out.prior_in_flight * 2 >= cwnd,
+                round_start: out.round_start,
             };
             self.congestion.on_ack(id, &sample);
             if self.congestion.window(id) != cwnd {

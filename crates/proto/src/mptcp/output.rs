@@ -9,7 +9,7 @@ use crate::buffer::Chunks;
 use crate::seq::{Dsn, Ssn};
 use crate::tcp::{MAX_RTO, Mapping, State, TxRecord};
 use crate::time::{Duration, Instant};
-use crate::trace::{By, RetransmitReason, TraceEvent};
+use crate::trace::{By, CongestionReason, RetransmitReason, TraceEvent};
 use bytes::Bytes;
 use polypath_wire::{
     Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, Segment, TcpFlags, Wanted, emit_headers, fit,
@@ -170,6 +170,7 @@ impl Connection {
         if self.reinjections.is_empty() {
             return None;
         }
+        self.restart_idle(now);
         let limits = self.payload_limits(env);
         let Some(a) = self.assign_reinjection(|s| limits(s)) else {
             self.arm_persist(now);
@@ -185,6 +186,9 @@ impl Connection {
         if !self.established || self.error.is_some() {
             return None;
         }
+        if self.send.end() > self.data_nxt {
+            self.restart_idle(now);
+        }
         let limits = self.payload_limits(env);
         // [9293-MUST-60]
         let Some(a) = self.assign_new_data(|s| limits(s)) else {
@@ -198,6 +202,16 @@ impl Connection {
         }
         self.advance_close(now);
         Some(sent)
+    }
+
+    /// RFC 5681, section 4.1: what was learned of a path before a pause is old.
+    fn restart_idle(&mut self, now: Instant) {
+        for id in self.ids() {
+            if self.get_mut(id).is_some_and(|s| s.established && s.tcp.begins_after_idle(now)) {
+                self.congestion.on_idle(id);
+                self.trace_congestion(id, CongestionReason::Idle);
+            }
+        }
     }
 
     /// Gives bytes to a subflow and sends them.

@@ -249,7 +249,7 @@ impl Connection {
             return;
         }
         let in_flight = s.tcp.in_flight();
-        let (first, lost) = s.tcp.on_retransmission_timeout(alone);
+        let (first, lost) = s.tcp.on_retransmission_timeout(now, alone);
         let (rto, backoff) = (s.tcp.rtt.rto(), s.tcp.backoff());
         let newly_stalled = s.stalled.is_none();
         // [9293-SHLD-10]

@@ -142,6 +142,9 @@ pub(crate) struct Tcp {
     board: scoreboard::Scoreboard,
     recovery: recovery::Recovery,
     fin_sent: bool,
+    /// What was out when this round trip began ends here.
+    round_end: Ssn,
+    last_data_sent: Instant,
     // Receiving.
     rcv_space: SsnSpace,
     assembler: Assembler,
@@ -191,6 +194,8 @@ impl Tcp {
             board: scoreboard::Scoreboard::default(),
             recovery: recovery::Recovery::default(),
             fin_sent: false,
+            round_end: Ssn::FIRST,
+            last_data_sent: now,
             rcv_space: SsnSpace::new(SeqNum(0)),
             assembler: Assembler::new(Ssn::FIRST.0),
             fin_at: None,

@@ -11,6 +11,8 @@ use polypath_wire::{Segment, TcpFlags};
 /// RFC 7323, section 5.5: after 24 days TS.Recent says nothing any more.
 const TS_RECENT_LIFE: Duration = Duration::from_secs(24 * 24 * 3600);
 
+/// An echo of a timestamp older than this, in milliseconds, measures nothing.
+const MAX_ECHO_AGE: u32 = 60_000;
 /// Pieces that wait in a subflow for data before them; far more than a window in full segments has.
 const MAX_PIECES: usize = 16 * 1024;
 
@@ -48,6 +50,8 @@ pub(crate) struct AckOutcome {
     pub(crate) recovery_entered: bool,
     /// All that was out when recovery began is acknowledged.
     pub(crate) recovery_left: bool,
+    /// All that was out when the last round trip began is acknowledged.
+    pub(crate) round_start: bool,
 }
 
 impl Tcp {
@@ -172,7 +176,7 @@ impl Tcp {
     pub(crate) fn on_syn_ack(&mut self, now: Instant, seg: &Segment) {
         self.take_syn(now, seg);
         self.snd_una = Ssn::FIRST;
-        self.sample_handshake_rtt(now);
+        self.sample_handshake_rtt(now, seg);
         self.state = State::Established;
         self.ack_now();
     }
@@ -181,15 +185,23 @@ impl Tcp {
     pub(crate) fn on_handshake_ack(&mut self, now: Instant, seg: &Segment) {
         self.snd_una = Ssn::FIRST;
         self.update_window(seg);
-        self.sample_handshake_rtt(now);
+        self.sample_handshake_rtt(now, seg);
         self.state = State::Established;
     }
 
-    fn sample_handshake_rtt(&mut self, now: Instant) {
+    fn sample_handshake_rtt(&mut self, now: Instant, seg: &Segment) {
         self.timers.stop(Timer::Retransmit);
-        // Karn: not if the SYN was sent more than once. [9293-MUST-18]
         if let Some(sent) = self.recovery.handshake_sent_once() {
             self.rtt.on_sample(now, now - sent);
+        } else if let (Some(ts), Some(_)) = (seg.options.timestamps, &self.ts) {
+            // Karn: which SYN was it? The timestamp says (RFC 7323, section 4.1). [9293-MUST-18]
+            let elapsed = self.timestamp(now).wrapping_sub(ts.ecr);
+            if elapsed < MAX_ECHO_AGE {
+                self.rtt.on_sample(now, Duration::from_millis(u64::from(elapsed.max(1))));
+            }
+        }
+        if self.recovery.backoff() > 0 {
+            self.rtt.on_syn_timeout();
         }
         self.recovery.reset_backoff();
     }
@@ -209,9 +221,13 @@ impl Tcp {
         }
         // [5681-2-1]
         let same_window = self.snd_wnd.current() == window;
-        let duplicate =
-            ack == self.snd_una && payload == 0 && same_window && !seg.tcp.flags.contains(TcpFlags::FIN);
+        let duplicate = ack == self.snd_una && payload == 0 && same_window && !seg.tcp.flags.contains(TcpFlags::FIN);
         let echo = seg.options.timestamps.filter(|_| self.ts.is_some()).map(|ts| ts.ecr);
+        if ack > self.snd_una && ack > self.round_end {
+            out.round_start = true;
+            self.round_end = self.snd_nxt;
+            self.rtt.on_round_start();
+        }
         self.credit_delivered(now, seg, ack, echo, &mut out);
         if ack > self.snd_una {
             out.advanced = true;
@@ -287,7 +303,7 @@ impl Tcp {
     fn sample_receiver_rtt(&mut self, now: Instant, echo: Option<u32>) {
         let Some(echo) = echo else { return };
         let elapsed = self.timestamp(now).wrapping_sub(echo);
-        if elapsed < 60_000 {
+        if elapsed < MAX_ECHO_AGE {
             let sample = Duration::from_millis(u64::from(elapsed.max(1)));
             self.rcv_rtt = Some(self.rcv_rtt.map_or(sample, |r| (r * 7 + sample) / 8));
         }

@@ -190,7 +190,17 @@ impl Tcp {
         ssn
     }
 
+    /// Nothing was sent for longer than a timeout, and that was not said yet.
+    pub(crate) fn begins_after_idle(&mut self, now: Instant) -> bool {
+        let idle = self.board.is_empty() && now - self.last_data_sent > self.rtt.rto();
+        if idle {
+            self.last_data_sent = now;
+        }
+        idle
+    }
+
     fn push_record(&mut self, now: Instant, record: TxRecord) {
+        self.last_data_sent = now;
         self.on_data_sent(record.seq_len());
         self.board.push(record);
         self.timers.stop(Timer::Persist);
@@ -202,6 +212,11 @@ impl Tcp {
         self.snd_nxt = Ssn::FIRST;
         self.recovery.on_handshake_sent(now);
         self.timers.set(Timer::Retransmit, now + retry_after);
+    }
+
+    /// A SYN or SYN/ACK had to be sent more than once.
+    pub(crate) fn handshake_was_lost(&self) -> bool {
+        self.recovery.handshake_repeated()
     }
 
     /// A join's third ACK is known to have arrived.

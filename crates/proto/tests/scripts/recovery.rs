@@ -96,6 +96,44 @@ fn three_duplicate_acks_do_without_sack() {
     s.expect_nothing();
 }
 
+/// A plain client without SACK that has ten segments in flight, and more to send.
+fn without_sack() -> Script {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.advance(RTT);
+    s.inject(Seg { sack_permitted: false, ..syn_ack() });
+    s.expect(ack(1));
+    s.inject(ack(1));
+    s.write(0, 20 * FULL);
+    s.clear();
+    s.advance(RTT);
+    s
+}
+
+// [5681-2-1]
+#[test]
+fn window_updates_are_no_duplicate_acks() {
+    let mut s = without_sack();
+    for window in 1_001..1_010 {
+        s.inject(ack(1).window(window));
+    }
+    s.expect_nothing();
+}
+
+// [5681-3.2-3]
+#[test]
+fn the_first_two_duplicate_acks_let_new_data_out() {
+    let mut s = without_sack();
+    s.inject(ack(1));
+    s.expect(data(place(10), FULL));
+    s.inject(ack(1));
+    s.expect(data(place(11), FULL));
+    s.expect_nothing();
+    s.inject(ack(1));
+    s.expect(data(1, FULL));
+    s.expect_nothing();
+}
+
 /// The tail loss probe after so long: the end of what was sent.
 #[track_caller]
 fn expect_probe(s: &mut Script, after: Duration, end: u32) {

@@ -498,6 +498,11 @@ impl Script {
         }
     }
 
+    /// The peer sends timestamps from now on, agreed or not.
+    pub(crate) fn with_timestamps(&mut self) {
+        self.flows[self.current].timestamps = true;
+    }
+
     /// Takes everything out of the stack.
     pub(crate) fn drain(&mut self) {
         let mut buf = TransmitBuf::default();
