@@ -78,6 +78,10 @@ counters! {
     TcpExtTCPChallengeACK,
     /// Zero-window probes and questions to a silent peer.
     TcpExtTCPWinProbe,
+    /// Connections given up because nobody answered.
+    TcpExtTCPAbortOnTimeout,
+    /// Challenges not sent, because there had been many (RFC 5961, section 7).
+    TcpExtTCPACKSkippedChallenge,
     /// SYNs with MP_CAPABLE received.
     MPTcpExtMPCapableSYNRX,
     /// SYNs with MP_CAPABLE sent, each connection once.
@@ -221,6 +225,7 @@ impl Mib {
             out_of_order,
             old_timestamps,
             challenge_acks,
+            challenges_skipped,
             window_probes,
             segments_received: _,
             segments_sent,
@@ -242,6 +247,7 @@ impl Mib {
         self.add(C::TcpExtTCPOFOQueue, out_of_order);
         self.add(C::TcpExtTCPChallengeACK, challenge_acks);
         self.add(C::TcpExtTCPWinProbe, window_probes);
+        self.add(C::TcpExtTCPACKSkippedChallenge, challenges_skipped);
     }
 }
 

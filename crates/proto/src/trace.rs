@@ -416,6 +416,8 @@ pub enum CongestionReason {
     Timeout,
     /// The last reduction was taken back.
     Spurious,
+    /// Nothing was sent for longer than a timeout.
+    Idle,
 }
 
 impl From<Congestion> for CongestionReason {

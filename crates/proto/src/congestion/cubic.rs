@@ -1,5 +1,6 @@
 //! CUBIC (RFC 9438). Windows are in segments inside, as the RFC's equations have them.
 
+use super::hystart::{Growth, HyStart};
 use super::{AckSample, Congestion, INITIAL_WINDOW_SEGMENTS, SinglePath};
 use crate::time::{Duration, Instant};
 
@@ -14,8 +15,6 @@ const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 #[derive(Copy, Clone, Debug)]
 struct Epoch {
     start: Instant,
-    /// The window at the start, in segments.
-    cwnd: f64,
     /// Seconds from the start until the plateau.
     k: f64,
     w_est: f64,
@@ -31,17 +30,49 @@ pub struct Cubic {
     /// The window when ssthresh was last set (cwnd_prior).
     prior: f64,
     epoch: Option<Epoch>,
-    undo: Option<(f64, f64, f64)>,
+    /// No congestion avoidance since the last timeout.
+    timed_out: bool,
+    hystart: HyStart,
+    undo: Option<Before>,
+}
+
+/// What a sign of congestion changes, as it was before.
+#[derive(Copy, Clone, Debug)]
+struct Before {
+    cwnd: f64,
+    ssthresh: f64,
+    w_max: f64,
+    prior: f64,
+    epoch: Option<Epoch>,
+    timed_out: bool,
 }
 
 impl Cubic {
     fn begin_epoch(&mut self, now: Instant) -> Epoch {
-        if self.cwnd >= self.w_max {
+        // After a timeout the old window says nothing: K is 0. [9438-4.8-2]
+        if core::mem::take(&mut self.timed_out) || self.cwnd >= self.w_max {
             self.w_max = self.cwnd;
         }
         // RFC 9438, figure 2, with the window at the start of the epoch. [9438-4.2-1]
         let k = ((self.w_max - self.cwnd) / C).cbrt();
-        *self.epoch.insert(Epoch { start: now, cwnd: self.cwnd, k, w_est: self.cwnd })
+        *self.epoch.insert(Epoch { start: now, k, w_est: self.cwnd })
+    }
+
+    /// How much of what was delivered the window grows by in slow start. The first one ends with the round trip's
+    /// growth (RFC 9406, section 4.2), any other at the threshold.
+    fn slow_start(&mut self, sample: &AckSample) -> f64 {
+        if self.ssthresh.is_finite() {
+            return 1.0;
+        }
+        // [9438-4.10-2]
+        match self.hystart.on_ack(sample.round_start, sample.rtt) {
+            Growth::Full => 1.0,
+            Growth::Quarter => 0.25,
+            Growth::Over => {
+                self.ssthresh = self.cwnd;
+                0.0
+            }
+        }
     }
 
     fn avoid_congestion(&mut self, now: Instant, delivered: f64, srtt: Duration) {
@@ -62,7 +93,6 @@ impl Cubic {
             let target = w_cubic(t + srtt.as_secs_f64()).clamp(self.cwnd, 1.5 * self.cwnd);
             self.cwnd += (target - self.cwnd) / self.cwnd * delivered;
         }
-        debug_assert!(epoch.cwnd > 0.0);
         self.epoch = Some(epoch);
     }
 }
@@ -70,12 +100,22 @@ impl Cubic {
 impl SinglePath for Cubic {
     const NAME: &'static str = "cubic";
 
-    fn new(mss: u64) -> Self {
-        let cwnd = INITIAL_WINDOW_SEGMENTS as f64;
-        Cubic { mss: mss as f64, cwnd, ssthresh: f64::INFINITY, w_max: 0.0, prior: 0.0, epoch: None, undo: None }
+    fn new(mss: u64, initial: u64) -> Self {
+        Cubic {
+            mss: mss as f64,
+            cwnd: initial as f64,
+            ssthresh: f64::INFINITY,
+            w_max: 0.0,
+            prior: 0.0,
+            epoch: None,
+            timed_out: false,
+            hystart: HyStart::default(),
+            undo: None,
+        }
     }
 
     fn on_ack(&mut self, sample: &AckSample) {
+        let share = self.slow_start(sample);
         // [9438-4.2-2]
         if !sample.cwnd_limited {
             // RFC 9438, section 5.8: time without need for more window is not growth.
@@ -85,9 +125,9 @@ impl SinglePath for Cubic {
         let mut delivered = sample.delivered as f64 / self.mss;
         // [9438-4.10-1]
         if self.cwnd < self.ssthresh {
-            let room = self.ssthresh - self.cwnd;
-            self.cwnd += delivered.min(room);
-            delivered -= delivered.min(room);
+            let growth = (share * delivered).min(self.ssthresh - self.cwnd);
+            self.cwnd += growth;
+            delivered -= if self.cwnd < self.ssthresh { delivered } else { growth };
         }
         if delivered > 0.0 {
             self.avoid_congestion(sample.now, delivered, sample.srtt);
@@ -95,8 +135,10 @@ impl SinglePath for Cubic {
     }
 
     fn on_congestion(&mut self, _now: Instant, what: Congestion, in_flight: u64) {
-        self.undo = Some((self.cwnd, self.ssthresh, self.w_max));
+        let Cubic { cwnd, ssthresh, w_max, prior, epoch, timed_out, mss: _, hystart: _, undo: _ } = *self;
+        self.undo = Some(Before { cwnd, ssthresh, w_max, prior, epoch, timed_out });
         self.epoch = None;
+        self.timed_out = what == Congestion::Timeout;
         self.prior = self.cwnd;
         // RFC 9438, section 4.7: fast convergence leaves room for newcomers. [9438-4.7-1]
         self.w_max = if self.cwnd < self.w_max { self.cwnd * (1.0 + BETA) / 2.0 } else { self.cwnd };
@@ -112,13 +154,20 @@ impl SinglePath for Cubic {
     }
 
     fn on_spurious(&mut self, _now: Instant) {
-        if let Some((cwnd, ssthresh, w_max)) = self.undo.take() {
+        if let Some(Before { cwnd, ssthresh, w_max, prior, epoch, timed_out }) = self.undo.take() {
             // RFC 9438, section 4.9. [9438-4.9-1]
             self.cwnd = self.cwnd.max(cwnd);
-            self.ssthresh = ssthresh;
-            self.w_max = w_max;
-            self.epoch = None;
+            (self.ssthresh, self.w_max, self.prior) = (ssthresh, w_max, prior);
+            (self.epoch, self.timed_out) = (epoch, timed_out);
         }
+    }
+
+    fn on_idle(&mut self) {
+        // RFC 5681, section 4.1. Slow start leads back to most of the old window (RFC 7661, section 4.3).
+        // [5681-4.1-1]
+        self.ssthresh = self.ssthresh.max(self.cwnd * 0.75);
+        self.cwnd = self.cwnd.min(INITIAL_WINDOW_SEGMENTS as f64);
+        self.epoch = None;
     }
 
     fn window(&self) -> u64 {
@@ -127,5 +176,74 @@ impl SinglePath for Cubic {
 
     fn ssthresh(&self) -> u64 {
         if self.ssthresh.is_finite() { (self.ssthresh * self.mss) as u64 } else { u64::MAX }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MSS: u64 = 1_000;
+
+    /// An acknowledgement of one segment.
+    fn sample(at: u64, cwnd_limited: bool) -> AckSample {
+        AckSample {
+            now: Instant::from_millis(at),
+            delivered: MSS,
+            in_flight: 0,
+            rtt: None,
+            srtt: Duration::from_millis(100),
+            cwnd_limited,
+            round_start: false,
+        }
+    }
+
+    /// In congestion avoidance after a loss at 100 segments.
+    fn after_loss() -> Cubic {
+        let mut cubic = Cubic::new(MSS, 100);
+        cubic.on_congestion(Instant::ZERO, Congestion::Loss, 100 * MSS);
+        for at in 0..200 {
+            cubic.on_ack(&sample(at * 10, true));
+        }
+        cubic
+    }
+
+    // [9438-4.9-1]
+    #[test]
+    fn a_spurious_timeout_leaves_no_trace() {
+        let mut cubic = after_loss();
+        let mut undisturbed = cubic.clone();
+        cubic.on_congestion(Instant::from_millis(2_000), Congestion::Timeout, 10 * MSS);
+        cubic.on_ack(&sample(2_010, true));
+        cubic.on_spurious(Instant::from_millis(2_020));
+        for at in 203..1_000 {
+            cubic.on_ack(&sample(at * 10, true));
+            undisturbed.on_ack(&sample(at * 10, true));
+            assert_eq!(cubic.window(), undisturbed.window());
+        }
+    }
+
+    // [9438-4.2-2]
+    #[test]
+    fn a_pause_of_the_application_is_no_time_to_grow() {
+        let mut cubic = after_loss();
+        let before = cubic.window();
+        // A minute with a window that is not used.
+        for at in 0..60 {
+            cubic.on_ack(&sample(2_000 + at * 1_000, false));
+        }
+        assert_eq!(cubic.window(), before);
+        cubic.on_ack(&sample(62_010, true));
+        assert!(cubic.window() < before + MSS, "{} after {before}", cubic.window());
+    }
+
+    // [9438-4.6-2]
+    #[test]
+    fn a_loss_in_the_smallest_window_leaves_two_segments() {
+        let mut cubic = Cubic::new(MSS, 2);
+        cubic.on_congestion(Instant::ZERO, Congestion::Loss, 2 * MSS);
+        assert_eq!((cubic.window(), cubic.ssthresh()), (2 * MSS, 2 * MSS));
+        cubic.on_congestion(Instant::ZERO, Congestion::Timeout, MSS);
+        assert_eq!((cubic.window(), cubic.ssthresh()), (MSS, 2 * MSS));
     }
 }

@@ -5,6 +5,7 @@
 //! Algorithms of a single path are lifted by [`PerSubflow`].
 
 mod cubic;
+mod hystart;
 mod reno;
 
 pub use cubic::Cubic;
@@ -32,6 +33,8 @@ pub struct AckSample {
     pub srtt: Duration,
     /// Whether the window, not the application or the peer, was what limited sending.
     pub cwnd_limited: bool,
+    /// All that was out when the last round trip began has arrived: a new one begins.
+    pub round_start: bool,
 }
 
 /// A sign of congestion on one subflow, at most one for each window of data.
@@ -47,8 +50,9 @@ pub enum Congestion {
 pub trait CongestionControl: Send + core::fmt::Debug {
     /// The name users know it by.
     fn name(&self) -> &'static str;
-    /// A subflow became usable; `mss` is the payload of a full segment, in bytes.
-    fn on_subflow_added(&mut self, id: SubflowId, mss: u64);
+    /// A subflow became usable; `mss` is the payload of a full segment in bytes, `initial` the first window in
+    /// segments.
+    fn on_subflow_added(&mut self, id: SubflowId, mss: u64, initial: u64);
     /// A subflow is gone.
     fn on_subflow_removed(&mut self, id: SubflowId);
     /// An acknowledgement arrived outside of loss recovery.
@@ -57,6 +61,8 @@ pub trait CongestionControl: Send + core::fmt::Debug {
     fn on_congestion(&mut self, id: SubflowId, now: Instant, what: Congestion, in_flight: u64);
     /// The last congestion signal was wrong (a spurious timeout or retransmission): take it back.
     fn on_spurious(&mut self, id: SubflowId, now: Instant);
+    /// Nothing was sent for longer than a timeout: the window says nothing of the path any more.
+    fn on_idle(&mut self, id: SubflowId);
     /// The congestion window, in bytes.
     fn window(&self, id: SubflowId) -> u64;
     /// The slow-start threshold, in bytes.
@@ -67,14 +73,16 @@ pub trait CongestionControl: Send + core::fmt::Debug {
 pub trait SinglePath: Send + core::fmt::Debug {
     /// The name users know it by.
     const NAME: &'static str;
-    /// For a path whose full segments carry `mss` bytes.
-    fn new(mss: u64) -> Self;
+    /// For a path whose full segments carry `mss` bytes, with a window of `initial` segments.
+    fn new(mss: u64, initial: u64) -> Self;
     /// See [`CongestionControl::on_ack`].
     fn on_ack(&mut self, sample: &AckSample);
     /// See [`CongestionControl::on_congestion`].
     fn on_congestion(&mut self, now: Instant, what: Congestion, in_flight: u64);
     /// See [`CongestionControl::on_spurious`].
     fn on_spurious(&mut self, now: Instant);
+    /// See [`CongestionControl::on_idle`].
+    fn on_idle(&mut self);
     /// In bytes.
     fn window(&self) -> u64;
     /// In bytes.
@@ -102,9 +110,9 @@ impl<C: SinglePath> CongestionControl for PerSubflow<C> {
         C::NAME
     }
 
-    fn on_subflow_added(&mut self, id: SubflowId, mss: u64) {
+    fn on_subflow_added(&mut self, id: SubflowId, mss: u64, initial: u64) {
         self.on_subflow_removed(id);
-        self.paths.push((id, C::new(mss)));
+        self.paths.push((id, C::new(mss, initial)));
     }
 
     fn on_subflow_removed(&mut self, id: SubflowId) {
@@ -126,6 +134,12 @@ impl<C: SinglePath> CongestionControl for PerSubflow<C> {
     fn on_spurious(&mut self, id: SubflowId, now: Instant) {
         if let Some(path) = self.get_mut(id) {
             path.on_spurious(now);
+        }
+    }
+
+    fn on_idle(&mut self, id: SubflowId) {
+        if let Some(path) = self.get_mut(id) {
+            path.on_idle();
         }
     }
 

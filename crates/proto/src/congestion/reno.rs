@@ -17,9 +17,9 @@ pub struct Reno {
 impl SinglePath for Reno {
     const NAME: &'static str = "reno";
 
-    fn new(mss: u64) -> Self {
+    fn new(mss: u64, initial: u64) -> Self {
         // [5681-3.1-4]
-        Reno { mss, cwnd: INITIAL_WINDOW_SEGMENTS * mss, ssthresh: u64::MAX, credit: 0, undo: None }
+        Reno { mss, cwnd: initial * mss, ssthresh: u64::MAX, credit: 0, undo: None }
     }
 
     fn on_ack(&mut self, sample: &AckSample) {
@@ -57,6 +57,14 @@ impl SinglePath for Reno {
             self.cwnd = self.cwnd.max(cwnd);
             self.ssthresh = ssthresh;
         }
+    }
+
+    fn on_idle(&mut self) {
+        // RFC 5681, section 4.1. Slow start leads back to most of the old window (RFC 7661, section 4.3).
+        // [5681-4.1-1]
+        self.ssthresh = self.ssthresh.max(self.cwnd / 4 * 3);
+        self.cwnd = self.cwnd.min(INITIAL_WINDOW_SEGMENTS * self.mss);
+        self.credit = 0;
     }
 
     fn window(&self) -> u64 {

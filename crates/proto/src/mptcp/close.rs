@@ -52,6 +52,9 @@ impl Connection {
     /// Ends the connection for the application, and for the peer if it does not know yet.
     pub(super) fn fail(&mut self, now: Instant, error: ConnectionError) {
         let tell = !matches!(error, ConnectionError::Reset | ConnectionError::Refused);
+        if error == ConnectionError::TimedOut {
+            self.journal.count(Counter::TcpExtTCPAbortOnTimeout);
+        }
         self.fastclose |= tell && self.is_active();
         self.end(now, error, tell.then_some(None));
     }

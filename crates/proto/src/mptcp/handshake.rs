@@ -7,9 +7,10 @@ use super::{
     Subflow,
 };
 use crate::SubflowId;
+use crate::congestion::INITIAL_WINDOW_SEGMENTS;
 use crate::mib::Counter;
 use crate::path_manager::PathEvent;
-use crate::seq::{Dsn, Ssn};
+use crate::seq::Dsn;
 use crate::tcp::{Mapping, State, Tcp, Timer};
 use crate::time::Instant;
 use crate::trace::CongestionReason;
@@ -377,7 +378,7 @@ impl Connection {
     fn on_connection_established(&mut self, now: Instant, id: SubflowId) {
         self.established = true;
         if let Some(s) = self.get(id) {
-            self.data_wnd_end = Dsn(Ssn::FIRST.0) + s.tcp.snd_wnd();
+            self.data_wnd_end = Dsn(s.tcp.window_edge().0);
         }
         self.news.push_back(News::Connected);
         self.on_subflow_established(now, id);
@@ -390,13 +391,15 @@ impl Connection {
         s.handshake = Handshake::Done;
         s.established = true;
         let mss = s.tcp.mss_with(option_bytes);
+        // A SYN that asked whether a dead path lives was lost for another reason than congestion. [5681-3.1-2]
+        let initial = if s.tcp.handshake_was_lost() && !s.worked_before { 1 } else { INITIAL_WINDOW_SEGMENTS };
         let (local, remote) = (s.tcp.local.ip(), s.tcp.remote);
         self.ever_joined |= joined;
         self.judge_alarm(now, local);
         if self.role == Role::Client && !self.known_remotes.contains(&remote) {
             self.known_remotes.push(remote);
         }
-        self.congestion.on_subflow_added(id, mss);
+        self.congestion.on_subflow_added(id, mss, initial);
         if !self.orphaned && !self.finished {
             self.timers.stop(super::timers::ConnectionTimer::Abandon);
         }

@@ -91,8 +91,8 @@ impl Connection {
         // [8684-4-1]
         if let (Multipath::Fallback(_), Some(s)) = (&self.multipath, self.get(id)) {
             let una = Dsn(s.tcp.snd_una().0);
-            let window = una + s.tcp.snd_wnd();
-            self.data_wnd_end = self.data_wnd_end.max(window);
+            // [9293-SHLD-15]
+            self.data_wnd_end = Dsn(s.tcp.window_edge().0);
             let una = una.min(self.send.end());
             // [8684-3.7-15]
             self.data_acknowledged(env.config.send_buffer_max, una);
@@ -121,6 +121,7 @@ impl Connection {
                 srtt,
                 // In slow start half the window in use is enough to call it limiting (Linux: tcp_is_cwnd_limited).
                 cwnd_limited: out.prior_in_flight * 2 >= cwnd,
+                round_start: out.round_start,
             };
             self.congestion.on_ack(id, &sample);
             if self.congestion.window(id) != cwnd {

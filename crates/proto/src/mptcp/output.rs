@@ -9,7 +9,7 @@ use crate::buffer::Chunks;
 use crate::seq::{Dsn, Ssn};
 use crate::tcp::{MAX_RTO, Mapping, State, TxRecord};
 use crate::time::{Duration, Instant};
-use crate::trace::{By, RetransmitReason, TraceEvent};
+use crate::trace::{By, CongestionReason, RetransmitReason, TraceEvent};
 use bytes::Bytes;
 use polypath_wire::{
     Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, Segment, TcpFlags, Wanted, emit_headers, fit,
@@ -185,6 +185,7 @@ impl Connection {
         if self.reinjections.is_empty() {
             return None;
         }
+        self.restart_idle(now);
         let limits = self.payload_limits(env);
         let Some(a) = self.assign_reinjection(|s| limits(s)) else {
             self.arm_persist(now);
@@ -200,6 +201,9 @@ impl Connection {
         if !self.established || self.error.is_some() {
             return None;
         }
+        if self.send.end() > self.data_nxt {
+            self.restart_idle(now);
+        }
         let limits = self.payload_limits(env);
         // [9293-MUST-60]
         let Some(a) = self.assign_new_data(|s| limits(s)) else {
@@ -214,6 +218,16 @@ impl Connection {
         }
         self.advance_close(now);
         Some(sent)
+    }
+
+    /// RFC 5681, section 4.1: what was learned of a path before a pause is old.
+    fn restart_idle(&mut self, now: Instant) {
+        for id in self.ids() {
+            if self.get_mut(id).is_some_and(|s| s.established && s.tcp.begins_after_idle(now)) {
+                self.congestion.on_idle(id);
+                self.trace_congestion(id, CongestionReason::Idle);
+            }
+        }
     }
 
     /// Gives bytes to a subflow and sends them.
@@ -401,8 +415,10 @@ impl Connection {
         let links = env.links;
         move |s| {
             let headers = if s.tcp.is_ipv4() { 20 } else { 40 } + 20 + 12 + option_bytes as u64;
-            let segment = links.get(s.tcp.link.0 as usize).map_or(0, |l| u64::from(l.max_segment.min(65_535)));
             let mss = s.tcp.mss_with(option_bytes);
+            // Nobody cuts what is larger where the link has no offload. [9293-MUST-16]
+            let offload = links.get(s.tcp.link.0 as usize).filter(|l| l.max_segment > l.mtu);
+            let segment = offload.map_or(0, |l| u64::from(l.max_segment.min(65_535)));
             (segment.saturating_sub(headers)).clamp(mss, MAX_MAPPING)
         }
     }
@@ -419,8 +435,9 @@ impl Connection {
         out.headers.clear();
         out.payload.clear();
         let rcv_nxt = Dsn(self.assembler.next());
+        let shift = self.get(id).map_or(0, |s| s.tcp.window_shift(what.flags));
         // [8684-3.3.4-3]
-        let window = self.window.offer(rcv_nxt, self.ready_bytes);
+        let window = self.window.offer(rcv_nxt, self.ready_bytes, shift);
         let option_bytes = self.data_option_bytes();
         let mp_fail = self.mp_fail_option(what);
         let signals = if mp_fail.is_some() { mp_fail.as_slice() } else { what.signals };

@@ -12,7 +12,7 @@ const INITIAL: usize = 256 * 1024;
 pub(super) struct ReceiveWindow {
     capacity: usize,
     max: usize,
-    /// The right edge offered so far; never retracted (RFC 9293, section 3.8.6.2.1: SHOULD NOT shrink).
+    /// The right edge offered so far; not taken back (RFC 9293, section 3.8.6.2.1).
     edge: Dsn,
     measured_from: Option<Instant>,
     arrived: usize,
@@ -31,11 +31,19 @@ impl ReceiveWindow {
         self.edge
     }
 
-    /// The window to advertise, in bytes from `rcv_nxt`, with `unread` bytes waiting for the application.
-    pub(super) fn offer(&mut self, rcv_nxt: Dsn, unread: usize) -> u64 {
+    /// The window field that offers what there is room for, counted from `rcv_nxt` in units of 2^`shift` bytes,
+    /// with `unread` bytes waiting for the application.
+    pub(super) fn offer(&mut self, rcv_nxt: Dsn, unread: usize, shift: u8) -> u16 {
+        let window = self.potential(rcv_nxt, unread).max(self.edge).since(rcv_nxt);
+        let down = window >> shift;
+        // Rounded down, the edge that the peer knows would go back by a part of a unit; up, the offer grows by as much
+        // with each small segment, so that has an end: an application that does not read must shut the window.
+        let taken_back = rcv_nxt + (down << shift) < self.edge;
+        let may_grow = unread as u64 + window <= self.capacity as u64 * 3 / 2;
         // [8684-3.3.4-1, 9293-SHLD-14]
-        self.edge = self.edge.max(self.potential(rcv_nxt, unread));
-        self.edge.since(rcv_nxt)
+        let field = (down + u64::from(taken_back && may_grow)).min(65_535);
+        self.edge = self.edge.max(rcv_nxt + (field << shift));
+        field as u16
     }
 
     fn potential(&self, rcv_nxt: Dsn, unread: usize) -> Dsn {

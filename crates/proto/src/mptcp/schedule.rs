@@ -38,6 +38,12 @@ pub(super) struct Assignment {
     pub(super) len: u64,
 }
 
+/// What the peer's window on a subflow leaves room for. In Multipath TCP it counts from the DATA_ACK, and so becomes
+/// smaller by what comes on other subflows: there the furthest edge counts (RFC 8684, section 3.3.5).
+fn window_room(s: &Subflow, multipath: bool) -> u64 {
+    if multipath { s.tcp.furthest_window_room() } else { s.tcp.window_room() }
+}
+
 impl Connection {
     /// Option bytes of a data segment besides timestamps.
     pub(super) fn option_bytes(&self, s: &Subflow) -> usize {
@@ -74,7 +80,7 @@ impl Connection {
             cwnd: self.congestion.window(id),
             in_flight: s.tcp.in_flight(),
             // [8684-3.3.5-3]
-            room: s.tcp.congestion_room(self.congestion.window(id)).min(s.tcp.window_room()),
+            room: s.tcp.congestion_room(self.congestion.window(id)).min(window_room(s, self.is_active())),
             mss: s.tcp.mss_with(self.option_bytes(s)),
             backup: s.backup || s.remote_backup,
             stalled: s.stalled.is_some(),
@@ -257,12 +263,13 @@ impl Connection {
         if !waiting && !self.persisting {
             return;
         }
-        let shut = self.data_wnd_end <= self.data_nxt;
+        let (shut, multipath) = (self.data_wnd_end <= self.data_nxt, self.is_active());
         self.persisting = false;
         for id in self.ids() {
             let Some(s) = self.get_mut(id) else { continue };
-            if !(waiting && s.is_usable() && (shut || s.tcp.window_room() < s.tcp.mss_with(0))) {
+            if !(waiting && s.is_usable() && (shut || window_room(s, multipath) < s.tcp.mss_with(0))) {
                 s.persist_backoff = 0;
+                s.persist_since = None;
                 s.tcp.timers.stop(Timer::Persist);
                 continue;
             }

@@ -93,6 +93,8 @@ pub(crate) struct Subflow {
     /// Everything before this was given to another subflow too.
     pub(crate) reinjected_to: Dsn,
     pub(crate) persist_backoff: u32,
+    /// Since when zero-window probes go without an answer.
+    pub(crate) persist_since: Option<Instant>,
     /// Its path was in use before, or goes where the application wanted: its SYN may go at a steady pace.
     pub(crate) worked_before: bool,
     pub(crate) last_data: Option<Instant>,
@@ -125,6 +127,7 @@ impl Subflow {
             bare_acks: 0,
             reinjected_to: Dsn::FIRST,
             persist_backoff: 0,
+            persist_since: None,
             worked_before: false,
             last_data: None,
             opened_at: now,

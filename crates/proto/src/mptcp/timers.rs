@@ -151,15 +151,7 @@ impl Connection {
         let Some(s) = self.get_mut(id) else { return };
         match timer {
             Timer::DelayedAck => s.tcp.ack_now(),
-            Timer::Persist => {
-                s.send_probe = true;
-                // The probes before went unanswered: it is not only the window that is shut.
-                let silent = s.persist_backoff > 2 && now - s.tcp.last_received > s.tcp.rtt.rto() * 3;
-                if silent && s.stalled.is_none() {
-                    s.stalled = Some(now);
-                    self.subflow_news(id, super::info::SubflowChange::Stalled);
-                }
-            }
+            Timer::Persist => self.on_persist_timer(now, id),
             Timer::Reorder => {
                 let out = s.tcp.on_reorder_timer(now);
                 self.trace_losses(id, &out, LossReason::ReorderingTimer);
@@ -179,6 +171,32 @@ impl Connection {
             },
             Timer::Retransmit => self.on_handshake_timeout(now, env, id),
         }
+    }
+
+    /// Time to ask whether the window is open again.
+    fn on_persist_timer(&mut self, now: Instant, id: SubflowId) {
+        let alone = self.is_alone(id);
+        let Some(s) = self.get_mut(id) else { return };
+        s.send_probe = true;
+        let answered = s.persist_since.is_none_or(|since| s.tcp.last_received > since);
+        // [9293-MUST-37]
+        let since = *if answered { s.persist_since.insert(now) } else { s.persist_since.get_or_insert(now) };
+        // The probes before went unanswered: it is not only the window that is shut.
+        let silent = s.persist_backoff > 2 && now - s.tcp.last_received > s.tcp.rtt.rto() * 3;
+        if silent && s.stalled.is_none() {
+            s.stalled = Some(now);
+            self.subflow_news(id, super::info::SubflowChange::Stalled);
+        }
+        // [9293-MUST-20]
+        if alone && now - since > GIVE_UP_AFTER {
+            self.fail(now, ConnectionError::TimedOut);
+        }
+    }
+
+    /// No other subflow works.
+    fn is_alone(&self, id: SubflowId) -> bool {
+        let works = |s: &super::Subflow| s.is_usable() && s.stalled.is_none();
+        !self.iter().any(|(other, s)| other != id && works(s))
     }
 
     /// A SYN or SYN/ACK was not answered.
@@ -235,14 +253,13 @@ impl Connection {
 
     /// RFC 6298, section 5: nothing was acknowledged for too long.
     fn on_retransmission_timeout(&mut self, now: Instant, env: &Env<'_>, id: SubflowId) {
-        let works = |s: &super::Subflow| s.is_usable() && s.stalled.is_none();
-        let alone = !self.ids().any(|other| other != id && self.get(other).is_some_and(works));
+        let alone = self.is_alone(id);
         let Some(s) = self.get_mut(id) else { return };
         if !s.tcp.has_outstanding() {
             return;
         }
         let in_flight = s.tcp.in_flight();
-        let (first, lost) = s.tcp.on_retransmission_timeout(alone);
+        let (first, lost) = s.tcp.on_retransmission_timeout(now, alone);
         let (rto, backoff) = (s.tcp.rtt.rto(), s.tcp.backoff());
         let newly_stalled = s.stalled.is_none();
         // [9293-SHLD-10]
@@ -262,12 +279,17 @@ impl Connection {
             // [9293-SHLD-9]
             self.subflow_news(id, super::info::SubflowChange::Stalled);
         }
+        let silent_since = match self.get(id) {
+            // A peer that took back its window, and still answers, is not to be given up. [9293-SHLD-17]
+            Some(s) if s.tcp.is_beyond_window() => since.max(s.tcp.last_received),
+            _ => since,
+        };
         // [9293-MUST-20]
-        if alone && now - since > GIVE_UP_AFTER {
+        if alone && now - silent_since > GIVE_UP_AFTER {
             return self.fail(now, ConnectionError::TimedOut);
         }
         // [8684-3.3.6-4]
-        if now - since > GIVE_UP_AFTER {
+        if !alone && now - silent_since > GIVE_UP_AFTER {
             let reset = ResetReason::UnacceptablePerformance;
             return self.close_subflow_with_reset(now, env, id, reset, CloseReason::TimedOut);
         }

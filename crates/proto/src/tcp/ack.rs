@@ -13,21 +13,25 @@ const DELAY: Duration = Duration::from_millis(40);
 /// Acknowledge each of the first segments, so that the sender's slow start is not slowed (Linux: quickack).
 const QUICK: u32 = 16;
 
+/// Ranges whose order is remembered: an acknowledgement has room for four at most.
+const RECENT: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct AckPolicy {
     /// Must go with the next opportunity.
     now: bool,
     unacknowledged: u64,
     quick: u32,
-    /// The range that the latest out-of-order segment fell into comes first (RFC 2018, section 4).
-    latest: Option<u64>,
+    /// Where segments out of order arrived, the latest first: their ranges are reported in this order (RFC 2018,
+    /// section 4).
+    recent: ArrayVec<u64, RECENT>,
     /// A duplicate to report (RFC 2883).
     duplicate: Option<Range<u64>>,
 }
 
 impl Default for AckPolicy {
     fn default() -> Self {
-        AckPolicy { now: false, unacknowledged: 0, quick: QUICK, latest: None, duplicate: None }
+        AckPolicy { now: false, unacknowledged: 0, quick: QUICK, recent: ArrayVec::new(), duplicate: None }
     }
 }
 
@@ -65,7 +69,12 @@ impl Tcp {
     pub(super) fn ack_out_of_order(&mut self, at: Ssn) {
         self.counters.out_of_order += 1;
         self.ack.now = true;
-        self.ack.latest = Some(at.0);
+        let ranges = self.assembler.ranges();
+        let range = ranges.containing(at.0);
+        // One place for each range.
+        self.ack.recent.retain(|other| ranges.containing(*other).is_some_and(|r| Some(r) != range));
+        self.ack.recent.truncate(RECENT - 1);
+        self.ack.recent.insert(0, at.0);
     }
 
     pub(super) fn ack_duplicate(&mut self, range: Range<u64>) {
@@ -98,9 +107,10 @@ impl Tcp {
             blocks.push(block(duplicate));
         }
         let ranges = self.assembler.ranges();
-        // [2018-4-2]
-        let latest = self.ack.latest.and_then(|at| ranges.containing(at));
-        for range in latest.iter().chain(ranges.iter().filter(|r| Some(*r) != latest.as_ref())) {
+        // [2018-4-2, 2018-4-4]
+        let recent: ArrayVec<Range<u64>, RECENT> =
+            self.ack.recent.iter().filter_map(|at| ranges.containing(*at)).collect();
+        for range in recent.iter().chain(ranges.iter().filter(|r| !recent.contains(*r))) {
             if blocks.try_push(block(range)).is_err() {
                 break;
             }

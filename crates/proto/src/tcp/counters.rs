@@ -37,6 +37,8 @@ pub struct Counters {
     pub old_timestamps: u64,
     /// Answers to segments that cannot be accepted.
     pub challenge_acks: u64,
+    /// Such answers not given, because there had been many.
+    pub challenges_skipped: u64,
     /// Zero-window probes, and questions to a silent peer.
     pub window_probes: u64,
     /// Segments (or super-segments) received.
@@ -66,6 +68,7 @@ impl core::ops::AddAssign for Counters {
             out_of_order,
             old_timestamps,
             challenge_acks,
+            challenges_skipped,
             window_probes,
             segments_received,
             segments_sent,
@@ -87,6 +90,7 @@ impl core::ops::AddAssign for Counters {
         self.out_of_order += out_of_order;
         self.old_timestamps += old_timestamps;
         self.challenge_acks += challenge_acks;
+        self.challenges_skipped += challenges_skipped;
         self.window_probes += window_probes;
         self.segments_received += segments_received;
         self.segments_sent += segments_sent;

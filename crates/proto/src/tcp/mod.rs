@@ -4,6 +4,7 @@
 //! along, and how large the advertised window is; plain TCP is a connection with one of these.
 
 mod ack;
+mod challenge;
 mod counters;
 mod prr;
 mod rack;
@@ -12,6 +13,7 @@ mod recovery;
 mod rtt;
 mod scoreboard;
 mod send;
+mod send_window;
 mod timers;
 
 pub use counters::Counters;
@@ -136,13 +138,13 @@ pub(crate) struct Tcp {
     snd_space: SsnSpace,
     snd_una: Ssn,
     snd_nxt: Ssn,
-    /// The right edge of the peer's window; never retracted.
-    snd_wnd_end: Ssn,
-    /// The window in the last segment, in bytes.
-    snd_wnd: u64,
+    snd_wnd: SendWindow,
     board: scoreboard::Scoreboard,
     recovery: recovery::Recovery,
     fin_sent: bool,
+    /// What was out when this round trip began ends here.
+    round_end: Ssn,
+    last_data_sent: Instant,
     // Receiving.
     rcv_space: SsnSpace,
     assembler: Assembler,
@@ -150,7 +152,7 @@ pub(crate) struct Tcp {
     /// The largest window ever advertised: segments are accepted this far ahead.
     max_window: u64,
     last_ack_sent: Ssn,
-    last_challenge: Option<Instant>,
+    challenges: challenge::Challenges,
     ack: ack::AckPolicy,
     // Time.
     pub(crate) rtt: rtt::RttEstimator,
@@ -161,6 +163,7 @@ pub(crate) struct Tcp {
     pub(crate) counters: Counters,
 }
 
+use send_window::SendWindow;
 use timers::Timers;
 
 impl Tcp {
@@ -187,17 +190,18 @@ impl Tcp {
             snd_space: SsnSpace::new(p.iss),
             snd_una: Ssn::ORIGIN,
             snd_nxt: Ssn::ORIGIN,
-            snd_wnd_end: Ssn::FIRST,
-            snd_wnd: 0,
+            snd_wnd: SendWindow::closed(),
             board: scoreboard::Scoreboard::default(),
             recovery: recovery::Recovery::default(),
             fin_sent: false,
+            round_end: Ssn::FIRST,
+            last_data_sent: now,
             rcv_space: SsnSpace::new(SeqNum(0)),
             assembler: Assembler::new(Ssn::FIRST.0),
             fin_at: None,
             max_window: 65_535,
             last_ack_sent: Ssn::FIRST,
-            last_challenge: None,
+            challenges: challenge::Challenges::default(),
             ack: ack::AckPolicy::default(),
             rtt: rtt::RttEstimator::default(),
             timers: Timers::default(),
@@ -221,10 +225,6 @@ impl Tcp {
 
     pub(crate) fn snd_nxt(&self) -> Ssn {
         self.snd_nxt
-    }
-
-    pub(crate) fn snd_wnd(&self) -> u64 {
-        self.snd_wnd
     }
 
     pub(crate) fn in_flight(&self) -> u64 {

@@ -71,6 +71,11 @@ impl Rack {
         (self.min_rtt / 4 * (self.window_steps + 1)).min(srtt)
     }
 
+    /// What was sent so long ago, and has not arrived, is late.
+    pub(crate) fn patience(&self, sacked: u64, mss: u64, in_recovery: bool, srtt: Duration) -> Duration {
+        self.rtt + self.reordering_window(sacked, mss, in_recovery, srtt)
+    }
+
     /// Step 5: marks what was sent long enough before something that arrived. Returns the bytes newly lost
     /// and when to look again.
     pub(crate) fn detect_loss(
@@ -82,7 +87,7 @@ impl Rack {
         srtt: Duration,
     ) -> (u64, Option<Instant>) {
         let Some(newest) = self.newest else { return (0, None) };
-        let patience = self.rtt + self.reordering_window(board.sacked(), mss, in_recovery, srtt);
+        let patience = self.patience(board.sacked(), mss, in_recovery, srtt);
         let mut look_again: Option<Instant> = None;
         let lost = board.mark_lost(|r| {
             if (r.sent_at, r.end()) >= newest {

@@ -2,7 +2,7 @@
 //! it bring.
 
 use super::scoreboard::Delivered;
-use super::{State, Tcp, Timer, TimestampState};
+use super::{SendWindow, State, Tcp, Timer, TimestampState};
 use crate::seq::Ssn;
 use crate::time::{Duration, Instant};
 use bytes::Bytes;
@@ -11,8 +11,8 @@ use polypath_wire::{Segment, TcpFlags};
 /// RFC 7323, section 5.5: after 24 days TS.Recent says nothing any more.
 const TS_RECENT_LIFE: Duration = Duration::from_secs(24 * 24 * 3600);
 
-/// Between two answers to segments without payload that are not acceptable.
-const CHALLENGE_PAUSE: Duration = Duration::from_millis(500);
+/// An echo of a timestamp older than this, in milliseconds, measures nothing.
+const MAX_ECHO_AGE: u32 = 60_000;
 /// Pieces that wait in a subflow for data before them; far more than a window in full segments has.
 const MAX_PIECES: usize = 16 * 1024;
 
@@ -50,6 +50,8 @@ pub(crate) struct AckOutcome {
     pub(crate) recovery_entered: bool,
     /// All that was out when recovery began is acknowledged.
     pub(crate) recovery_left: bool,
+    /// All that was out when the last round trip began is acknowledged.
+    pub(crate) round_start: bool,
 }
 
 impl Tcp {
@@ -68,7 +70,7 @@ impl Tcp {
         // [7323-5.3-1, 7323-5.2-1]
         if !flags.contains(TcpFlags::RST) && self.is_too_old(now, seg) {
             self.counters.old_timestamps += 1;
-            self.challenge(now, payload);
+            self.challenge(now);
             return Verdict::Drop;
         }
         let rcv_nxt = self.rcv_nxt();
@@ -85,33 +87,30 @@ impl Tcp {
             }
             if acceptable {
                 // [5961-3.2-3]
-                self.challenge(now, 0);
+                self.challenge(now);
             }
             return Verdict::Drop;
         }
         if flags.contains(TcpFlags::SYN) {
             // RFC 5961, section 4.2; also how a lost third ACK is sent again. [5961-4.2-1]
-            self.ack_now();
+            self.challenge(now);
             return Verdict::Drop;
         }
         if !acceptable {
-            if end > seq && end <= rcv_nxt && payload > 0 {
+            if payload > 0 && end <= rcv_nxt {
+                // Our acknowledgement was lost, or it is late: no stranger's doing.
                 self.ack_duplicate(seq.0..seq.0 + payload as u64);
-            }
-            self.challenge(now, payload);
-            // An old segment's acknowledgement is still worth reading; its data is not.
-            return if seq < rcv_nxt && flags.contains(TcpFlags::ACK) && self.ack_is_plausible(seg) {
-                Verdict::Accept
             } else {
-                Verdict::Drop
-            };
+                self.challenge(now);
+            }
+            return Verdict::Drop;
         }
         if !flags.contains(TcpFlags::ACK) {
             return Verdict::Drop;
         }
         if !self.ack_is_plausible(seg) {
             // RFC 5961, section 5.2.
-            self.challenge(now, payload);
+            self.challenge(now);
             return Verdict::Drop;
         }
         self.last_received = now;
@@ -119,23 +118,21 @@ impl Tcp {
         Verdict::Accept
     }
 
-    /// Answers what is not acceptable. Without payload, now and then only: two ends that disagree must not
-    /// talk for ever, nor a stranger make us (RFC 5961, section 7; Linux: tcp_invalid_ratelimit).
-    fn challenge(&mut self, now: Instant, payload: usize) {
+    /// Answers what is not acceptable, now and then.
+    fn challenge(&mut self, now: Instant) {
         // [5961-7-1]
-        if payload > 0 || self.last_challenge.is_none_or(|at| now - at >= CHALLENGE_PAUSE) {
+        if self.challenges.take(now) {
             self.ack_now();
             self.counters.challenge_acks += 1;
-            if payload == 0 {
-                self.last_challenge = Some(now);
-            }
+        } else {
+            self.counters.challenges_skipped += 1;
         }
     }
 
     fn ack_is_plausible(&self, seg: &Segment) -> bool {
         let ack = self.snd_space.unwrap(seg.tcp.ack, self.snd_una);
-        // [5961-5.2-1]
-        ack <= self.snd_nxt && ack + (1 << 30) >= self.snd_una
+        // [5961-5.2-1, 5961-5.2-2]
+        ack <= self.snd_nxt && ack + self.snd_wnd.largest() >= self.snd_una
     }
 
     /// PAWS: RFC 7323, section 5.
@@ -171,7 +168,7 @@ impl Tcp {
         self.snd_wscale = o.window_scale.unwrap_or(0).min(14);
         self.sack_ok = o.sack_permitted;
         self.ts = o.timestamps.map(|ts| TimestampState { recent: ts.val, recent_at: now });
-        self.snd_wnd = u64::from(seg.tcp.window);
+        self.snd_wnd = SendWindow::of_syn(seg.tcp.window, self.seq_of(seg));
         self.last_received = now;
     }
 
@@ -179,8 +176,7 @@ impl Tcp {
     pub(crate) fn on_syn_ack(&mut self, now: Instant, seg: &Segment) {
         self.take_syn(now, seg);
         self.snd_una = Ssn::FIRST;
-        self.snd_wnd_end = Ssn::FIRST + self.snd_wnd;
-        self.sample_handshake_rtt(now);
+        self.sample_handshake_rtt(now, seg);
         self.state = State::Established;
         self.ack_now();
     }
@@ -188,37 +184,50 @@ impl Tcp {
     /// SYN-RECEIVED: the segment acknowledges our SYN/ACK.
     pub(crate) fn on_handshake_ack(&mut self, now: Instant, seg: &Segment) {
         self.snd_una = Ssn::FIRST;
-        self.snd_wnd_end = Ssn::FIRST;
         self.update_window(seg);
-        self.sample_handshake_rtt(now);
+        self.sample_handshake_rtt(now, seg);
         self.state = State::Established;
     }
 
-    fn sample_handshake_rtt(&mut self, now: Instant) {
+    fn sample_handshake_rtt(&mut self, now: Instant, seg: &Segment) {
         self.timers.stop(Timer::Retransmit);
-        // Karn: not if the SYN was sent more than once. [9293-MUST-18]
         if let Some(sent) = self.recovery.handshake_sent_once() {
             self.rtt.on_sample(now, now - sent);
+        } else if let (Some(ts), Some(_)) = (seg.options.timestamps, &self.ts) {
+            // Karn: which SYN was it? The timestamp says (RFC 7323, section 4.1). [9293-MUST-18]
+            let elapsed = self.timestamp(now).wrapping_sub(ts.ecr);
+            if elapsed < MAX_ECHO_AGE {
+                self.rtt.on_sample(now, Duration::from_millis(u64::from(elapsed.max(1))));
+            }
+        }
+        if self.recovery.backoff() > 0 {
+            self.rtt.on_syn_timeout();
         }
         self.recovery.reset_backoff();
     }
 
     fn update_window(&mut self, seg: &Segment) {
-        self.snd_wnd = self.window_of(seg);
-        let ack = self.snd_space.unwrap(seg.tcp.ack, self.snd_una);
-        // [9293-MUST-34]
-        self.snd_wnd_end = self.snd_wnd_end.max(ack + self.snd_wnd);
+        let (seq, ack) = (self.seq_of(seg), self.snd_space.unwrap(seg.tcp.ack, self.snd_una));
+        self.snd_wnd.update(seq, ack, self.window_of(seg));
     }
 
     /// The acknowledgement field, SACK blocks and window of an accepted segment.
     pub(crate) fn on_ack(&mut self, now: Instant, seg: &Segment, payload: usize) -> AckOutcome {
         let ack = self.snd_space.unwrap(seg.tcp.ack, self.snd_una);
         let mut out = AckOutcome { prior_in_flight: self.board.in_flight(), ..AckOutcome::default() };
+        let window = self.snd_wnd.current();
         if ack >= self.snd_una {
             self.update_window(seg);
         }
-        let duplicate = ack == self.snd_una && payload == 0 && !seg.tcp.flags.contains(TcpFlags::FIN);
+        // [5681-2-1]
+        let same_window = self.snd_wnd.current() == window;
+        let duplicate = ack == self.snd_una && payload == 0 && same_window && !seg.tcp.flags.contains(TcpFlags::FIN);
         let echo = seg.options.timestamps.filter(|_| self.ts.is_some()).map(|ts| ts.ecr);
+        if ack > self.snd_una && ack > self.round_end {
+            out.round_start = true;
+            self.round_end = self.snd_nxt;
+            self.rtt.on_round_start();
+        }
         self.credit_delivered(now, seg, ack, echo, &mut out);
         if ack > self.snd_una {
             out.advanced = true;
@@ -294,7 +303,7 @@ impl Tcp {
     fn sample_receiver_rtt(&mut self, now: Instant, echo: Option<u32>) {
         let Some(echo) = echo else { return };
         let elapsed = self.timestamp(now).wrapping_sub(echo);
-        if elapsed < 60_000 {
+        if elapsed < MAX_ECHO_AGE {
             let sample = Duration::from_millis(u64::from(elapsed.max(1)));
             self.rcv_rtt = Some(self.rcv_rtt.map_or(sample, |r| (r * 7 + sample) / 8));
         }

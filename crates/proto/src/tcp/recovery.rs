@@ -37,6 +37,8 @@ pub(super) struct Recovery {
     pub(super) dsack_seen: bool,
     backoff: u32,
     duplicate_acks: u32,
+    /// A timeout: the first segment goes again, whatever is in flight.
+    retransmit_due: bool,
     /// The one time the SYN or SYN/ACK was sent, while it was sent once.
     handshake_sent: Option<Instant>,
     handshake_repeated: bool,
@@ -45,6 +47,14 @@ pub(super) struct Recovery {
 impl Recovery {
     pub(super) fn handshake_sent_once(&self) -> Option<Instant> {
         self.handshake_sent.filter(|_| !self.handshake_repeated)
+    }
+
+    pub(super) fn handshake_repeated(&self) -> bool {
+        self.handshake_repeated
+    }
+
+    pub(super) fn backoff(&self) -> u32 {
+        self.backoff
     }
 
     pub(super) fn on_handshake_sent(&mut self, now: Instant) {
@@ -69,12 +79,16 @@ impl Tcp {
 
     /// Bytes that loss recovery and a congestion window of `cwnd` allow to send now.
     pub(crate) fn congestion_room(&self, cwnd: u64) -> u64 {
+        let mss = self.mss_with(0);
         let window = match &self.recovery.phase {
             Phase::Recovery { prr, .. } => prr.window(),
+            // RFC 3042: each of the first two says that a segment has left the network. [5681-3.2-3]
+            Phase::Open if !self.sack_ok => cwnd + mss * u64::from(self.recovery.duplicate_acks.min(DUPTHRESH - 1)),
             // [6937-3-3]
             Phase::Open | Phase::Loss { .. } => cwnd,
         };
-        window.saturating_sub(self.board.in_flight())
+        let room = window.saturating_sub(self.board.in_flight());
+        if self.recovery.retransmit_due { room.max(mss) } else { room }
     }
 
     /// Congestion control has set its threshold: fast recovery spreads the reduction.
@@ -97,6 +111,7 @@ impl Tcp {
     pub(super) fn recover(&mut self, now: Instant, duplicate: bool, out: &mut AckOutcome) {
         if out.advanced {
             self.recovery.backoff = 0;
+            self.recovery.retransmit_due = false;
         }
         self.settle_probe(out);
         self.leave_recovery(out);
@@ -229,10 +244,9 @@ impl Tcp {
         Some(record)
     }
 
-    /// The retransmission timer (RFC 6298, section 5.4 to 5.7; RFC 8985, section 6.3): all is lost that was
-    /// not selectively acknowledged. `back_off` doubles the next timeout. Returns whether this is the first timeout
-    /// for this window of data, and the bytes newly lost.
-    pub(crate) fn on_retransmission_timeout(&mut self, back_off: bool) -> (bool, u64) {
+    /// The retransmission timer (RFC 6298, section 5.4 to 5.7). `back_off` doubles the next timeout. Returns whether
+    /// this is the first timeout for this window of data, and the bytes newly lost.
+    pub(crate) fn on_retransmission_timeout(&mut self, now: Instant, back_off: bool) -> (bool, u64) {
         self.counters.timeouts += 1;
         self.recovery.backoff += u32::from(back_off);
         self.recovery.probe = None;
@@ -243,7 +257,12 @@ impl Tcp {
             // RFC 2018, section 8: what is acknowledged cumulatively cannot stand first unacknowledged.
             self.board.forget_sacks();
         }
-        let lost = self.board.mark_lost(|_| true);
+        let (mss, srtt, sack_ok) = (self.mss_with(0), self.rtt.srtt().unwrap_or_default(), self.sack_ok);
+        let patience = self.recovery.rack.patience(self.board.sacked(), mss, false, srtt);
+        let una = self.snd_una;
+        // What was sent just now may still arrive. Without SACK nobody would say so. [8985-6.3-1]
+        let lost = self.board.mark_lost(|r| r.ssn == una || !sack_ok || r.sent_at + patience <= now);
+        self.recovery.retransmit_due = true;
         let first = !matches!(self.recovery.phase, Phase::Loss { .. });
         self.recovery.phase = Phase::Loss { point: self.snd_nxt };
         (first, lost)
@@ -299,6 +318,7 @@ impl Tcp {
             return None;
         }
         let record = self.board.retransmit_first_lost(now, limit)?;
+        self.recovery.retransmit_due = false;
         self.count_retransmit(&record);
         self.on_data_sent(record.seq_len());
         self.arm_retransmit(now, false);

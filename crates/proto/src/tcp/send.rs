@@ -48,22 +48,18 @@ impl Tcp {
         }
     }
 
-    /// The window field for an offer of `window` bytes, and what it really says.
-    fn window_field(&mut self, window: u64, syn: bool) -> u16 {
+    /// The unit of the window field in a segment with these flags is 2 to the power of this, in bytes.
+    pub(crate) fn window_shift(&self, flags: TcpFlags) -> u8 {
         // RFC 7323, section 2.2: the window of a SYN is never scaled. [7323-2.2-2]
-        let scale = if syn || !self.wscale_agreed { 0 } else { self.rcv_wscale };
-        // [8684-3.3.4-1, 9293-SHLD-14]
-        let field = (window >> scale).min(65_535) as u16;
-        self.max_window = self.max_window.max(u64::from(field) << scale);
-        field
+        if flags.contains(TcpFlags::SYN) || !self.wscale_agreed { 0 } else { self.rcv_wscale }
     }
 
-    /// Headers for a segment at `ssn`; options are the caller's. With ACK it counts as the acknowledgement.
-    pub(crate) fn segment(&mut self, ssn: Ssn, flags: TcpFlags, window: u64, options: TcpOptions) -> Segment {
+    /// Headers for a segment at `ssn`; window field and options are the caller's. With ACK it counts as the
+    /// acknowledgement.
+    pub(crate) fn segment(&mut self, ssn: Ssn, flags: TcpFlags, window: u16, options: TcpOptions) -> Segment {
         self.counters.segments_sent += 1;
-        let syn = flags.contains(TcpFlags::SYN);
         let acks = flags.contains(TcpFlags::ACK);
-        let window = self.window_field(window, syn);
+        self.max_window = self.max_window.max(u64::from(window) << self.window_shift(flags));
         if acks {
             self.ack_sent();
         }
@@ -124,9 +120,26 @@ impl Tcp {
         u64::from(seg.tcp.window) << if seg.tcp.flags.contains(TcpFlags::SYN) { 0 } else { self.snd_wscale }
     }
 
-    /// Most payload that the peer's window on this subflow leaves room for.
+    /// New payload that the peer's latest window on this subflow leaves room for.
     pub(crate) fn window_room(&self) -> u64 {
-        self.snd_wnd_end.since(self.snd_nxt)
+        // [9293-SHLD-15, 7323-2.4-3]
+        self.snd_wnd.edge().since(self.snd_nxt)
+    }
+
+    /// The same, for the furthest edge ever shown: where the field counts from a DATA_ACK, a window that became
+    /// smaller took nothing back.
+    pub(crate) fn furthest_window_room(&self) -> u64 {
+        self.snd_wnd.furthest().since(self.snd_nxt)
+    }
+
+    /// The right edge of the peer's latest window.
+    pub(crate) fn window_edge(&self) -> Ssn {
+        self.snd_wnd.edge()
+    }
+
+    /// What is outstanding lies beyond the window: the peer took it back.
+    pub(crate) fn is_beyond_window(&self) -> bool {
+        self.has_outstanding() && self.snd_wnd.edge() <= self.snd_una
     }
 
     /// Takes new data in flight; returns its place.
@@ -177,7 +190,17 @@ impl Tcp {
         ssn
     }
 
+    /// Nothing was sent for longer than a timeout, and that was not said yet.
+    pub(crate) fn begins_after_idle(&mut self, now: Instant) -> bool {
+        let idle = self.board.is_empty() && now - self.last_data_sent > self.rtt.rto();
+        if idle {
+            self.last_data_sent = now;
+        }
+        idle
+    }
+
     fn push_record(&mut self, now: Instant, record: TxRecord) {
+        self.last_data_sent = now;
         self.on_data_sent(record.seq_len());
         self.board.push(record);
         self.timers.stop(Timer::Persist);
@@ -189,6 +212,11 @@ impl Tcp {
         self.snd_nxt = Ssn::FIRST;
         self.recovery.on_handshake_sent(now);
         self.timers.set(Timer::Retransmit, now + retry_after);
+    }
+
+    /// A SYN or SYN/ACK had to be sent more than once.
+    pub(crate) fn handshake_was_lost(&self) -> bool {
+        self.recovery.handshake_repeated()
     }
 
     /// A join's third ACK is known to have arrived.

@@ -88,3 +88,123 @@ fn cubic_grows_no_faster_than_reno_below_the_window_of_the_last_loss() {
     // RFC 9438, section 4.3: 0.53 packets for each round trip until the window of the last loss (cwnd_prior).
     assert!(curve[52] <= 63 + 40 * 53 / 100 + 2, "{curve:?}");
 }
+
+const FULL: usize = MSS as usize;
+
+/// A plain client with this congestion control, and a round trip of 20 ms.
+fn client(congestion: CongestionKind) -> Script {
+    let config = Config { congestion, ..Config::default() };
+    Script::plain_client(&ScriptOptions { config, ..ScriptOptions::default() })
+}
+
+fn cwnd(s: &mut Script) -> u64 {
+    s.info().subflows[0].cwnd / u64::from(MSS)
+}
+
+/// An upload that always has something to send, and where it stands, in segments.
+#[derive(Default)]
+struct Upload {
+    written: u32,
+    acked: u32,
+}
+
+impl Upload {
+    /// Lets a window be acknowledged, segment by segment, after `rtt`; returns the next one.
+    fn round(&mut self, s: &mut Script, rtt: u64) -> u64 {
+        let n = cwnd(s) as u32;
+        let end = self.acked + 3 * n;
+        s.write(u64::from(self.written * MSS), (end - self.written) as usize * FULL);
+        self.written = end;
+        s.advance(ms(rtt));
+        for i in 1..=n {
+            s.inject(ack(1 + (self.acked + i) * MSS));
+        }
+        self.acked += n;
+        s.clear();
+        cwnd(s)
+    }
+}
+
+// [5681-3.1-6]
+#[test]
+fn after_a_timeout_the_window_is_one_segment() {
+    for congestion in [CongestionKind::Reno, CongestionKind::Cubic] {
+        let mut s = client(congestion);
+        s.write(0, 10 * FULL);
+        s.advance(ms(300));
+        assert_eq!((s.info().subflows[0].counters.timeouts, cwnd(&mut s)), (1, 1));
+    }
+}
+
+// [5681-4.1-1]
+#[test]
+fn after_a_pause_longer_than_the_timeout_the_window_is_the_initial_one() {
+    for congestion in [CongestionKind::Reno, CongestionKind::Cubic] {
+        let mut s = client(congestion);
+        let mut upload = Upload::default();
+        assert_eq!([upload.round(&mut s, 20), upload.round(&mut s, 20)], [20, 40]);
+        let mut send = |s: &mut Script, pause| {
+            s.inject(ack(1 + upload.written * MSS));
+            s.advance(pause);
+            s.clear();
+            s.write(u64::from(upload.written * MSS), 40 * FULL);
+            upload.written += 40;
+            core::iter::from_fn(|| s.next_packet()).count()
+        };
+        // Shorter than the timeout of 200 ms: as before.
+        assert_eq!(send(&mut s, ms(100)), 40);
+        assert_eq!(send(&mut s, ms(1_000)), 10);
+        assert_eq!(cwnd(&mut s), 10);
+    }
+}
+
+// [9438-4.10-2]
+#[test]
+fn slow_start_of_cubic_ends_where_the_round_trip_grows() {
+    let grow = |rtts: [u64; 8]| {
+        let mut s = client(CongestionKind::Cubic);
+        let mut upload = Upload::default();
+        rtts.map(|rtt| upload.round(&mut s, rtt))
+    };
+    assert_eq!(grow([20; 8])[3], 160);
+    // RFC 9406, section 4.2: 4 ms more than in the round before, after eight samples: a quarter of the growth for five
+    // rounds, then congestion avoidance.
+    let queued = grow([20, 20, 24, 24, 24, 24, 24, 24]);
+    assert_eq!(queued[..2], [20, 40]);
+    assert!(queued[2] > 50 && queued[2] < 60, "{queued:?}");
+    for i in 3..7 {
+        let growth = queued[i] * 100 / queued[i - 1];
+        assert!((124..=126).contains(&growth), "{growth} per cent in round {i}: {queued:?}");
+    }
+    assert!(queued[7] < queued[6] + 5, "{queued:?}");
+    // Shorter again: it was not the queue, and slow start goes on.
+    let chance = grow([20, 20, 24, 20, 20, 20, 20, 20]);
+    assert!(chance[4] * 10 >= chance[3] * 19, "{chance:?}");
+}
+
+// [9438-4.8-2]
+#[test]
+fn after_a_timeout_cubic_grows_from_where_it_stands() {
+    let options = PairOptions {
+        client_addresses: vec![(WIFI, false)],
+        delay: ms(50),
+        connect: ConnectOptions { no_multipath: true, ..ConnectOptions::default() },
+        ..PairOptions::default()
+    };
+    let mut pair = Pair::connected(&options);
+    pair.send(Side::Client, 1_000_000_000);
+    pair.drive(ms(350));
+    pair.lose(|p| p.by == Side::Client && !p.payload.is_empty());
+    pair.drive(ms(1_000));
+    pair.lose(|_| false);
+    let cwnd = |p: &Pair| p.info(Side::Client).subflows[0].cwnd / u64::from(MSS);
+    // Slow start up to 0.7 of the old window.
+    pair.drive_until(ms(10_000), |p| cwnd(p) >= 10);
+    pair.drive(ms(700));
+    let begin = cwnd(&pair);
+    pair.drive(ms(2_000));
+    // Reno's growth, 0.53 for each round trip, or 0.4 times t cubed: not the leap back to the old window.
+    let end = cwnd(&pair);
+    assert_eq!(pair.info(Side::Client).subflows[0].counters.spurious_timeouts, 0);
+    assert!(begin > 40 && end > begin && end <= begin + 14, "{begin} to {end}");
+}

@@ -81,6 +81,8 @@ fn three_duplicate_acks_do_without_sack() {
     s.advance(RTT);
     s.inject(Seg { sack_permitted: false, ..syn_ack() });
     s.expect(ack(1));
+    // An acknowledgement with another window than the last is no duplicate.
+    s.inject(ack(1));
     s.write(0, 5 * FULL);
     for i in 0..5 {
         s.expect(data(place(i), FULL));
@@ -88,6 +90,44 @@ fn three_duplicate_acks_do_without_sack() {
     s.advance(RTT);
     s.inject(ack(1));
     s.inject(ack(1));
+    s.expect_nothing();
+    s.inject(ack(1));
+    s.expect(data(1, FULL));
+    s.expect_nothing();
+}
+
+/// A plain client without SACK that has ten segments in flight, and more to send.
+fn without_sack() -> Script {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.advance(RTT);
+    s.inject(Seg { sack_permitted: false, ..syn_ack() });
+    s.expect(ack(1));
+    s.inject(ack(1));
+    s.write(0, 20 * FULL);
+    s.clear();
+    s.advance(RTT);
+    s
+}
+
+// [5681-2-1]
+#[test]
+fn window_updates_are_no_duplicate_acks() {
+    let mut s = without_sack();
+    for window in 1_001..1_010 {
+        s.inject(ack(1).window(window));
+    }
+    s.expect_nothing();
+}
+
+// [5681-3.2-3]
+#[test]
+fn the_first_two_duplicate_acks_let_new_data_out() {
+    let mut s = without_sack();
+    s.inject(ack(1));
+    s.expect(data(place(10), FULL));
+    s.inject(ack(1));
+    s.expect(data(place(11), FULL));
     s.expect_nothing();
     s.inject(ack(1));
     s.expect(data(1, FULL));
@@ -403,6 +443,76 @@ fn an_acknowledgement_of_what_was_never_sent_is_challenged() {
     s.inject(data(1, 10).ack(5_000));
     s.expect(ack(1).seq(1));
     assert_eq!(s.read().0, []);
+}
+
+// [9293-3.10.7.4-1]
+#[test]
+fn an_old_segment_acknowledges_nothing() {
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    s.inject(data(1, 100));
+    s.expect(ack(101));
+    s.write(0, 3_000);
+    s.expect(data(1, FULL));
+    s.expect(data(place(1), FULL));
+    s.expect(data(place(2), 3_000 - 2 * FULL));
+    // Before the window, with an acknowledgement of all and another window.
+    s.inject(data(1, 100).ack(3_001).window(1));
+    s.expect(ack(101).seq(3_001).sack(&[(1, 101)]));
+    s.inject(ack(3_001).seq(50).window(1));
+    s.expect(ack(101));
+    assert_eq!(s.info().bytes_acked, 0);
+    s.inject(ack(3_001));
+    assert_eq!(s.info().bytes_acked, 3_000);
+}
+
+// [5961-5.2-2]
+#[test]
+fn an_acknowledgement_older_than_the_largest_window_is_challenged() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.inject(Seg { window_scale: None, ..syn_ack().window(5_000) });
+    s.expect(ack(1));
+    for i in 0..4 {
+        s.write(u64::from(i) * u64::from(MSS), FULL);
+        s.expect(data(place(i), FULL));
+        s.inject(ack(place(i + 1)).window(5_000));
+    }
+    // 5,792 bytes are acknowledged; the window was never more than 5,000.
+    s.inject(data(1, 10).ack(place(0)));
+    s.expect(ack(1));
+    assert_eq!(s.read().0, []);
+    s.inject(data(1, 10).ack(place(1)));
+    s.expect(ack(11));
+}
+
+/// Lets a stranger try `n` times; returns how often it was answered.
+fn answers_to(s: &mut Script, n: u32, segment: impl Fn(u32) -> Seg) -> usize {
+    for i in 0..n {
+        s.inject(segment(i));
+    }
+    core::iter::from_fn(|| s.next_packet()).count()
+}
+
+// [5961-7-1]
+#[test]
+fn challenges_are_ten_in_five_seconds() {
+    let strangers: [fn(u32) -> Seg; 5] = [
+        |i| syn().seq(1_000 + i),
+        |i| rst(1_000 + i),
+        |i| data(100_000_000 + i, 10),
+        |i| data(1, 10).ack(5_000 + i),
+        |i| data(1, 10).tsval(1 + i),
+    ];
+    for segment in strangers {
+        let mut s = Script::plain_server(&ScriptOptions::default());
+        // What is answered there is a timestamp from the past.
+        s.inject(ack(1).tsval(s.peer_clock()));
+        assert_eq!(answers_to(&mut s, 50, segment), 10, "{:?}", segment(0));
+        s.advance(ms(5_000));
+        assert_eq!(answers_to(&mut s, 50, segment), 10);
+        assert_eq!(s.stack.mib().get(Counter::TcpExtTCPChallengeACK), 20);
+        assert_eq!(s.stack.mib().get(Counter::TcpExtTCPACKSkippedChallenge), 80);
+    }
 }
 
 // [9293-3.10.7.4-1]

@@ -394,8 +394,14 @@ impl Script {
     }
 
     /// Sends a segment to the stack, on the current flow. What is not said is right.
-    #[expect(clippy::needless_pass_by_value, reason = "a script is read more often than run")]
     pub(crate) fn inject(&mut self, seg: Seg) {
+        self.inject_unanswered(seg);
+        self.drain();
+    }
+
+    /// The same, without letting the stack send anything yet.
+    #[expect(clippy::needless_pass_by_value, reason = "a script is read more often than run")]
+    pub(crate) fn inject_unanswered(&mut self, seg: Seg) {
         let flow = self.flows[self.current].clone();
         let syn = seg.flags.contains(TcpFlags::SYN);
         let relative_seq = seg.seq.unwrap_or(flow.snd_nxt);
@@ -457,7 +463,6 @@ impl Script {
         let link = self.stack.addresses().iter().find(|a| a.addr == local).map_or(LinkId(0), |a| a.link);
         let rx = Received { headers: &headers, payload, checksum: RxChecksum::Unverified };
         self.stack.handle_packet(self.now, link, rx);
-        self.drain();
     }
 
     /// The option with its numbers as on the wire, as sent by the peer or by the stack.
@@ -491,6 +496,11 @@ impl Script {
             }
             Opt::LongDss { ack, map } => dss(ack, map, false, true),
         }
+    }
+
+    /// The peer sends timestamps from now on, agreed or not.
+    pub(crate) fn with_timestamps(&mut self) {
+        self.flows[self.current].timestamps = true;
     }
 
     /// Takes everything out of the stack.
