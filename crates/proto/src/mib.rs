@@ -78,6 +78,14 @@ counters! {
     TcpExtTCPChallengeACK,
     /// Zero-window probes and questions to a silent peer.
     TcpExtTCPWinProbe,
+    /// Packets received whose sender does not use ECN.
+    IpExtInNoECTPkts,
+    /// Those marked ECT(1).
+    IpExtInECT1Pkts,
+    /// Those marked ECT(0).
+    IpExtInECT0Pkts,
+    /// Those that a router has marked: congestion experienced.
+    IpExtInCEPkts,
     /// SYNs with MP_CAPABLE received.
     MPTcpExtMPCapableSYNRX,
     /// SYNs with MP_CAPABLE sent, each connection once.

@@ -95,7 +95,8 @@ impl SinglePath for Cubic {
     }
 
     fn on_congestion(&mut self, _now: Instant, what: Congestion, in_flight: u64) {
-        self.undo = Some((self.cwnd, self.ssthresh, self.w_max));
+        // A mark is never a mistake.
+        self.undo = (what != Congestion::Ecn).then_some((self.cwnd, self.ssthresh, self.w_max));
         self.epoch = None;
         self.prior = self.cwnd;
         // RFC 9438, section 4.7: fast convergence leaves room for newcomers. [9438-4.7-1]
@@ -106,6 +107,8 @@ impl SinglePath for Cubic {
         self.ssthresh = (used * BETA).max(2.0);
         self.cwnd = match what {
             Congestion::Loss => self.ssthresh,
+            // RFC 9438, section 4.6: down to a single segment. [3168-6.1.2-1]
+            Congestion::Ecn => (used * BETA).max(1.0),
             // [9438-4.8-1]
             Congestion::Timeout => 1.0,
         };
