@@ -32,6 +32,18 @@ pub struct LocalAddress {
     pub name: Option<Arc<str>>,
 }
 
+/// Whether connections use explicit congestion notification (RFC 3168). Each subflow negotiates by itself.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum EcnMode {
+    /// Never.
+    Off,
+    /// Where the peer asks for it; as Linux by default (tcp_ecn=2).
+    #[default]
+    Accept,
+    /// Ask for it too. A SYN that goes unanswered is followed by one that does not ask.
+    Request,
+}
+
 /// Settings of a stack, for all its connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -49,6 +61,8 @@ pub struct Config {
     pub recv_buffer_max: usize,
     /// How much may be in flight.
     pub congestion: CongestionKind,
+    /// Whether routers may mark packets instead of dropping them.
+    pub ecn: EcnMode,
     /// On which subflow data goes.
     pub scheduler: SchedulerKind,
     /// At most this many subflows for a connection, 1 to 64.
@@ -71,6 +85,7 @@ impl Default for Config {
             send_buffer_max: 16 << 20,
             recv_buffer_max: 16 << 20,
             congestion: CongestionKind::default(),
+            ecn: EcnMode::default(),
             scheduler: SchedulerKind::default(),
             max_subflows: 8,
             announce_addresses: true,

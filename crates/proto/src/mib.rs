@@ -82,6 +82,14 @@ counters! {
     TcpExtTCPAbortOnTimeout,
     /// Challenges not sent, because there had been many (RFC 5961, section 7).
     TcpExtTCPACKSkippedChallenge,
+    /// Packets received whose sender does not use ECN.
+    IpExtInNoECTPkts,
+    /// Those marked ECT(1).
+    IpExtInECT1Pkts,
+    /// Those marked ECT(0).
+    IpExtInECT0Pkts,
+    /// Those that a router has marked: congestion experienced.
+    IpExtInCEPkts,
     /// SYNs with MP_CAPABLE received.
     MPTcpExtMPCapableSYNRX,
     /// SYNs with MP_CAPABLE sent, each connection once.

@@ -85,6 +85,8 @@ pub enum TraceEvent {
         subflow: SubflowId,
         /// Payload of a full segment, in bytes.
         mss: u64,
+        /// Its packets may be marked instead of dropped (RFC 3168).
+        ecn: bool,
         /// The round trip of the handshake.
         #[serde(serialize_with = "millis_if", rename = "srtt_ms")]
         srtt: Option<Duration>,
@@ -414,6 +416,8 @@ pub enum CongestionReason {
     Loss,
     /// A timeout.
     Timeout,
+    /// Packets were marked (ECN).
+    Ecn,
     /// The last reduction was taken back.
     Spurious,
     /// Nothing was sent for longer than a timeout.
@@ -425,6 +429,7 @@ impl From<Congestion> for CongestionReason {
         match what {
             Congestion::Loss => CongestionReason::Loss,
             Congestion::Timeout => CongestionReason::Timeout,
+            Congestion::Ecn => CongestionReason::Ecn,
         }
     }
 }

@@ -134,13 +134,16 @@ fn a_super_packet_crosses_the_kernel_whole() {
     }
 }
 
+// [3168-6.1.2-2]
 #[test]
 fn the_kernel_cuts_a_super_packet_into_the_segments_meant() {
     for v6 in [false, true] {
         in_namespace(move || {
             let (pair, mss) = (Pair::with(v6, None, Offload::None), mss(v6));
             let payload = payload(10 * mss + 17);
-            let headers = headers(&segment(v6, 5_000), &payload);
+            let mut reduced = segment(v6, 5_000);
+            reduced.tcp.flags |= TcpFlags::CWR;
+            let headers = headers(&reduced, &payload);
             pair.from.write(&headers, &payload, Some(mss as u16)).unwrap();
             let mut arrived = Vec::new();
             while arrived.len() < 10 * mss + 17 {
@@ -153,6 +156,7 @@ fn the_kernel_cuts_a_super_packet_into_the_segments_meant() {
                 let mut expected = segment(v6, 5_000 + arrived.len() as u32);
                 let last = payload.len() == 17;
                 expected.tcp.flags.set(TcpFlags::PSH, last);
+                expected.tcp.flags.set(TcpFlags::CWR, arrived.is_empty());
                 expected.ip.hop_limit = 63;
                 assert_eq!(cut, expected);
                 assert!(last || payload.len() == mss);

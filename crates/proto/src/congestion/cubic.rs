@@ -136,7 +136,8 @@ impl SinglePath for Cubic {
 
     fn on_congestion(&mut self, _now: Instant, what: Congestion, in_flight: u64) {
         let Cubic { cwnd, ssthresh, w_max, prior, epoch, timed_out, mss: _, hystart: _, undo: _ } = *self;
-        self.undo = Some(Before { cwnd, ssthresh, w_max, prior, epoch, timed_out });
+        // A mark is never a mistake.
+        self.undo = (what != Congestion::Ecn).then_some(Before { cwnd, ssthresh, w_max, prior, epoch, timed_out });
         self.epoch = None;
         self.timed_out = what == Congestion::Timeout;
         self.prior = self.cwnd;
@@ -148,6 +149,8 @@ impl SinglePath for Cubic {
         self.ssthresh = (used * BETA).max(2.0);
         self.cwnd = match what {
             Congestion::Loss => self.ssthresh,
+            // RFC 9438, section 4.6: down to a single segment. [3168-6.1.2-1]
+            Congestion::Ecn => (used * BETA).max(1.0),
             // [9438-4.8-1]
             Congestion::Timeout => 1.0,
         };

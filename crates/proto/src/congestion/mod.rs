@@ -44,6 +44,8 @@ pub enum Congestion {
     Loss,
     /// The retransmission timer expired.
     Timeout,
+    /// Packets were marked, and none is lost for it (RFC 3168).
+    Ecn,
 }
 
 /// Decides the congestion window of every subflow of a connection. Windows are in bytes.

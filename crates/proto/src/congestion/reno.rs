@@ -41,12 +41,14 @@ impl SinglePath for Reno {
     }
 
     fn on_congestion(&mut self, _now: Instant, what: Congestion, in_flight: u64) {
-        self.undo = Some((self.cwnd, self.ssthresh));
+        // A mark is never a mistake.
+        self.undo = (what != Congestion::Ecn).then_some((self.cwnd, self.ssthresh));
         // RFC 5681, equation (4). [5681-3.1-5]
         self.ssthresh = (in_flight / 2).max(2 * self.mss);
         self.credit = 0;
         self.cwnd = match what {
-            Congestion::Loss => self.ssthresh,
+            // RFC 3168, section 6.1.2: a mark counts as a loss. [3168-6.1.2-1]
+            Congestion::Loss | Congestion::Ecn => self.ssthresh,
             // [5681-3.1-6]
             Congestion::Timeout => self.mss,
         };

@@ -291,6 +291,7 @@ impl Connection {
         }
         if flags.contains(TcpFlags::SYN) {
             // Our SYN/ACK was lost.
+            s.tcp.on_repeated_syn(seg);
             s.send_syn = true;
             return false;
         }

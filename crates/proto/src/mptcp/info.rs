@@ -97,6 +97,8 @@ pub struct SubflowInfo {
     pub stalled: bool,
     /// Smoothed round-trip time.
     pub srtt: Option<Duration>,
+    /// Its packets may be marked instead of dropped (ECN, RFC 3168): both ends agreed.
+    pub ecn: bool,
     /// Congestion window, in bytes.
     pub cwnd: u64,
     /// Bytes in flight.
@@ -170,6 +172,7 @@ impl Connection {
             backup: s.backup || s.remote_backup,
             stalled: s.stalled.is_some(),
             srtt: s.tcp.rtt.srtt(),
+            ecn: s.tcp.uses_ecn(),
             cwnd: self.congestion.window(id),
             in_flight: s.tcp.in_flight(),
             bytes_sent: s.tcp.counters.bytes_sent,

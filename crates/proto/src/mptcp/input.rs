@@ -105,14 +105,12 @@ impl Connection {
             self.journal.trace(|| TraceEvent::Spurious { subflow: id });
             self.trace_congestion(id, CongestionReason::Spurious);
         }
-        if out.congestion {
-            self.congestion.on_congestion(id, now, Congestion::Loss, out.prior_in_flight);
-            let ssthresh = self.congestion.ssthresh(id);
-            self.trace_congestion(id, CongestionReason::Loss);
-            if let Some(s) = self.get_mut(id) {
-                s.tcp.begin_reduction(ssthresh, out);
-            }
-        } else if out.delivered > 0 && !out.in_recovery {
+        if out.congestion || out.recovery_entered {
+            self.begin_recovery(now, id, out);
+        } else if out.marked {
+            // Nothing is sent again for it. [3168-6.1.2-3]
+            self.reduce_window(now, id, Congestion::Ecn, out.prior_in_flight);
+        } else if out.delivered > 0 && !out.in_recovery && !out.ece {
             let sample = AckSample {
                 now,
                 delivered: out.delivered,
@@ -127,6 +125,25 @@ impl Connection {
             if self.congestion.window(id) != cwnd {
                 self.trace_congestion(id, CongestionReason::Ack);
             }
+        }
+    }
+
+    /// Loss was found: the window is reduced, unless it was for this window of data, and PRR spreads that.
+    pub(super) fn begin_recovery(&mut self, now: Instant, id: SubflowId, out: &AckOutcome) {
+        if out.congestion {
+            self.reduce_window(now, id, Congestion::Loss, out.prior_in_flight);
+        }
+        let ssthresh = self.congestion.ssthresh(id);
+        if let Some(s) = self.get_mut(id) {
+            s.tcp.begin_reduction(ssthresh, out);
+        }
+    }
+
+    pub(super) fn reduce_window(&mut self, now: Instant, id: SubflowId, what: Congestion, in_flight: u64) {
+        self.congestion.on_congestion(id, now, what, in_flight);
+        self.trace_congestion(id, what.into());
+        if let Some(s) = self.get_mut(id) {
+            s.tcp.on_window_reduced();
         }
     }
 

@@ -75,9 +75,12 @@ impl Connection {
         let option_bytes = self.data_option_bytes();
         let Some(s) = self.subflows.get(usize::from(id.0)).and_then(Option::as_deref) else { return };
         self.journal.trace(|| match what {
-            SubflowChange::Established => {
-                TraceEvent::PathEstablished { subflow: id, mss: s.tcp.mss_with(option_bytes), srtt: s.tcp.rtt.srtt() }
-            }
+            SubflowChange::Established => TraceEvent::PathEstablished {
+                subflow: id,
+                mss: s.tcp.mss_with(option_bytes),
+                ecn: s.tcp.uses_ecn(),
+                srtt: s.tcp.rtt.srtt(),
+            },
             SubflowChange::Stalled => TraceEvent::PathStalled { subflow: id },
             SubflowChange::Recovered => TraceEvent::PathRecovered { subflow: id },
             SubflowChange::Closed(reason) => TraceEvent::PathClosed { subflow: id, reason },

@@ -85,7 +85,7 @@ impl Connection {
             State::SynSent => TcpFlags::SYN,
             State::SynReceived => TcpFlags::SYN | TcpFlags::ACK,
             _ => return None,
-        };
+        } | s.tcp.ecn_setup_flags();
         s.tcp.on_handshake_sent(now, patience);
         Some(self.emit(now, env, id, &Outgoing { ssn: Ssn::ORIGIN, flags, payload: None, option, signals: &[] }, out))
     }

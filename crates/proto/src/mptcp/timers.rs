@@ -6,7 +6,7 @@ use crate::congestion::Congestion;
 use crate::path_manager::PathEvent;
 use crate::tcp::{INITIAL_RTO, State, Timer};
 use crate::time::{Duration, Instant};
-use crate::trace::{CongestionReason, LossReason, ReinjectReason, TraceEvent};
+use crate::trace::{LossReason, ReinjectReason, TraceEvent};
 use polypath_wire::ResetReason;
 
 /// What a connection can be waiting for.
@@ -155,13 +155,8 @@ impl Connection {
             Timer::Reorder => {
                 let out = s.tcp.on_reorder_timer(now);
                 self.trace_losses(id, &out, LossReason::ReorderingTimer);
-                if out.congestion {
-                    self.congestion.on_congestion(id, now, Congestion::Loss, out.prior_in_flight);
-                    let ssthresh = self.congestion.ssthresh(id);
-                    self.trace_congestion(id, CongestionReason::Loss);
-                    if let Some(s) = self.get_mut(id) {
-                        s.tcp.begin_reduction(ssthresh, &out);
-                    }
+                if out.recovery_entered {
+                    self.begin_recovery(now, id, &out);
                 }
             }
             Timer::LossProbe => s.tail_probe_due = true,
@@ -272,8 +267,7 @@ impl Connection {
             self.journal.trace(|| TraceEvent::Lost { subflow: id, bytes: lost, reason: LossReason::Timeout });
         }
         if first {
-            self.congestion.on_congestion(id, now, Congestion::Timeout, in_flight);
-            self.trace_congestion(id, CongestionReason::Timeout);
+            self.reduce_window(now, id, Congestion::Timeout, in_flight);
         }
         if newly_stalled {
             // [9293-SHLD-9]

@@ -299,6 +299,12 @@ impl Stack {
             self.mib.count(Counter::TcpInErrs);
             return None;
         }
+        self.mib.count(match seg.ip.ecn {
+            Ecn::NotEct => Counter::IpExtInNoECTPkts,
+            Ecn::Ect0 => Counter::IpExtInECT0Pkts,
+            Ecn::Ect1 => Counter::IpExtInECT1Pkts,
+            Ecn::Ce => Counter::IpExtInCEPkts,
+        });
         // [9293-MUST-3]
         if rx.checksum == RxChecksum::Unverified && !polypath_wire::verify_checksum(rx.headers, &rx.payload) {
             self.mib.count(Counter::TcpInErrs);

@@ -161,6 +161,7 @@ impl Stack {
             // [9293-MUST-67, 8201-5.4-2]
             mss: u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX - 100),
             window_scale: window_scale(self.config.recv_buffer_max),
+            ecn: self.config.ecn,
             ts_offset,
         }
     }

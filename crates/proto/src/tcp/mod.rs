@@ -6,6 +6,7 @@
 mod ack;
 mod challenge;
 mod counters;
+mod ecn;
 mod prr;
 mod rack;
 mod receive;
@@ -24,9 +25,10 @@ pub(crate) use timers::Timer;
 
 use crate::LinkId;
 use crate::buffer::Assembler;
+use crate::config::EcnMode;
 use crate::seq::{Ssn, SsnSpace};
 use crate::time::{Duration, Instant};
-use polypath_wire::{IpHeader, SeqNum};
+use polypath_wire::{Ecn, IpHeader, Segment, SeqNum};
 use std::net::SocketAddr;
 
 /// RFC 9293, section 3.3.2. LISTEN and TIME-WAIT live in the stack: they need none of this.
@@ -114,6 +116,7 @@ pub(crate) struct TcpParams {
     /// Largest segment payload without options that the link carries.
     pub(crate) mss: u16,
     pub(crate) window_scale: u8,
+    pub(crate) ecn: EcnMode,
     /// Added to the clock for timestamps, so that they tell nothing of the host (RFC 7323, section 5.4).
     pub(crate) ts_offset: u32,
 }
@@ -141,6 +144,9 @@ pub(crate) struct Tcp {
     snd_wnd: SendWindow,
     board: scoreboard::Scoreboard,
     recovery: recovery::Recovery,
+    ecn: ecn::EcnState,
+    /// What was sent before this has seen the window reduced once already.
+    reduced_until: Option<Ssn>,
     fin_sent: bool,
     /// What was out when this round trip began ends here.
     round_end: Ssn,
@@ -169,10 +175,10 @@ use timers::Timers;
 impl Tcp {
     /// Active open: the SYN is still to be sent.
     pub(crate) fn connect(now: Instant, p: &TcpParams) -> Tcp {
-        Tcp::new(now, p, State::SynSent)
+        Tcp::new(now, p, State::SynSent, None)
     }
 
-    fn new(now: Instant, p: &TcpParams, state: State) -> Tcp {
+    fn new(now: Instant, p: &TcpParams, state: State, syn: Option<&Segment>) -> Tcp {
         Tcp {
             local: p.local,
             remote: p.remote,
@@ -193,6 +199,8 @@ impl Tcp {
             snd_wnd: SendWindow::closed(),
             board: scoreboard::Scoreboard::default(),
             recovery: recovery::Recovery::default(),
+            ecn: ecn::EcnState::new(p.ecn, state, syn),
+            reduced_until: None,
             fin_sent: false,
             round_end: Ssn::FIRST,
             last_data_sent: now,
@@ -252,13 +260,13 @@ impl Tcp {
         u64::from(self.local_mss.min(self.peer_mss)).saturating_sub(timestamps + option_bytes as u64).max(48)
     }
 
-    fn ip_header(&self) -> IpHeader {
+    fn ip_header(&self, ecn: Ecn) -> IpHeader {
         IpHeader {
             // [9293-MUST-45]
             src: self.local.ip(),
             dst: self.remote.ip(),
             hop_limit: 64,
-            ecn: polypath_wire::Ecn::NotEct,
+            ecn,
             dscp: 0,
         }
     }

@@ -42,6 +42,10 @@ pub(crate) struct AckOutcome {
     pub(crate) spurious: bool,
     /// Something that was sent again had arrived the first time.
     pub(crate) original_arrived: bool,
+    /// Packets of ours were marked (ECE): the window does not grow.
+    pub(crate) ece: bool,
+    /// And this is the first to say so of this window.
+    pub(crate) marked: bool,
     /// Fast recovery goes on: the window is PRR's business.
     pub(crate) in_recovery: bool,
     /// Bytes newly believed lost.
@@ -175,6 +179,7 @@ impl Tcp {
     /// SYN-SENT: the peer's SYN/ACK, which acknowledges our SYN (section 3.10.7.3).
     pub(crate) fn on_syn_ack(&mut self, now: Instant, seg: &Segment) {
         self.take_syn(now, seg);
+        self.ecn.on_syn_ack(seg);
         self.snd_una = Ssn::FIRST;
         self.sample_handshake_rtt(now, seg);
         self.state = State::Established;
@@ -236,6 +241,11 @@ impl Tcp {
                 self.state = self.state.after_fin_acked();
             }
         }
+        // A late one may be from before the CWR.
+        out.ece = self.is_echo(seg) && ack == self.snd_una;
+        // Once in a round trip: until something that left with CWR is acknowledged, it is the same mark.
+        // [3168-6.1.2-1]
+        out.marked = out.ece && self.reduced_until.is_none_or(|until| self.snd_una > until);
         self.recover(now, duplicate, &mut out);
         self.arm_retransmit(now, out.advanced);
         if payload > 0 && self.ts.is_some() {
@@ -321,6 +331,10 @@ impl Tcp {
         let edge = self.fin_at.unwrap_or(rcv_nxt + self.max_window).min(rcv_nxt + self.max_window);
         // [9293-3.10.7.4-2]
         payload.truncate(edge.since(seq) as usize);
+        // [3168-6.1.5-2]
+        if !payload.is_empty() && seq + len > rcv_nxt {
+            self.take_mark(seg);
+        }
         if len > 0 && seq > rcv_nxt && self.assembler.pieces() >= MAX_PIECES {
             // Crumbs, to cost us memory: not taken, and so sent again.
             self.ack_now();

@@ -139,7 +139,8 @@ impl Tcp {
             true => self.counters.sack_recoveries += 1,
             false => self.counters.reno_recoveries += 1,
         }
-        out.congestion = true;
+        // What was lost before the last reduction is no reason for another one (RFC 3168, section 6.1.2).
+        out.congestion = self.reduced_until.is_none_or(|until| self.snd_una >= until);
         out.in_recovery = true;
         out.recovery_entered = true;
     }
@@ -156,6 +157,7 @@ impl Tcp {
                 self.recovery.phase = Phase::Open;
                 self.board.unmark_lost();
                 out.spurious = true;
+                self.reduced_until = None;
                 self.counters.spurious_timeouts += 1;
             }
             Phase::Loss { point } if self.snd_una >= point => self.recovery.phase = Phase::Open,

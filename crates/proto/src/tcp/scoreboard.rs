@@ -101,6 +101,11 @@ impl Scoreboard {
         self.records.iter()
     }
 
+    /// What was sent last begins there, is data, and was not sent before.
+    pub(crate) fn is_first_transmission(&self, ssn: Ssn) -> bool {
+        self.records.back().is_some_and(|r| r.ssn == ssn && r.payload.len() > 0 && !r.retransmitted)
+    }
+
     pub(crate) fn push(&mut self, record: TxRecord) {
         self.total += record.seq_len();
         self.records.push_back(record);

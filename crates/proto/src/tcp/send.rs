@@ -17,7 +17,7 @@ pub(super) fn timestamp_at(at: Instant, offset: u32) -> u32 {
 impl Tcp {
     /// Passive open: answers `syn`; the SYN/ACK is still to be sent.
     pub(crate) fn accept(now: Instant, p: &TcpParams, syn: &Segment) -> Tcp {
-        let mut tcp = Tcp::new(now, p, State::SynReceived);
+        let mut tcp = Tcp::new(now, p, State::SynReceived, Some(syn));
         tcp.take_syn(now, syn);
         tcp
     }
@@ -60,6 +60,7 @@ impl Tcp {
         self.counters.segments_sent += 1;
         let acks = flags.contains(TcpFlags::ACK);
         self.max_window = self.max_window.max(u64::from(window) << self.window_shift(flags));
+        let (ecn, more) = self.mark_outgoing(ssn, flags);
         if acks {
             self.ack_sent();
         }
@@ -68,12 +69,12 @@ impl Tcp {
             dst_port: self.remote.port(),
             seq: self.snd_space.wrap(ssn),
             ack: if acks { self.rcv_space.wrap(self.rcv_nxt()) } else { SeqNum(0) },
-            flags,
+            flags: flags | more,
             window,
             // [8684-3.3.1-6]
             urgent: 0,
         };
-        Segment { ip: self.ip_header(), tcp, options }
+        Segment { ip: self.ip_header(ecn), tcp, options }
     }
 
     /// SND.NXT as it stands on the wire.
@@ -227,6 +228,7 @@ impl Tcp {
     /// A handshake's retransmission timer expired.
     pub(crate) fn on_handshake_timeout(&mut self) {
         Recovery::on_handshake_timeout(&mut self.recovery);
+        self.ecn.on_handshake_timeout();
     }
 
     /// Nothing more will be sent or received.

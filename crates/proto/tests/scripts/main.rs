@@ -6,6 +6,7 @@ mod checksum;
 mod close;
 mod congestion;
 mod data;
+mod ecn;
 mod fallback;
 mod handshake;
 mod instruments;

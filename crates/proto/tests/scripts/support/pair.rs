@@ -8,7 +8,7 @@ use polypath_proto::{
     ChecksumMode, Config, ConnectOptions, ConnectionError, ConnectionId, ConnectionInfo, Duration, Event, Instant,
     LinkConfig, ListenerId, LocalAddress, Received, RxChecksum, Stack, SubflowEvent, TransmitBuf,
 };
-use polypath_wire::{MptcpOption, Segment, TcpFlags, parse_headers};
+use polypath_wire::{Ecn, MptcpOption, Segment, TcpFlags, parse_headers};
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
 
@@ -153,6 +153,8 @@ pub(crate) struct Pair {
     cut: Vec<IpAddr>,
     /// Which packets vanish.
     loss: Option<Loss>,
+    /// Which packets a router marks (ECN), where their senders allow it.
+    marks: Option<Loss>,
     wire: BinaryHeap<Reverse<(Instant, usize)>>,
 }
 
@@ -183,6 +185,7 @@ impl Pair {
             delay: options.delay,
             cut: Vec::new(),
             loss: None,
+            marks: None,
             wire: BinaryHeap::new(),
         };
         pair.drain();
@@ -259,6 +262,11 @@ impl Pair {
         self.loss = Some(Box::new(f));
     }
 
+    /// Packets for which `f` says so arrive as marked by a router that is congested.
+    pub(crate) fn mark(&mut self, f: impl FnMut(&Sent) -> bool + 'static) {
+        self.marks = Some(Box::new(f));
+    }
+
     /// The next thing that happens. False: nothing ever will.
     pub(crate) fn step(&mut self) -> bool {
         let arrival = self.wire.peek().map(|Reverse((at, _))| *at);
@@ -282,7 +290,10 @@ impl Pair {
             self.log[index].delivered = false;
             return;
         }
-        let Sent { by, seg, payload, .. } = self.log[index].clone();
+        let Sent { by, mut seg, payload, .. } = self.log[index].clone();
+        if seg.ip.ecn != Ecn::NotEct && self.marks.as_mut().is_some_and(|mark| mark(&self.log[index])) {
+            seg.ip.ecn = Ecn::Ce;
+        }
         let to = self.end(by.other());
         let Some(link) = to.stack.addresses().iter().find(|a| a.addr == seg.ip.dst).map(|a| a.link) else { return };
         let mut headers = polypath_proto::HeaderBuf::new();

@@ -214,7 +214,8 @@ impl Script {
     /// Takes a SYN of the stack that begins a new flow, and makes that the current one.
     #[track_caller]
     pub(crate) fn take_syn(&mut self) -> (usize, Packet) {
-        let is_new = |p: &Packet| p.seg.tcp.flags == TcpFlags::SYN && self.flow_of(p).is_none();
+        let begins = |flags: TcpFlags| flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::ACK);
+        let is_new = |p: &Packet| begins(p.seg.tcp.flags) && self.flow_of(p).is_none();
         let index = self.sent.iter().position(is_new).expect("the stack sent a SYN on a new flow");
         let packet = self.sent.remove(index).expect("it is there");
         let (ip, tcp) = (&packet.seg.ip, &packet.seg.tcp);
@@ -430,7 +431,7 @@ impl Script {
         if syn {
             flow.timestamps = !seg.no_timestamps;
         }
-        let ip = IpHeader::new(flow.remote.ip(), flow.local.ip());
+        let ip = IpHeader { ecn: seg.ecn.unwrap_or_default(), ..IpHeader::new(flow.remote.ip(), flow.local.ip()) };
         self.inject_raw(&Segment { ip, tcp, options }, payload.into());
     }
 
@@ -622,6 +623,9 @@ impl Script {
         }
         check("length", packet.payload.len() as u32, pattern.len.map(|l| l as u32))?;
         check("window", u32::from(tcp.window), pattern.window.map(u32::from))?;
+        if let Some(ecn) = pattern.ecn.filter(|ecn| *ecn != packet.seg.ip.ecn) {
+            return Err(format!("it is marked {:?}, not {ecn:?}", packet.seg.ip.ecn));
+        }
         if let Some(bytes) = pattern.payload.as_ref().filter(|bytes| ***bytes != *packet.payload) {
             return Err(format!("the payload is {:?}, not {bytes:?}", packet.payload));
         }

@@ -1,8 +1,8 @@
 //! A segment as a test writes it: numbers relative to the initial ones, unnamed parts left to the script.
 
 use polypath_wire::{
-    AddAddr, CapableFlags, CapableKeys, Key, MpCapable, MpFastclose, MpJoin, MpPrio, MpTcprst, MptcpOption, RemoveAddr,
-    ResetReason, TcpFlags,
+    AddAddr, CapableFlags, CapableKeys, Ecn, Key, MpCapable, MpFastclose, MpJoin, MpPrio, MpTcprst, MptcpOption,
+    RemoveAddr, ResetReason, TcpFlags,
 };
 use std::net::IpAddr;
 
@@ -67,6 +67,8 @@ pub(crate) struct Seg {
     pub(crate) mss: Option<u16>,
     pub(crate) window_scale: Option<u8>,
     pub(crate) sack_permitted: bool,
+    /// The codepoint in the IP header. Expected: any, if not said. Sent: none.
+    pub(crate) ecn: Option<Ecn>,
 }
 
 fn seg(flags: TcpFlags) -> Seg {
@@ -85,6 +87,7 @@ fn seg(flags: TcpFlags) -> Seg {
         mss: None,
         window_scale: None,
         sack_permitted: false,
+        ecn: None,
     }
 }
 
@@ -160,6 +163,15 @@ impl Seg {
     #[must_use]
     pub(crate) fn no_timestamps(self) -> Seg {
         Seg { no_timestamps: true, ..self }
+    }
+    /// With these flags too.
+    #[must_use]
+    pub(crate) fn with(self, flags: TcpFlags) -> Seg {
+        Seg { flags: self.flags | flags, ..self }
+    }
+    #[must_use]
+    pub(crate) fn ecn(self, ecn: Ecn) -> Seg {
+        Seg { ecn: Some(ecn), ..self }
     }
     /// Without any MPTCP option.
     #[must_use]
