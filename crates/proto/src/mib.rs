@@ -104,6 +104,10 @@ counters! {
     MPTcpExtMPCapableFallbackSYNACK,
     /// Connections whose SYNs with MP_CAPABLE went unanswered: tried as plain TCP.
     MPTcpExtMPCapableSYNTXDrop,
+    /// Connections opened as plain TCP because the path is known to drop SYNs with MP_CAPABLE.
+    MPTcpExtMPCapableSYNTXDisabled,
+    /// Paths found to drop SYNs with MP_CAPABLE.
+    MPTcpExtBlackhole,
     /// Pieces of data sent once more on another subflow.
     MPTcpExtMPTCPRetrans,
     /// Joins with a token of no connection.

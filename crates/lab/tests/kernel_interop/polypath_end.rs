@@ -9,7 +9,7 @@ use polypath_net::{Capture, Host, MptcpListener, MptcpStream, OwnedReadHalf, Own
 use polypath_proto::Config;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::cell::{Backup, CFlag, Cell, Checksum, Cookies, Ending, Event, Fallback, Joins};
+use crate::cell::{Backup, CFlag, Cell, Checksum, Cookies, Ending, Fallback, Joins};
 use crate::network::{self, PORT};
 use crate::script::{self, KERNEL_SEED, PATIENCE, Progress, Script, Signals, Step};
 

@@ -337,6 +337,11 @@ impl Connection {
         self.peer_denies_join_initial = terms.deny_join_initial;
     }
 
+    /// Of the first subflow: local, remote.
+    pub(crate) fn first_ends(&self) -> (SocketAddr, SocketAddr) {
+        (self.initial_local, self.initial_remote)
+    }
+
     pub(crate) fn was_established(&self) -> bool {
         self.established
     }

@@ -13,6 +13,8 @@ pub enum FallbackReason {
     NotOffered,
     /// Our MP_CAPABLE SYNs went unanswered: something on the path may drop them.
     SynDropped,
+    /// SYNs with MP_CAPABLE were not answered on this path lately.
+    Blackhole,
     /// The handshake's last segment came without MP_CAPABLE: a middlebox removed it.
     ThirdAckWithoutCapable,
     /// Data, or its acknowledgement, came without DSS: a middlebox removes options.
@@ -31,6 +33,7 @@ impl core::fmt::Display for FallbackReason {
             FallbackReason::ChecksumFailed => "data is changed on the way",
             FallbackReason::PeerFellBack => "the peer ended the use of Multipath TCP",
             FallbackReason::SynDropped => "SYNs with MP_CAPABLE went unanswered",
+            FallbackReason::Blackhole => "SYNs with MP_CAPABLE went unanswered lately",
             FallbackReason::ThirdAckWithoutCapable => "the handshake's last ACK lost its MP_CAPABLE on the way",
             FallbackReason::NoDss => "DSS options are removed on the way",
         })

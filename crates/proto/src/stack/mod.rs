@@ -1,6 +1,7 @@
 //! The stack: packets to subflows, subflows to connections, connections to applications.
 
 mod api;
+mod blackhole;
 mod listener;
 mod open;
 mod slab;
@@ -18,6 +19,7 @@ use crate::tcp::Counters;
 use crate::time::Instant;
 use crate::trace::Trace;
 use crate::{Config, LinkConfig, LinkId, LocalAddress, SubflowId};
+use blackhole::Blackholes;
 use bytes::Bytes;
 use foldhash::quality::SeedableRandomState;
 use listener::Listener;
@@ -154,6 +156,7 @@ pub struct Stack {
     /// Resets and acknowledgements that belong to no connection.
     replies: VecDeque<(Segment, LinkId)>,
     events: VecDeque<Event>,
+    blackholes: Blackholes,
     /// Of what is over. What live subflows have counted is theirs.
     mib: Mib,
     tracing: bool,
@@ -196,6 +199,7 @@ impl Stack {
             ready: VecDeque::new(),
             replies: VecDeque::new(),
             events: VecDeque::new(),
+            blackholes: Blackholes::default(),
             mib: Mib::default(),
             tracing: false,
             traces: VecDeque::new(),
@@ -527,7 +531,10 @@ impl Stack {
         let event = match news {
             News::Connected => match self.connections.get(id.0).and_then(|slot| slot.listener) {
                 Some(listener) => return self.on_accepted(now, id, listener),
-                None => Event::Connected(id),
+                None => {
+                    self.learn_of_blackholes(now, id);
+                    Event::Connected(id)
+                }
             },
             News::Readable => Event::Readable(id),
             News::Writable => Event::Writable(id),

@@ -63,6 +63,10 @@ impl Stack {
         let port = options.local.map_or(0, |l| l.port());
         let local = self.choose_port(addr, port, remote)?;
         let multipath = match self.config.multipath && !options.no_multipath {
+            true if self.blackholes.contains(now, (addr, remote.ip())) => {
+                self.mib.count(Counter::MPTcpExtMPCapableSYNTXDisabled);
+                Multipath::Fallback(FallbackReason::Blackhole)
+            }
             true => Multipath::Negotiating { local_key: self.draw_key() },
             false => Multipath::Fallback(FallbackReason::Disabled),
         };
@@ -163,6 +167,21 @@ impl Stack {
             window_scale: window_scale(self.config.recv_buffer_max),
             ecn: self.config.ecn,
             ts_offset,
+        }
+    }
+
+    /// A connection opened here is established: what does that say of its path?
+    pub(super) fn learn_of_blackholes(&mut self, now: Instant, id: ConnectionId) {
+        let Some(slot) = self.connections.get(id.0) else { return };
+        let (local, remote) = slot.connection.first_ends();
+        let path = (local.ip(), remote.ip());
+        match slot.connection.multipath {
+            Multipath::Active(_) => self.blackholes.disproved(path),
+            Multipath::Fallback(FallbackReason::SynDropped) => {
+                self.mib.count(Counter::MPTcpExtBlackhole);
+                self.blackholes.found(now, path);
+            }
+            Multipath::Fallback(_) | Multipath::Negotiating { .. } => {}
         }
     }
 

@@ -136,6 +136,15 @@ impl Script {
         s
     }
 
+    /// Connects to the peer once more; the new connection is the one in hand, its SYN the next packet.
+    pub(crate) fn reconnect(&mut self) {
+        let peer = SocketAddr::new(PEER, PEER_PORT);
+        self.id = Some(self.stack.connect(self.now, peer, ConnectOptions::default()).unwrap());
+        self.drain();
+        let local = self.sent.front().map(|p| SocketAddr::new(p.seg.ip.src, p.seg.tcp.src_port)).unwrap();
+        self.add_flow(local, peer);
+    }
+
     /// A stack that listens, before the peer's SYN.
     pub(crate) fn server(options: &ScriptOptions) -> Script {
         let mut s = Script::new(options);
