@@ -65,7 +65,9 @@ impl Connection {
     ) -> bool {
         let cwnd = self.congestion.window(id);
         let Some(s) = self.get_mut(id) else { return true };
-        let out = s.tcp.on_ack(now, seg, payload);
+        // [8684-3-3, 8684-4-2]
+        let signals = seg.options.mptcp.iter().any(|option| !matches!(option, MptcpOption::Dss(_)));
+        let out = s.tcp.on_ack(now, seg, payload, signals);
         let srtt = s.tcp.rtt.srtt().unwrap_or_default();
         if out.advanced && s.stalled.take().is_some() {
             // What waits to go elsewhere stays here now; should it stall again, it goes again.

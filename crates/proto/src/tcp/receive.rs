@@ -217,7 +217,8 @@ impl Tcp {
     }
 
     /// The acknowledgement field, SACK blocks and window of an accepted segment.
-    pub(crate) fn on_ack(&mut self, now: Instant, seg: &Segment, payload: usize) -> AckOutcome {
+    /// `has_news`: it came to say something else, and is no duplicate.
+    pub(crate) fn on_ack(&mut self, now: Instant, seg: &Segment, payload: usize, has_news: bool) -> AckOutcome {
         let ack = self.snd_space.unwrap(seg.tcp.ack, self.snd_una);
         let mut out = AckOutcome { prior_in_flight: self.board.in_flight(), ..AckOutcome::default() };
         let window = self.snd_wnd.current();
@@ -226,7 +227,8 @@ impl Tcp {
         }
         // [5681-2-1]
         let same_window = self.snd_wnd.current() == window;
-        let duplicate = ack == self.snd_una && payload == 0 && same_window && !seg.tcp.flags.contains(TcpFlags::FIN);
+        let silent = payload == 0 && !has_news && !seg.tcp.flags.contains(TcpFlags::FIN);
+        let duplicate = ack == self.snd_una && same_window && silent;
         let echo = seg.options.timestamps.filter(|_| self.ts.is_some()).map(|ts| ts.ecr);
         if ack > self.snd_una && ack > self.round_end {
             out.round_start = true;

@@ -5,7 +5,7 @@ use polypath_proto::{
     ChecksumMode, CloseReason, Config, ConnectOptions, Duration, Instant, LinkConfig, LinkId, LocalAddress,
     SubflowEvent,
 };
-use polypath_wire::{AddAddr, MpJoin, MptcpOption, ResetReason, add_addr_hmac};
+use polypath_wire::{AddAddr, MpJoin, MptcpOption, ResetReason, TcpFlags, add_addr_hmac};
 use std::net::IpAddr;
 
 /// Both paths in use: one packet with data in 50 is lost, so no window grows to carry everything alone.
@@ -594,4 +594,53 @@ fn once_an_end_of_stream_has_been_said_a_silent_path_is_left_to_the_sender() {
     pair.drive_until(ms(60_000), |p| p.client.received.len() as u64 == DOWNLOAD);
     assert!(pair.log.iter().all(|p| p.remove_addr_ids().is_empty()));
     pair.assert_received(Side::Client, DOWNLOAD);
+}
+
+// [8684-3-3, 8684-4-2]
+#[test]
+fn acknowledgements_that_come_to_signal_something_are_no_sign_of_loss() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.advance(RTT);
+    // Without SACK three duplicates mean loss.
+    s.inject(Seg { sack_permitted: false, ..syn_ack().opt(capable_syn_ack(PEER_KEY)) });
+    s.expect(ack(1));
+    s.inject(ack(1).opt(dack(1)));
+    s.write(0, 3 * DSS_MSS as usize);
+    s.clear();
+    for backup in [true, false, true, false] {
+        s.inject(ack(1).opt(dack(1)).opt(prio(backup)));
+    }
+    s.expect_nothing();
+    for _ in 0..3 {
+        s.inject(ack(1).opt(dack(1)));
+    }
+    s.expect(data(1, DSS_MSS as usize));
+}
+
+// [8684-3-1, 8684-3.4.1-1, 8684-3.4.2-7]
+#[test]
+fn signals_of_segments_that_tcp_does_not_accept_are_not_heard() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.clear();
+    s.advance(ms(1_000));
+    let key = s.stack_key();
+    let hmac = add_addr_hmac(PEER_KEY, key, 3, PEER_2, None);
+    // Beyond the window, before it, and one that acknowledges what was never sent.
+    let bad = [ack(1).seq(100_000_000), ack(1).seq(1), ack(50_000)];
+    for seg in bad {
+        s.inject(seg.clone().opt(remove_addr(0)));
+        s.inject(seg.clone().opt(add_addr(3, PEER_2, hmac)));
+        s.inject(seg.clone().opt(prio(true)));
+        s.inject(seg.opt(fastclose(key)));
+        s.advance(ms(1_000));
+    }
+    assert_eq!(s.closed(), None);
+    let info = s.info();
+    assert_eq!((info.subflows.len(), info.subflows[0].backup), (1, false));
+    let heard = |p: &Packet| p.seg.tcp.flags.contains(TcpFlags::SYN) || !p.payload.is_empty();
+    while let Some(packet) = s.next_packet() {
+        assert!(!heard(&packet), "a join or a question: {packet:?}");
+    }
 }
