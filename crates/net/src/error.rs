@@ -27,7 +27,7 @@ pub(crate) fn connection(error: ConnectionError) -> io::Error {
 /// The error of a connect that could not begin.
 pub(crate) fn connect(error: ConnectError) -> io::Error {
     match error {
-        ConnectError::Unreachable { .. } => os(libc::ENETUNREACH),
+        ConnectError::Unreachable { .. } | ConnectError::NotUnicast(_) => os(libc::ENETUNREACH),
         // The kernel says so for want of ports too.
         ConnectError::AddressNotAvailable(_) | ConnectError::NoPort => os(libc::EADDRNOTAVAIL),
         ConnectError::AddressInUse(_) => os(libc::EADDRINUSE),

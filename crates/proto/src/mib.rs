@@ -184,6 +184,8 @@ counters! {
     MPTcpExtSubflowRecover,
     /// Connections that fell back because DSS options are removed on the way.
     MPTcpExtDssFallback,
+    /// Connections that fell back because both ends opened them at once.
+    MPTcpExtSimultConnectFallback,
 }
 
 /// The values of all counters.

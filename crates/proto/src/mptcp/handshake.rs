@@ -193,6 +193,9 @@ impl Connection {
             let (local, remote, link) = (s.tcp.local, s.tcp.remote, s.tcp.link);
             return self.requests.push(Request::Refuse { local, remote, link, seq: seg.tcp.ack });
         }
+        if flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN {
+            return self.on_crossing_syn(now, id, seg);
+        }
         if !flags.contains(TcpFlags::SYN | TcpFlags::ACK) {
             return;
         }
@@ -200,6 +203,19 @@ impl Connection {
         match s.handshake {
             Handshake::JoinSyn { nonce } => self.on_join_syn_ack(now, env, id, nonce, seg),
             _ => self.on_capable_syn_ack(now, id, seg),
+        }
+    }
+
+    /// The peer opens the connection too (RFC 9293, section 3.5). RFC 8684 does not say what MP_CAPABLE means then:
+    /// plain TCP, as in Linux.
+    fn on_crossing_syn(&mut self, now: Instant, id: SubflowId, seg: &Segment) {
+        // A join that crosses another one proves nothing to either end.
+        let Some(s) = self.get_mut(id).filter(|s| s.handshake == Handshake::Capable) else { return };
+        // [9293-MUST-10]
+        s.tcp.on_crossing_syn(now, seg);
+        s.send_syn = true;
+        if let Multipath::Negotiating { .. } = self.multipath {
+            self.fall_back(FallbackReason::SimultaneousOpen);
         }
     }
 
@@ -276,20 +292,24 @@ impl Connection {
 
     /// SYN-RECEIVED (RFC 9293, section 3.10.7.4). True: the handshake is over, go on with the segment.
     pub(super) fn on_syn_received(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment) -> bool {
-        let initial = self.is_initial_handshake();
+        let (initial, role) = (self.is_initial_handshake(), self.role);
         let Some(s) = self.get_mut(id) else { return false };
         let flags = seg.tcp.flags;
         if flags.contains(TcpFlags::RST) {
             if s.tcp.seq_of(seg) == s.tcp.rcv_nxt() {
                 if initial {
-                    self.fail(now, ConnectionError::Reset);
+                    // An active open is told that it was refused; a passive one is forgotten. [9293-MUST-11]
+                    let active = role == Role::Client;
+                    self.fail(now, if active { ConnectionError::Refused } else { ConnectionError::Reset });
                 } else {
                     self.close_subflow(now, env, id, CloseReason::ResetByPeer);
                 }
             }
             return false;
         }
-        if flags.contains(TcpFlags::SYN) {
+        // The peer's answer to our SYN, after both crossed. [9293-MUST-10]
+        let crossed = role == Role::Client && flags.contains(TcpFlags::ACK) && s.tcp.repeats_syn(seg);
+        if flags.contains(TcpFlags::SYN) && !crossed {
             // Our SYN/ACK was lost.
             s.tcp.on_repeated_syn(seg);
             s.send_syn = true;

@@ -318,6 +318,7 @@ impl Connection {
         match reason {
             FallbackReason::SynDropped => self.journal.count(Counter::MPTcpExtMPCapableSYNTXDrop),
             FallbackReason::NoDss => self.journal.count(Counter::MPTcpExtDssFallback),
+            FallbackReason::SimultaneousOpen => self.journal.count(Counter::MPTcpExtSimultConnectFallback),
             _ => {}
         }
         if self.send_half == SendHalf::FinSent {

@@ -23,6 +23,8 @@ pub enum FallbackReason {
     ChecksumFailed,
     /// The peer sent an infinite mapping.
     PeerFellBack,
+    /// Both ends opened the connection at once.
+    SimultaneousOpen,
 }
 
 impl core::fmt::Display for FallbackReason {
@@ -32,6 +34,7 @@ impl core::fmt::Display for FallbackReason {
             FallbackReason::NotOffered => "the peer does not offer Multipath TCP",
             FallbackReason::ChecksumFailed => "data is changed on the way",
             FallbackReason::PeerFellBack => "the peer ended the use of Multipath TCP",
+            FallbackReason::SimultaneousOpen => "both ends opened the connection at once",
             FallbackReason::SynDropped => "SYNs with MP_CAPABLE went unanswered",
             FallbackReason::Blackhole => "SYNs with MP_CAPABLE went unanswered lately",
             FallbackReason::ThirdAckWithoutCapable => "the handshake's last ACK lost its MP_CAPABLE on the way",

@@ -2,6 +2,7 @@
 
 mod api;
 mod blackhole;
+mod isn;
 mod listener;
 mod open;
 mod slab;
@@ -22,6 +23,7 @@ use crate::{Config, LinkConfig, LinkId, LocalAddress, SubflowId};
 use blackhole::Blackholes;
 use bytes::Bytes;
 use foldhash::quality::SeedableRandomState;
+use isn::IsnGenerator;
 use listener::Listener;
 use polypath_wire::{ChecksumMode, Ecn, IpHeader, Segment, TcpFlags, TcpHeader, TcpOptions, Token, emit_headers};
 use rand::{Rng, SeedableRng};
@@ -146,6 +148,7 @@ pub struct Stack {
     addresses: Vec<LocalAddress>,
     rng: ChaCha12Rng,
     hasher: SeedableRandomState,
+    isn: IsnGenerator,
     connections: Slab<Slot>,
     listeners: Slab<Listener>,
     by_tuple: HashMap<FourTuple, (ConnectionId, SubflowId), SeedableRandomState>,
@@ -176,6 +179,12 @@ fn bare_segment(
     Segment { ip, tcp, options: TcpOptions::default() }
 }
 
+/// One host's address, as far as it shows: which are the broadcast addresses of a network is not known here.
+fn is_unicast(addr: IpAddr) -> bool {
+    let broadcast = matches!(addr, IpAddr::V4(v4) if v4.is_broadcast());
+    !addr.is_multicast() && !addr.is_unspecified() && !broadcast
+}
+
 /// Answers to strangers that wait at once; more are not given.
 const MAX_REPLIES: usize = 256;
 
@@ -184,6 +193,8 @@ impl Stack {
     pub fn new(config: Config, seed: [u8; 32]) -> Stack {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let hasher = SeedableRandomState::with_seed(rng.next_u64(), foldhash::SharedSeed::global_fixed());
+        let mut secret = [0; 32];
+        rng.fill_bytes(&mut secret);
         Stack {
             config,
             links: Vec::new(),
@@ -195,6 +206,7 @@ impl Stack {
             by_token: HashMap::with_hasher(hasher.clone()),
             time_waits: TimeWaits::new(hasher.clone()),
             hasher,
+            isn: IsnGenerator::new(secret),
             timers: TimerQueue::default(),
             ready: VecDeque::new(),
             replies: VecDeque::new(),
@@ -259,6 +271,10 @@ impl Stack {
     /// A packet arrived.
     pub fn handle_packet(&mut self, now: Instant, on: LinkId, rx: Received<'_>) {
         let Some(seg) = self.parse(&rx) else { return };
+        // Nobody sends from there. [9293-MUST-63]
+        if !is_unicast(seg.ip.src) {
+            return;
+        }
         let tuple = FourTuple {
             local: SocketAddr::new(seg.ip.dst, seg.tcp.dst_port),
             remote: SocketAddr::new(seg.ip.src, seg.tcp.src_port),
@@ -269,12 +285,15 @@ impl Stack {
         }
         let is_syn = seg.tcp.flags.contains(TcpFlags::SYN) && !seg.tcp.flags.intersects(TcpFlags::ACK | TcpFlags::RST);
         // [9293-MUST-57]
-        if is_syn && self.addresses.iter().any(|a| a.addr == tuple.local.ip()) {
+        let is_new = !self.time_waits.contains(&tuple) || self.time_waits.reopens(&tuple, &seg);
+        if is_syn && is_new && self.addresses.iter().any(|a| a.addr == tuple.local.ip()) {
             return self.on_syn(now, on, tuple, &seg);
         }
         if self.time_waits.contains(&tuple) {
-            let answer = self.time_waits.answer(&tuple, &seg);
-            self.replies.extend(answer);
+            let answer = self.time_waits.answer(now, &tuple, &seg);
+            if self.replies.len() < MAX_REPLIES {
+                self.replies.extend(answer);
+            }
             return;
         }
         // What is for an address that is not ours (any more) is not ours to refuse.

@@ -8,7 +8,7 @@ use crate::tcp::{Tcp, TcpParams};
 use crate::time::Instant;
 use crate::{ConnectOptions, LinkId, SubflowId};
 use core::hash::BuildHasher;
-use polypath_wire::{Key, Segment, SeqNum};
+use polypath_wire::{Key, Segment};
 use rand::Rng;
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,6 +24,9 @@ pub enum ConnectError {
     /// The local address asked for is not one of the stack's, or of another family than the destination's.
     #[error("cannot assign requested address {0}: it is not one of the stack's for this destination")]
     AddressNotAvailable(IpAddr),
+    /// The destination is a multicast or broadcast address, or none.
+    #[error("cannot connect to {0}: it is not the address of one host")]
+    NotUnicast(IpAddr),
     /// The two ends are in use by another connection.
     #[error("address {0} is already in use for this destination")]
     AddressInUse(SocketAddr),
@@ -46,6 +49,10 @@ impl Stack {
     ) -> Result<ConnectionId, ConnectError> {
         // Flow label and scope are no part of who the two ends are.
         let remote = SocketAddr::new(remote.ip(), remote.port());
+        // [9293-MUST-46]
+        if !super::is_unicast(remote.ip()) {
+            return Err(ConnectError::NotUnicast(remote.ip()));
+        }
         // [9293-MUST-43]
         let wanted = options.local.filter(|l| !l.ip().is_unspecified());
         let address = self
@@ -70,7 +77,7 @@ impl Stack {
             true => Multipath::Negotiating { local_key: self.draw_key() },
             false => Multipath::Fallback(FallbackReason::Disabled),
         };
-        let params = self.params(local, remote, link);
+        let params = self.params(now, local, remote, link);
         let mut connection = self.new_connection(Role::Client, multipath, local, remote);
         connection.journal.count(Counter::TcpActiveOpens);
         if matches!(multipath, Multipath::Negotiating { .. }) {
@@ -150,7 +157,7 @@ impl Stack {
             .ok_or(ConnectError::NoPort)
     }
 
-    fn params(&mut self, local: SocketAddr, remote: SocketAddr, link: LinkId) -> TcpParams {
+    fn params(&self, now: Instant, local: SocketAddr, remote: SocketAddr, link: LinkId) -> TcpParams {
         let mtu = self.links.get(link.0 as usize).map_or(576, |l| l.mtu);
         let headers = if local.is_ipv4() { 40 } else { 60 };
         // The offset tells hosts apart, and stays the same for a pair of them, so that PAWS keeps working
@@ -160,8 +167,7 @@ impl Stack {
             local,
             remote,
             link,
-            // Not to be guessed from outside. Without RFC 6528's clock. [9293-MUST-9]
-            iss: SeqNum(self.rng.next_u32()),
+            iss: self.time_waits.beyond(&FourTuple { local, remote }, self.isn.next(now, local, remote)),
             // [9293-MUST-67, 8201-5.4-2]
             mss: u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX - 100),
             window_scale: window_scale(self.config.recv_buffer_max),
@@ -203,7 +209,7 @@ impl Stack {
             Ok(()) => Multipath::Negotiating { local_key: self.draw_key() },
             Err(reason) => Multipath::Fallback(reason),
         };
-        let params = self.params(tuple.local, tuple.remote, on);
+        let params = self.params(now, tuple.local, tuple.remote, on);
         let mut connection = self.new_connection(Role::Server, multipath, tuple.local, tuple.remote);
         connection.journal.count(Counter::TcpPassiveOpens);
         connection.take_terms(mptcp::Terms::offered(seg));
@@ -226,7 +232,7 @@ impl Stack {
         if join.backup {
             self.mib.count(Counter::MPTcpExtMPJoinSynBackupRx);
         }
-        let params = self.params(tuple.local, tuple.remote, on);
+        let params = self.params(now, tuple.local, tuple.remote, on);
         let nonce = self.rng.next_u32();
         let Some(&id) = self.by_token.get(&join.token) else {
             // [8684-3.2-7, 8684-3.8-1]
@@ -239,6 +245,7 @@ impl Stack {
             Some(subflow) => {
                 self.mib.count(Counter::TcpPassiveOpens);
                 self.with_connection(id, |c, _| c.trace_received(subflow, seg));
+                self.time_waits.remove(&tuple);
                 self.by_tuple.insert(tuple, (id, subflow));
                 self.settle(now, id);
             }
@@ -254,7 +261,7 @@ impl Stack {
     pub(super) fn open_join(&mut self, now: Instant, id: ConnectionId, local: IpAddr, remote: SocketAddr) {
         let Some(link) = self.addresses.iter().find(|a| a.addr == local).map(|a| a.link) else { return };
         let Ok(local) = self.choose_port(local, 0, remote) else { return };
-        let params = self.params(local, remote, link);
+        let params = self.params(now, local, remote, link);
         let nonce = self.rng.next_u32();
         let tcp = Tcp::connect(now, &params);
         // [8684-3.2-2]

@@ -1,15 +1,17 @@
-//! TIME-WAIT (RFC 9293, section 3.10.7.4): what is left of a subflow that closed in order.
+//! TIME-WAIT (RFC 9293, section 3.10.7.4; RFC 6191): what is left of a subflow that closed in order.
 
 use super::FourTuple;
 use crate::mptcp::TimeWait;
 use crate::time::{Duration, Instant};
 use core::hash::BuildHasher;
-use polypath_wire::{Segment, TcpFlags};
+use polypath_wire::{Segment, SeqNum, TcpFlags};
 use std::collections::{HashMap, VecDeque};
 
 /// Linux: TCP_TIMEWAIT_LEN; RFC 9293 says twice the MSL of two minutes.
 // [9293-MUST-13]
 const LENGTH: Duration = Duration::from_secs(60);
+/// Beyond what the old connection has sent, and may have in the network (Linux: 65,535 + 2).
+const ISN_STEP: u32 = 65_537;
 
 /// All of them expire after the same time, so a queue is their timer.
 #[derive(Debug)]
@@ -49,13 +51,44 @@ impl<S: BuildHasher> TimeWaits<S> {
         }
     }
 
-    /// The peer sent its FIN again: our last acknowledgement was lost.
-    pub(super) fn answer(&self, tuple: &FourTuple, seg: &Segment) -> Option<(Segment, crate::LinkId)> {
-        let (tw, _) = self.by_tuple.get(tuple)?;
-        if seg.tcp.flags.contains(TcpFlags::RST) || !seg.tcp.flags.contains(TcpFlags::FIN) {
+    /// Whether a SYN is so new that it may open the pair again.
+    pub(super) fn reopens(&self, tuple: &FourTuple, syn: &Segment) -> bool {
+        let Some((tw, _)) = self.by_tuple.get(tuple) else { return false };
+        // RFC 6191, section 2: later than anything of the old connection, by timestamps or else by number.
+        // [9293-SHLD-4]
+        let age =
+            tw.timestamps.zip(syn.options.timestamps).map_or(0, |(old, new)| new.val.wrapping_sub(old.ecr) as i32);
+        // [9293-MAY-2]
+        age > 0 || (age == 0 && syn.tcp.seq.distance(tw.rcv_nxt) >= 0)
+    }
+
+    /// `iss`, or a number beyond all that the pair's old connection has sent.
+    pub(super) fn beyond(&self, tuple: &FourTuple, iss: SeqNum) -> SeqNum {
+        match self.by_tuple.get(tuple) {
+            // [9293-MAY-2]
+            Some((tw, _)) if iss.distance(tw.snd_nxt) <= 0 => tw.snd_nxt.wrapping_add(ISN_STEP),
+            _ => iss,
+        }
+    }
+
+    /// The peer sent its FIN again: our last acknowledgement was lost. Or a SYN that is no new one (RFC 5961, section
+    /// 4.2).
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        tuple: &FourTuple,
+        seg: &Segment,
+    ) -> Option<(Segment, crate::LinkId)> {
+        let (tw, until) = self.by_tuple.get_mut(tuple)?;
+        let flags = seg.tcp.flags;
+        if flags.contains(TcpFlags::RST) || !flags.intersects(TcpFlags::FIN | TcpFlags::SYN) {
             return None;
         }
-        // [9293-3.10.7.4-5]
+        if flags.contains(TcpFlags::FIN) {
+            // [9293-3.10.7.4-5]
+            *until = now + LENGTH;
+            self.order.push_back((*until, *tuple));
+        }
         Some((acknowledgement(tuple, tw), tw.link))
     }
 }

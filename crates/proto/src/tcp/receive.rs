@@ -186,6 +186,17 @@ impl Tcp {
         self.ack_now();
     }
 
+    /// SYN-SENT: the peer's SYN, which acknowledges nothing.
+    pub(crate) fn on_crossing_syn(&mut self, now: Instant, seg: &Segment) {
+        self.take_syn(now, seg);
+        self.state = State::SynReceived;
+    }
+
+    /// The segment begins where the peer's SYN does.
+    pub(crate) fn repeats_syn(&self, seg: &Segment) -> bool {
+        self.seq_of(seg) == Ssn::ORIGIN
+    }
+
     /// SYN-RECEIVED: the segment acknowledges our SYN/ACK.
     pub(crate) fn on_handshake_ack(&mut self, now: Instant, seg: &Segment) {
         self.snd_una = Ssn::FIRST;

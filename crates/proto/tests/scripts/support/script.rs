@@ -102,7 +102,12 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(options: &ScriptOptions) -> Script {
-        let mut stack = Stack::new(options.config.clone(), [7; 32]);
+        Script::seeded(options, 7)
+    }
+
+    /// The same, with randomness of its own.
+    pub(crate) fn seeded(options: &ScriptOptions, seed: u8) -> Script {
+        let mut stack = Stack::new(options.config.clone(), [seed; 32]);
         let now = Instant::from_millis(10_000);
         for addr in &options.addresses {
             let link = stack.add_link(LinkConfig {
@@ -442,6 +447,12 @@ impl Script {
         }
         let ip = IpHeader { ecn: seg.ecn.unwrap_or_default(), ..IpHeader::new(flow.remote.ip(), flow.local.ip()) };
         self.inject_raw(&Segment { ip, tcp, options }, payload.into());
+    }
+
+    /// Delivers what another stack has sent.
+    pub(crate) fn forward(&mut self, packet: &Packet) {
+        self.inject_raw(&packet.seg, packet.payload.clone());
+        self.drain();
     }
 
     fn options_of(&self, seg: &Seg, flow: &Flow, stack_isn: SeqNum) -> TcpOptions {

@@ -1,0 +1,93 @@
+//! TIME-WAIT: how long, what it answers, and what opens the pair again (RFC 9293, section 3.6.1; RFC 6191).
+
+use crate::support::*;
+use polypath_wire::TcpFlags;
+
+/// A server that closed first, and waits. Its peer has sent its FIN at 1.
+fn waiting(timestamps: bool) -> Script {
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(if timestamps { syn() } else { syn().no_timestamps() });
+    s.expect(syn_ack());
+    s.inject(ack(1));
+    s.accept();
+    s.shutdown();
+    s.expect(fin(1));
+    s.inject(fin(1).ack(2));
+    s.expect(ack(2).seq(2));
+    s.close();
+    assert_eq!(s.stack.connection_count(), 0);
+    s.advance(ms(10));
+    s
+}
+
+// [9293-3.10.7.4-5]
+#[test]
+fn a_fin_that_comes_again_starts_the_time_anew() {
+    let mut s = waiting(true);
+    for _ in 0..5 {
+        s.advance(ms(50_000));
+        s.inject(fin(1).ack(2));
+        s.expect(ack(2).seq(2));
+    }
+    s.advance(ms(60_000));
+    s.inject(fin(1).ack(2));
+    assert_eq!(s.next_packet().map(|p| p.seg.tcp.flags), Some(TcpFlags::RST));
+}
+
+/// The answer to a SYN.
+fn answer(s: &mut Script, syn: Seg) -> TcpFlags {
+    s.inject(syn);
+    s.next_packet().expect("an answer").seg.tcp.flags
+}
+
+const SYN_ACK: TcpFlags = TcpFlags::SYN.union(TcpFlags::ACK);
+
+// [9293-MAY-2]
+#[test]
+fn a_syn_beyond_the_old_numbers_opens_the_pair_again() {
+    for (seq, flags) in [(1, TcpFlags::ACK), (2, SYN_ACK), (70_000, SYN_ACK)] {
+        let mut s = waiting(false);
+        assert_eq!(answer(&mut s, syn().seq(seq).no_timestamps()), flags, "{seq}");
+    }
+}
+
+// [9293-MAY-2]
+#[test]
+fn our_new_number_is_beyond_the_old_ones() {
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn());
+    let old = s.expect(syn_ack()).seg.tcp.seq;
+    s.inject(ack(1));
+    s.accept();
+    // More than the clock of initial numbers goes on in the meantime.
+    for i in 0..100 {
+        s.write(i * 10_000, 10_000);
+        s.clear();
+        s.inject(ack(1 + (i as u32 + 1) * 10_000));
+    }
+    s.shutdown();
+    s.expect(fin(1_000_001));
+    s.inject(fin(1).ack(1_000_002));
+    s.clear();
+    s.close();
+    s.advance(ms(10));
+    s.inject(syn().seq(5));
+    let new = s.next_packet().expect("a SYN/ACK").seg.tcp;
+    assert_eq!(new.flags, SYN_ACK);
+    assert!(new.seq.distance(old) > 1_000_002, "{}", new.seq.distance(old));
+}
+
+// [9293-SHLD-4]
+#[test]
+fn timestamps_decide_on_a_syn() {
+    let mut s = waiting(true);
+    let now = s.peer_clock();
+    // Later, whatever its number.
+    assert_eq!(answer(&mut s, syn().seq(0).tsval(now)), SYN_ACK);
+    // At the same time: a higher number.
+    let old = now - 10;
+    assert_eq!(answer(&mut waiting(true), syn().seq(2).tsval(old)), SYN_ACK);
+    assert_eq!(answer(&mut waiting(true), syn().seq(1).tsval(old)), TcpFlags::ACK);
+    // Earlier: never.
+    assert_eq!(answer(&mut waiting(true), syn().seq(70_000).tsval(old - 1)), TcpFlags::ACK);
+}
