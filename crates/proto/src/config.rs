@@ -3,6 +3,7 @@
 use crate::LinkId;
 use crate::congestion::CongestionKind;
 use crate::scheduler::SchedulerKind;
+use crate::stack::SynCookies;
 use polypath_wire::ChecksumMode;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -65,6 +66,8 @@ pub struct Config {
     pub ecn: EcnMode,
     /// On which subflow data goes.
     pub scheduler: SchedulerKind,
+    /// When handshakes are answered without keeping anything of them.
+    pub syn_cookies: SynCookies,
     /// At most this many subflows for a connection, 1 to 64.
     pub max_subflows: usize,
     /// Servers tell clients of their further addresses (ADD_ADDR).
@@ -87,6 +90,7 @@ impl Default for Config {
             congestion: CongestionKind::default(),
             ecn: EcnMode::default(),
             scheduler: SchedulerKind::default(),
+            syn_cookies: SynCookies::default(),
             max_subflows: 8,
             announce_addresses: true,
             announce_port: None,

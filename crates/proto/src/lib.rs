@@ -29,7 +29,7 @@ pub use mptcp::{CloseReason, ConnectionError, ConnectionInfo, FallbackReason, Mu
 pub use polypath_wire::{ChecksumMode, HeaderBuf};
 pub use stack::{
     ConnectError, Connection, ConnectionId, Event, ListenError, ListenerId, Received, RxChecksum, Stack, SubflowEvent,
-    Transmit, TransmitBuf,
+    SynCookies, Transmit, TransmitBuf,
 };
 pub use tcp::{Counters, State};
 pub use time::{Duration, Instant};

@@ -50,6 +50,10 @@ counters! {
     TcpInCsumErrors,
     /// SYNs not answered because a backlog was full.
     TcpExtListenOverflows,
+    /// SYNs answered with a cookie.
+    TcpExtSyncookiesSent,
+    /// Cookies that came back.
+    TcpExtSyncookiesRecv,
     /// Segments with a timestamp from the past (RFC 7323, section 5).
     TcpExtPAWSEstab,
     /// Recoveries begun because of SACKs (RFC 8985).

@@ -6,6 +6,7 @@ use super::{
     CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, News, Request, Role, Session,
     Subflow,
 };
+use crate::Config;
 use crate::SubflowId;
 use crate::congestion::INITIAL_WINDOW_SEGMENTS;
 use crate::mib::Counter;
@@ -15,8 +16,8 @@ use crate::tcp::{Mapping, State, Tcp, Timer};
 use crate::time::Instant;
 use crate::trace::CongestionReason;
 use polypath_wire::{
-    CapableFlags, CapableKeys, MpCapable, MpJoin, MptcpOption, ResetReason, Segment, TcpFlags, Token, join_ack_hmac,
-    join_synack_hmac,
+    CapableFlags, CapableKeys, Key, MpCapable, MpJoin, MptcpOption, ResetReason, Segment, TcpFlags, Token,
+    join_ack_hmac, join_synack_hmac,
 };
 
 /// The version of the protocol spoken (RFC 8684).
@@ -53,6 +54,14 @@ fn capable_of(seg: &Segment) -> Option<&MpCapable> {
 /// The peer offers, whether or not it is of use.
 pub(crate) fn offers_multipath(seg: &Segment) -> bool {
     capable_of(seg).is_some()
+}
+
+/// Our key, as a third ACK (or the first data) brings it back.
+pub(crate) fn echoed_key(seg: &Segment) -> Option<Key> {
+    match capable_of(seg)?.keys {
+        CapableKeys::Ack { receiver, .. } | CapableKeys::Data { receiver, .. } => Some(receiver),
+        CapableKeys::Syn | CapableKeys::SynAck { .. } => None,
+    }
 }
 
 /// What a server makes of a SYN's MP_CAPABLE: nothing to fall back from, or the reason to.
@@ -95,6 +104,14 @@ impl Terms {
             checksum: flags.contains(CapableFlags::CHECKSUM_REQUIRED),
             deny_join_initial: flags.contains(CapableFlags::NO_JOIN_INITIAL),
         }
+    }
+
+    /// The MP_CAPABLE of a SYN/ACK for which nothing is kept.
+    pub(crate) fn answer(self, config: &Config, key: Key) -> MptcpOption {
+        let mut flags = CapableFlags::HMAC_SHA256;
+        flags.set(CapableFlags::CHECKSUM_REQUIRED, config.dss_checksum || self.checksum);
+        flags.set(CapableFlags::NO_JOIN_INITIAL, !config.allow_join_initial);
+        MptcpOption::MpCapable(MpCapable { version: VERSION, flags, keys: CapableKeys::SynAck { sender: key } })
     }
 
     /// Of a SYN; nothing where it offers nothing.

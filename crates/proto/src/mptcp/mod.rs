@@ -26,7 +26,7 @@ pub use info::{ConnectionError, ConnectionInfo, MultipathState, SubflowInfo};
 pub use session::FallbackReason;
 pub use subflow::CloseReason;
 
-pub(crate) use handshake::{JoinSyn, Terms, offers_multipath, usable_offer};
+pub(crate) use handshake::{JoinSyn, Terms, echoed_key, offers_multipath, usable_offer};
 pub(crate) use info::{SubflowChange, SubflowNews};
 pub use output::{Transmit, TransmitBuf};
 pub(crate) use session::{Multipath, Session};

@@ -28,9 +28,13 @@ impl Listener {
     }
 
     /// RFC 9293 leaves it to the host: beyond the backlog a SYN is not answered, so that the peer tries again.
-    /// Handshakes under way have a limit of their own, so that SYNs of nobody do not shut out everybody soon.
     pub(super) fn is_full(&self) -> bool {
-        self.ready.len() >= self.backlog || self.half_open >= self.backlog.max(MAX_HALF_OPEN)
+        self.ready.len() >= self.backlog
+    }
+
+    /// Handshakes under way have a limit of their own, so that SYNs of nobody do not shut out everybody soon.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.half_open >= self.backlog.max(MAX_HALF_OPEN)
     }
 }
 

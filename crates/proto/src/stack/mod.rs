@@ -6,6 +6,7 @@ mod isn;
 mod listener;
 mod open;
 mod slab;
+mod syn_cookies;
 mod time_wait;
 mod timer_queue;
 
@@ -13,6 +14,7 @@ pub use crate::mptcp::{Transmit, TransmitBuf};
 pub use api::Connection;
 pub use listener::ListenError;
 pub use open::ConnectError;
+pub use syn_cookies::SynCookies;
 
 use crate::mib::{Counter, Mib};
 use crate::mptcp::{self, CloseReason, ConnectionError, ConnectionInfo, Env, News, Request, SubflowChange};
@@ -32,6 +34,7 @@ use slab::{Handle, Slab};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use syn_cookies::CookieJar;
 use time_wait::TimeWaits;
 use timer_queue::TimerQueue;
 
@@ -160,6 +163,7 @@ pub struct Stack {
     replies: VecDeque<(Segment, LinkId)>,
     events: VecDeque<Event>,
     blackholes: Blackholes,
+    cookies: CookieJar,
     /// Of what is over. What live subflows have counted is theirs.
     mib: Mib,
     tracing: bool,
@@ -195,6 +199,8 @@ impl Stack {
         let hasher = SeedableRandomState::with_seed(rng.next_u64(), foldhash::SharedSeed::global_fixed());
         let mut secret = [0; 32];
         rng.fill_bytes(&mut secret);
+        let mut cookie_secret = [0; 32];
+        rng.fill_bytes(&mut cookie_secret);
         Stack {
             config,
             links: Vec::new(),
@@ -212,6 +218,7 @@ impl Stack {
             replies: VecDeque::new(),
             events: VecDeque::new(),
             blackholes: Blackholes::default(),
+            cookies: CookieJar::new(cookie_secret),
             mib: Mib::default(),
             tracing: false,
             traces: VecDeque::new(),
@@ -294,6 +301,9 @@ impl Stack {
             if self.replies.len() < MAX_REPLIES {
                 self.replies.extend(answer);
             }
+            return;
+        }
+        if self.on_cookie(now, on, tuple, &seg, &rx.payload) {
             return;
         }
         // What is for an address that is not ours (any more) is not ours to refuse.

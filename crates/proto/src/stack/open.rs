@@ -1,14 +1,16 @@
 //! How connections and subflows come into being: active and passive opens, joins, ports.
 
-use super::{ConnectionId, FourTuple, ListenerId, Slot, Stack};
+use super::{ConnectionId, FourTuple, ListenerId, Slot, Stack, SynCookies, syn_cookies};
 use crate::journal::Journal;
 use crate::mib::Counter;
 use crate::mptcp::{self, FallbackReason, Handshake, JoinSyn, Multipath, Role, Subflow};
+use crate::seq::Ssn;
 use crate::tcp::{Tcp, TcpParams};
 use crate::time::Instant;
 use crate::{ConnectOptions, LinkId, SubflowId};
+use bytes::Bytes;
 use core::hash::BuildHasher;
-use polypath_wire::{Key, Segment};
+use polypath_wire::{Key, Segment, TcpFlags, TcpOptions};
 use rand::Rng;
 use std::net::{IpAddr, SocketAddr};
 
@@ -200,9 +202,19 @@ impl Stack {
         // [9293-MUST-42]
         let listener = self.listeners.iter().find(|(_, l)| l.takes(tuple.local)).map(|(h, _)| ListenerId(h));
         let Some(listener) = listener else { return self.refuse(on, seg, 0, None) };
-        if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) {
+        let flooded = self.listeners.get(listener.0).is_none_or(super::Listener::is_flooded);
+        let stateless = match self.config.syn_cookies {
+            SynCookies::Off => false,
+            SynCookies::UnderPressure => flooded,
+            SynCookies::Always => true,
+        };
+        let full = self.listeners.get(listener.0).is_none_or(super::Listener::is_full);
+        if full || (flooded && !stateless) {
             self.mib.count(Counter::TcpExtListenOverflows);
             return;
+        }
+        if stateless {
+            return self.answer_with_cookie(now, on, tuple, seg);
         }
         // [8684-3.1-18]
         let multipath = match mptcp::usable_offer(seg, self.config.multipath) {
@@ -210,13 +222,27 @@ impl Stack {
             Err(reason) => Multipath::Fallback(reason),
         };
         let params = self.params(now, tuple.local, tuple.remote, on);
+        let tcp = Tcp::accept(now, &params, seg);
+        self.take_in(now, listener, tuple, multipath, seg, tcp);
+    }
+
+    /// Makes a connection of a listener from a peer's SYN.
+    fn take_in(
+        &mut self,
+        now: Instant,
+        listener: ListenerId,
+        tuple: FourTuple,
+        multipath: Multipath,
+        seg: &Segment,
+        tcp: Tcp,
+    ) {
         let mut connection = self.new_connection(Role::Server, multipath, tuple.local, tuple.remote);
         connection.journal.count(Counter::TcpPassiveOpens);
         connection.take_terms(mptcp::Terms::offered(seg));
         if mptcp::offers_multipath(seg) {
             connection.journal.count(Counter::MPTcpExtMPCapableSYNRX);
         }
-        let subflow = Subflow::new(now, Tcp::accept(now, &params, seg), Handshake::Capable, 0, 0);
+        let subflow = Subflow::new(now, tcp, Handshake::Capable, 0, 0);
         let subflow = connection_with(&mut connection, self, subflow);
         if let Some(id) = subflow {
             connection.trace_received(id, seg);
@@ -225,6 +251,71 @@ impl Stack {
             l.half_open += 1;
         }
         self.install(now, subflow, connection, Some(listener));
+    }
+
+    /// Answers a SYN, and remembers nothing of it.
+    fn answer_with_cookie(&mut self, now: Instant, on: LinkId, tuple: FourTuple, seg: &Segment) {
+        if self.replies.len() >= super::MAX_REPLIES {
+            return;
+        }
+        let baked = self.cookies.bake(now, &tuple, seg);
+        let params = TcpParams { iss: baked.iss, ..self.params(now, tuple.local, tuple.remote, on) };
+        let mut tcp = Tcp::accept(now, &params, seg);
+        let mut options = TcpOptions { mss: Some(params.mss), ..TcpOptions::default() };
+        if let Some(timestamps) = tcp.timestamps(now) {
+            // Only what the echo will remind us of.
+            let offer = tcp.syn_options();
+            options.timestamps = Some(syn_cookies::mark(timestamps, seg));
+            (options.window_scale, options.sack_permitted) = (offer.window_scale, offer.sack_permitted);
+        }
+        if mptcp::usable_offer(seg, self.config.multipath).is_ok() {
+            let terms = mptcp::Terms::offered(seg);
+            options.mptcp.push(terms.answer(&self.config, baked.key));
+        }
+        let flags = TcpFlags::SYN | TcpFlags::ACK;
+        let reply = tcp.segment(Ssn::ORIGIN, flags, u16::MAX, options);
+        self.mib.count(Counter::TcpExtSyncookiesSent);
+        self.replies.push_back((reply, on));
+    }
+
+    /// A segment of no connection: it may be the answer to a cookie. True: it was.
+    pub(super) fn on_cookie(
+        &mut self,
+        now: Instant,
+        on: LinkId,
+        tuple: FourTuple,
+        seg: &Segment,
+        payload: &Bytes,
+    ) -> bool {
+        let flags = seg.tcp.flags;
+        if !flags.contains(TcpFlags::ACK) || flags.intersects(TcpFlags::SYN | TcpFlags::RST) {
+            return false;
+        }
+        let listener = self.listeners.iter().find(|(_, l)| l.takes(tuple.local)).map(|(h, _)| ListenerId(h));
+        let Some(listener) = listener else { return false };
+        let Some(baked) = self.cookies.eat(now, &tuple, seg) else { return false };
+        if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) {
+            // It will be sent again.
+            self.mib.count(Counter::TcpExtListenOverflows);
+            return true;
+        }
+        self.mib.count(Counter::TcpExtSyncookiesRecv);
+        let syn = baked.syn(seg);
+        let echoed = mptcp::echoed_key(seg) == Some(baked.key) && !self.by_token.contains_key(&baked.key.token());
+        let multipath = match (self.config.multipath, echoed) {
+            (true, true) => Multipath::Negotiating { local_key: baked.key },
+            (true, false) => Multipath::Fallback(FallbackReason::ThirdAckWithoutCapable),
+            (false, _) => Multipath::Fallback(FallbackReason::Disabled),
+        };
+        let params = TcpParams { iss: baked.iss, ..self.params(now, tuple.local, tuple.remote, on) };
+        let mut tcp = Tcp::accept(now, &params, &syn);
+        tcp.resume_handshake();
+        self.take_in(now, listener, tuple, multipath, &syn, tcp);
+        if let Some(&(id, subflow)) = self.by_tuple.get(&tuple) {
+            self.with_connection(id, |c, env| c.on_segment(now, env, subflow, seg, payload.clone()));
+            self.settle(now, id);
+        }
+        true
     }
 
     fn on_join_syn(&mut self, now: Instant, on: LinkId, tuple: FourTuple, seg: &Segment, join: JoinSyn) {

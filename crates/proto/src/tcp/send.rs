@@ -215,6 +215,11 @@ impl Tcp {
         self.timers.set(Timer::Retransmit, now + retry_after);
     }
 
+    /// The SYN/ACK was sent, and forgotten, before this was made.
+    pub(crate) fn resume_handshake(&mut self) {
+        self.snd_nxt = Ssn::FIRST;
+    }
+
     /// A SYN or SYN/ACK had to be sent more than once.
     pub(crate) fn handshake_was_lost(&self) -> bool {
         self.recovery.handshake_repeated()

@@ -18,6 +18,7 @@ mod recovery;
 mod rtt;
 mod sack;
 mod segments;
+mod syn_cookies;
 mod time_wait;
 mod timestamps;
 mod window;
