@@ -19,6 +19,11 @@ pub(crate) fn in_namespace<R: Send + 'static>(test: impl FnOnce() -> R + Send + 
         ip("link set lo up");
         ip(&format!("address add {KERNEL_V4}/32 dev lo"));
         ip(&format!("address add {KERNEL_V6}/128 dev lo nodad"));
+        // The kernel makes the route to it a little later; until then it says that there is none.
+        let begun = Instant::now();
+        while !ip("-6 route show table local").contains(KERNEL_V6) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "no route to {KERNEL_V6}");
+        }
         test()
     });
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
