@@ -78,6 +78,10 @@ counters! {
     TcpExtTCPChallengeACK,
     /// Zero-window probes and questions to a silent peer.
     TcpExtTCPWinProbe,
+    /// Probes of the path MTU that were lost (RFC 4821).
+    TcpExtTCPMTUPFail,
+    /// Those that passed.
+    TcpExtTCPMTUPSuccess,
     /// Packets received whose sender does not use ECN.
     IpExtInNoECTPkts,
     /// Those marked ECT(1).

@@ -3,6 +3,7 @@
 mod api;
 mod listener;
 mod open;
+mod path_mtu;
 mod slab;
 mod time_wait;
 mod timer_queue;
@@ -21,6 +22,7 @@ use crate::{Config, LinkConfig, LinkId, LocalAddress, SubflowId};
 use bytes::Bytes;
 use foldhash::quality::SeedableRandomState;
 use listener::Listener;
+use path_mtu::PathMtus;
 use polypath_wire::{ChecksumMode, Ecn, IpHeader, Segment, TcpFlags, TcpHeader, TcpOptions, Token, emit_headers};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
@@ -149,6 +151,7 @@ pub struct Stack {
     by_tuple: HashMap<FourTuple, (ConnectionId, SubflowId), SeedableRandomState>,
     by_token: HashMap<Token, ConnectionId, SeedableRandomState>,
     time_waits: TimeWaits<SeedableRandomState>,
+    path_mtus: PathMtus,
     timers: TimerQueue,
     ready: VecDeque<ConnectionId>,
     /// Resets and acknowledgements that belong to no connection.
@@ -192,6 +195,7 @@ impl Stack {
             by_token: HashMap::with_hasher(hasher.clone()),
             time_waits: TimeWaits::new(hasher.clone()),
             hasher,
+            path_mtus: PathMtus::default(),
             timers: TimerQueue::default(),
             ready: VecDeque::new(),
             replies: VecDeque::new(),
@@ -496,6 +500,7 @@ impl Stack {
     fn on_request(&mut self, now: Instant, id: ConnectionId, request: Request) {
         match request {
             Request::Open { local, remote } => self.open_join(now, id, local, remote),
+            Request::LearnPathMtu { local, remote, mtu } => self.path_mtus.learn(now, local, remote, mtu),
             Request::Release { local, remote, time_wait, counters } => {
                 self.mib.add_subflow(&counters);
                 let tuple = FourTuple { local, remote };

@@ -66,7 +66,7 @@ impl Stack {
             true => Multipath::Negotiating { local_key: self.draw_key() },
             false => Multipath::Fallback(FallbackReason::Disabled),
         };
-        let params = self.params(local, remote, link);
+        let params = self.params(now, local, remote, link);
         let mut connection = self.new_connection(Role::Client, multipath, local, remote);
         connection.journal.count(Counter::TcpActiveOpens);
         if matches!(multipath, Multipath::Negotiating { .. }) {
@@ -146,7 +146,7 @@ impl Stack {
             .ok_or(ConnectError::NoPort)
     }
 
-    fn params(&mut self, local: SocketAddr, remote: SocketAddr, link: LinkId) -> TcpParams {
+    fn params(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, link: LinkId) -> TcpParams {
         let mtu = self.links.get(link.0 as usize).map_or(576, |l| l.mtu);
         let headers = if local.is_ipv4() { 40 } else { 60 };
         // The offset tells hosts apart, and stays the same for a pair of them, so that PAWS keeps working
@@ -160,6 +160,7 @@ impl Stack {
             iss: SeqNum(self.rng.next_u32()),
             // [9293-MUST-67, 8201-5.4-2]
             mss: u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX - 100),
+            path_mtu: self.path_mtus.get(now, local.ip(), remote.ip()),
             window_scale: window_scale(self.config.recv_buffer_max),
             ecn: self.config.ecn,
             ts_offset,
@@ -184,7 +185,7 @@ impl Stack {
             Ok(()) => Multipath::Negotiating { local_key: self.draw_key() },
             Err(reason) => Multipath::Fallback(reason),
         };
-        let params = self.params(tuple.local, tuple.remote, on);
+        let params = self.params(now, tuple.local, tuple.remote, on);
         let mut connection = self.new_connection(Role::Server, multipath, tuple.local, tuple.remote);
         connection.journal.count(Counter::TcpPassiveOpens);
         connection.take_terms(mptcp::Terms::offered(seg));
@@ -207,7 +208,7 @@ impl Stack {
         if join.backup {
             self.mib.count(Counter::MPTcpExtMPJoinSynBackupRx);
         }
-        let params = self.params(tuple.local, tuple.remote, on);
+        let params = self.params(now, tuple.local, tuple.remote, on);
         let nonce = self.rng.next_u32();
         let Some(&id) = self.by_token.get(&join.token) else {
             // [8684-3.2-7, 8684-3.8-1]
@@ -235,7 +236,7 @@ impl Stack {
     pub(super) fn open_join(&mut self, now: Instant, id: ConnectionId, local: IpAddr, remote: SocketAddr) {
         let Some(link) = self.addresses.iter().find(|a| a.addr == local).map(|a| a.link) else { return };
         let Ok(local) = self.choose_port(local, 0, remote) else { return };
-        let params = self.params(local, remote, link);
+        let params = self.params(now, local, remote, link);
         let nonce = self.rng.next_u32();
         let tcp = Tcp::connect(now, &params);
         // [8684-3.2-2]

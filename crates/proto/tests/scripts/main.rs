@@ -11,5 +11,6 @@ mod fallback;
 mod handshake;
 mod instruments;
 mod join;
+mod path_mtu;
 mod paths;
 mod recovery;
