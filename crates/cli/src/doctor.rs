@@ -1,6 +1,8 @@
 //! `polypath doctor`: what this system has and lacks.
 
-use polypath_net::{AttachOptions, FoundPath, probe_instances, probe_nftables, probe_paths, probe_tun};
+use polypath_net::{
+    AttachOptions, Effect, FoundPath, Obstacle, probe_filters, probe_instances, probe_nftables, probe_paths, probe_tun,
+};
 use std::fs;
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -19,7 +21,7 @@ struct Check {
     name: &'static str,
     state: State,
     found: String,
-    /// The command that gives what is missing.
+    /// The command that gives what is missing, or shows what was found.
     remedy: Option<String>,
 }
 
@@ -27,6 +29,8 @@ struct Check {
 enum State {
     Ok,
     Missing,
+    /// It may not work, or do what nobody wants.
+    Warning,
     /// Neither needed nor in the way.
     Note,
 }
@@ -48,11 +52,15 @@ impl Check {
 pub(crate) fn main(_args: &Args) -> anyhow::Result<ExitCode> {
     let tun = tun();
     let nftables = nftables(tun.state);
-    let checks = [privileges(), kernel(), seccomp(), tun, nftables, instances(), paths(), mptcp()];
+    let mut checks = vec![privileges(), kernel(), seccomp(), tun, nftables, instances()];
+    checks.extend(paths());
+    checks.extend(filters());
+    checks.push(mptcp());
     for check in &checks {
         let state = match check.state {
             State::Ok => "ok",
             State::Missing => "MISSING",
+            State::Warning => "WARNING",
             State::Note => "-",
         };
         println!("{:<14} {state:<8} {}", check.name, check.found);
@@ -65,7 +73,7 @@ pub(crate) fn main(_args: &Args) -> anyhow::Result<ExitCode> {
         println!("\nReady: polypath run -- PROGRAM");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("\n{missing} missing. The commands behind > give it.");
+    println!("\n{missing} missing. The commands behind > give it, or show what is in the way.");
     Ok(ExitCode::FAILURE)
 }
 
@@ -135,18 +143,42 @@ fn instances() -> Check {
     }
 }
 
-fn paths() -> Check {
+/// The paths, the VPN among them, and what of the host's stands in their way.
+fn paths() -> Vec<Check> {
     const NAME: &str = "paths";
-    match probe_paths(&AttachOptions::default()) {
-        Ok(paths) => {
-            let say = |path: &FoundPath| {
-                let reach = if path.has_default_route { "" } else { ", no default route" };
-                format!("{} {} (MTU {}{reach})", path.interface, path.addr, path.mtu)
-            };
-            Check::ok(NAME, paths.iter().map(say).collect::<Vec<_>>().join(", "))
-        }
-        Err(error) => Check::missing(NAME, error.to_string(), "ip address; ip route"),
+    let (paths, obstacles) = match probe_paths(&AttachOptions::default()) {
+        Ok(found) => found,
+        Err(error) => return vec![Check::missing(NAME, error.to_string(), "ip address; ip route")],
+    };
+    let say = |path: &FoundPath| {
+        let reach = if path.has_default_route { "" } else { ", no default route" };
+        format!("{} {} (MTU {}{reach})", path.interface, path.addr, path.mtu)
+    };
+    let mut checks = vec![Check::ok(NAME, paths.iter().map(say).collect::<Vec<_>>().join(", "))];
+    checks.push(match paths.iter().find(|path| path.tunnel) {
+        Some(vpn) => Check::note("VPN", format!("{} is used; to go beside it: --path IFACE", vpn.interface)),
+        None => Check::ok("VPN", "none has the default route"),
+    });
+    if obstacles.is_empty() {
+        checks.push(Check::ok("in the way", "no tc filter, XDP program or nftables chain at these interfaces"));
     }
+    checks.extend(obstacles.into_iter().map(|obstacle| obstructed("in the way", obstacle)));
+    checks
+}
+
+/// The host's firewall, which is passed by.
+fn filters() -> Vec<Check> {
+    let found = probe_filters();
+    if found.is_empty() {
+        return vec![Check::ok("host filters", "none is passed by")];
+    }
+    found.into_iter().map(|obstacle| obstructed("host filters", obstacle)).collect()
+}
+
+fn obstructed(name: &'static str, obstacle: Obstacle) -> Check {
+    let state = if obstacle.effect == Effect::Note { State::Note } else { State::Warning };
+    let interface = obstacle.interface.map_or_else(String::new, |interface| interface + ": ");
+    Check { name, state, found: interface + &obstacle.what, remedy: Some(obstacle.look) }
 }
 
 fn mptcp() -> Check {

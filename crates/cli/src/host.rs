@@ -1,7 +1,7 @@
 //! The options that say what stack there is: its TUN device, its addresses, its taste.
 
 use anyhow::Context as _;
-use polypath_net::{AttachOptions, Host, PathOptions};
+use polypath_net::{AttachOptions, Effect, Host, PathOptions};
 use polypath_proto::Config;
 use polypath_proto::congestion::CongestionKind;
 use polypath_proto::scheduler::SchedulerKind;
@@ -31,6 +31,9 @@ pub(crate) struct HostArgs {
     /// Packet scheduler.
     #[arg(long, value_name = "NAME", default_value = "minrtt")]
     pub(crate) scheduler: SchedulerKind,
+    /// Ask for checksums over the data: they show where a middlebox changes it.
+    #[arg(long)]
+    pub(crate) dss_checksum: bool,
     /// Speak plain TCP only.
     #[arg(long)]
     pub(crate) no_multipath: bool,
@@ -90,6 +93,7 @@ impl HostArgs {
     pub(crate) fn start(&self) -> anyhow::Result<Host> {
         let config = Config {
             multipath: !self.no_multipath,
+            dss_checksum: self.dss_checksum,
             congestion: self.cc,
             scheduler: self.scheduler,
             ..Config::default()
@@ -102,7 +106,11 @@ impl HostArgs {
         for address in &self.addresses {
             builder = builder.address(address.addr, address.name.as_deref(), address.backup);
         }
-        builder.start().context("the stack cannot start (`polypath doctor` says what this system lacks)")
+        let host = builder.start().context("the stack cannot start (`polypath doctor` says what this system lacks)")?;
+        for obstacle in host.obstacles().iter().filter(|obstacle| obstacle.effect != Effect::Note) {
+            eprintln!("polypath: warning: {obstacle}");
+        }
+        Ok(host)
     }
 }
 

@@ -48,6 +48,9 @@ pub(crate) fn render(snapshot: &Snapshot) -> String {
         ]);
     }
     out.push_str(&table.render(2));
+    if snapshot.finished.failed > 0 {
+        let _ = writeln!(out, "  never established: see `polypath doctor` for what may stand in the way");
+    }
     let live: u64 = snapshot.connections.iter().map(|connection| connection.bytes_reinjected).sum();
     let _ = writeln!(out, "  reinjected {}", bytes(snapshot.finished.bytes_reinjected + live));
     out
@@ -108,6 +111,13 @@ mod tests {
     fn connections_of_several_kinds_are_listed() {
         let text = text(json!({ "finished": { "multipath": 2, "fallback": { "because": 1 } } }));
         assert!(text.contains("\n  2 multipath\n  1 plain TCP: because\n"), "{text}");
-        assert!(text.contains("0B down, 0B up"), "{text}");
+        assert!(text.contains("0B down, 0B up") && !text.contains("doctor"), "{text}");
+    }
+
+    #[test]
+    fn where_nobody_answered_the_doctor_is_named() {
+        let text = text(json!({ "finished": { "failed": 1 } }));
+        assert!(text.contains("; never established"), "{text}");
+        assert!(text.contains("\n  never established: see `polypath doctor`"), "{text}");
     }
 }

@@ -20,6 +20,7 @@ pub mod preflight;
 pub mod scenario;
 mod setup;
 mod sys;
+pub mod tshark;
 mod tun;
 
 pub use emulator::{Direction, Lateness};

@@ -14,9 +14,10 @@ const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Programs the lab may start, and where they are to be had.
-const PACKAGES: [(&str, &str); 2] = [
+const PACKAGES: [(&str, &str); 3] = [
     ("ip", "apt-get install iproute2 (Debian, Ubuntu) or dnf install iproute (Fedora)"),
     ("curl", "apt-get install curl (Debian, Ubuntu) or dnf install curl (Fedora)"),
+    ("tshark", "apt-get install tshark (Debian, Ubuntu) or dnf install wireshark-cli (Fedora)"),
 ];
 
 /// What was found on this machine.

@@ -1,4 +1,8 @@
 //! The host's monotonic clock, as the stack's time.
+//!
+//! It stands still while the host sleeps (`CLOCK_MONOTONIC`; `CLOCK_BOOTTIME` would not), as the clock of the kernel's
+//! own TCP does: nothing was sent or heard meanwhile, so no timeout, round trip or wait for a new path shall count it.
+//! A connection goes on after a night if the peer has kept it; if not, the peer's reset ends it.
 
 use polypath_proto::Instant;
 

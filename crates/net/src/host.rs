@@ -13,7 +13,7 @@ use polypath_proto::{
 };
 use tokio::sync::broadcast;
 
-use crate::attach::{AttachOptions, Attachment, Follower, Ports, View};
+use crate::attach::{AttachOptions, Attachment, Follower, Obstacle, Ports, View};
 use crate::clock::Clock;
 use crate::device::{Interface, MAX_PACKET, Offload, Tun};
 use crate::driver::Driver;
@@ -51,6 +51,7 @@ struct Inner {
     interface: Mutex<Interface>,
     driver: Mutex<Option<JoinHandle<()>>>,
     attached: Option<Arc<View>>,
+    obstacles: Vec<Obstacle>,
     follower: Mutex<Option<Follower>>,
 }
 
@@ -178,6 +179,7 @@ impl HostBuilder {
         let shared = Arc::new(Shared::new(stack, clock, &tun)?);
         let tun_name = tun.name().to_owned();
         let attached = attachment.as_ref().map(Attachment::view);
+        let obstacles = attachment.as_ref().map(|attachment| attachment.obstacles().to_vec()).unwrap_or_default();
         let follow = |attachment| Follower::start(attachment, Arc::clone(&shared), &tun_name);
         let follower = attachment.map(follow).transpose()?;
         let driver = Driver::new(Arc::clone(&shared), tun, link);
@@ -190,6 +192,7 @@ impl HostBuilder {
                 interface: Mutex::new(interface),
                 driver: Mutex::new(Some(thread)),
                 attached,
+                obstacles,
                 follower: Mutex::new(follower),
             }),
         })
@@ -258,6 +261,15 @@ impl Host {
         })
     }
 
+    /// Whether subflows of an address are to carry data only where no other does, from now on; peers are told
+    /// (`MP_PRIO`, RFC 8684 section 3.3.8).
+    ///
+    /// # Errors
+    /// The host has stopped.
+    pub fn set_backup(&self, addr: IpAddr, backup: bool) -> io::Result<()> {
+        self.shared().call(|core, now| core.stack.set_backup(now, addr, backup))
+    }
+
     /// Takes an address away while the host runs. Subflows on it are closed, and peers are told
     /// where another subflow is left to tell them (`REMOVE_ADDR`).
     ///
@@ -280,6 +292,12 @@ impl Host {
     #[must_use]
     pub fn is_attached(&self) -> bool {
         self.inner.attached.is_some()
+    }
+
+    /// What stood in the way of an [attached](HostBuilder::attach) host's packets when it started, or is passed by.
+    #[must_use]
+    pub fn obstacles(&self) -> &[Obstacle] {
+        &self.inner.obstacles
     }
 
     /// Where a connection to `remote` begins, if that is not left to the stack.

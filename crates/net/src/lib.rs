@@ -39,7 +39,10 @@ mod trace;
 mod transmit;
 mod waiting;
 
-pub use attach::{AttachOptions, FoundPath, PathOptions, probe_instances, probe_nftables, probe_paths, probe_tun};
+pub use attach::{
+    AttachOptions, Effect, FoundPath, Obstacle, PathOptions, probe_filters, probe_instances, probe_nftables,
+    probe_paths, probe_tun,
+};
 pub use capture::{Capture, Captured};
 pub use host::{Host, HostBuilder};
 pub use listener::MptcpListener;

@@ -69,6 +69,9 @@ pub struct Config {
     pub max_subflows: usize,
     /// Servers tell clients of their further addresses (ADD_ADDR).
     pub announce_addresses: bool,
+    /// Announced addresses carry this port, on which subflows may be joined besides that of the first one (RFC 8684,
+    /// section 3.4.1).
+    pub announce_port: Option<u16>,
     /// Local ports of outgoing subflows; never empty (RFC 6056 asks for as many as possible).
     pub client_ports: RangeInclusive<u16>,
 }
@@ -86,6 +89,7 @@ impl Default for Config {
             scheduler: SchedulerKind::default(),
             max_subflows: 8,
             announce_addresses: true,
+            announce_port: None,
             client_ports: 10_000..=u16::MAX,
         }
     }

@@ -158,6 +158,8 @@ counters! {
     MPTcpExtRmAddrTx,
     /// Subflows that ended because an address was taken away.
     MPTcpExtRmSubflow,
+    /// MP_PRIOs sent.
+    MPTcpExtMPPrioTx,
     /// MP_PRIOs received.
     MPTcpExtMPPrioRx,
     /// MP_FAILs sent.

@@ -410,6 +410,8 @@ pub enum ReinjectReason {
     Timeout,
     /// The subflow is gone, or is being reset.
     Closed,
+    /// The peer says that the subflow's address is gone.
+    AddressRemoved,
     /// Its subflow has delivered it, and the DATA_ACK stands still.
     DataAckStuck,
     /// The scheduler sends copies.

@@ -219,15 +219,18 @@ fn mp_tcprst_knows_the_reasons_of_the_rfc() {
     }
 }
 
-// [8684-3.6-5]
+// [8684-3.4.1-9, 8684-3.6-5]
 #[test]
 fn bits_without_a_meaning_are_ignored() {
-    // U, V and W of MP_TCPRST; reserved bits of MP_JOIN, MP_PRIO and MP_FAIL.
+    // U, V and W of MP_TCPRST; reserved bits of MP_JOIN, MP_PRIO, ADD_ADDR and MP_FAIL.
     let tcprst = MpTcprst { transient: false, reason: ResetReason::LackOfResources };
     assert_eq!(MptcpOption::parse(&[0x8e, 2]), Some(tcprst.into()));
     assert_eq!(MptcpOption::parse(&[0x5e]), Some(MpPrio { backup: false }.into()));
     let join = MpJoin::Syn { backup: false, address_id: 1, token: Token(2), nonce: 3 };
     assert_eq!(MptcpOption::parse(&[0x1e, 1, 0, 0, 0, 2, 0, 0, 0, 3]), Some(join.into()));
+    let addr = Ipv4Addr::new(192, 0, 2, 7).into();
+    let add = AddAddr { echo: false, address_id: 5, addr, port: None, hmac: Some(0x0102_0304_0506_0708) };
+    assert_eq!(MptcpOption::parse(&[0x3e, 5, 192, 0, 2, 7, 1, 2, 3, 4, 5, 6, 7, 8]), Some(add.into()));
     let fail = MpFail { dsn: 4 };
     assert_eq!(MptcpOption::parse(&[0x6f, 0xff, 0, 0, 0, 0, 0, 0, 0, 4]), Some(fail.into()));
 }

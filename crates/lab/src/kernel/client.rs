@@ -50,6 +50,12 @@ impl KernelClient {
         &self.stream
     }
 
+    /// The stream, for the caller to keep.
+    #[must_use]
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Sends `len` bytes of the payload of `seed` and reads what comes until the peer ends; see [`exchange`]. With
     /// nothing to send prefer [`KernelClient::receive`]: Linux joins no more paths to a connection whose sending side
     /// is closed.

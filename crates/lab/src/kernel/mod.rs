@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub use client::KernelClient;
 pub use counters::MptcpCounters;
 pub use http::serve as serve_http;
-pub use server::{KernelServer, ServerConfig, Service};
+pub use server::{KernelServer, ServerConfig, Service, listen};
 pub use transfer::{Transfer, exchange};
 
 /// What a kernel socket speaks.

@@ -66,7 +66,8 @@ impl KernelServer {
     /// # Errors
     /// Those of the sockets; MPTCP sockets need `net.mptcp.enabled=1` in the namespace.
     pub fn start(namespace: &Namespace, config: ServerConfig) -> io::Result<Self> {
-        let listener = namespace.run(|| listen(config.transport, config.port))??;
+        let listener = listen(namespace, config.transport, config.port)?;
+        listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             wake: sys::event_fd()?,
@@ -155,13 +156,18 @@ impl Shared {
     }
 }
 
-fn listen(transport: Transport, port: u16) -> io::Result<TcpListener> {
-    // One socket for both families: joins may come over either.
-    let socket = transport.socket(Domain::IPV6)?;
-    socket.set_only_v6(false)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
-    socket.listen(1024)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+/// A listening socket inside `namespace` on all its addresses, IPv4 and IPv6; port 0 lets the kernel choose.
+///
+/// # Errors
+/// Those of the socket.
+pub fn listen(namespace: &Namespace, transport: Transport, port: u16) -> io::Result<TcpListener> {
+    namespace.run(|| {
+        // One socket for both families: joins may come over either.
+        let socket = transport.socket(Domain::IPV6)?;
+        socket.set_only_v6(false)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
+        socket.listen(1024)?;
+        Ok(socket.into())
+    })?
 }

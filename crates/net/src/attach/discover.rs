@@ -1,10 +1,11 @@
 //! From interfaces, addresses and routes to paths: which interface, from which address, by which gateways.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 
 use super::snapshot::{Address, AddressKind, KernelRoute, Link, Snapshot, TABLE_MAIN};
-use super::{AttachOptions, PathOptions};
+use super::{AttachOptions, Effect, Obstacle, PathOptions};
 
 /// RFC 8200 section 5: where a link offers less, IPv6 does not run.
 const MTU_MIN_V6: u32 = 1280;
@@ -55,7 +56,8 @@ pub(crate) fn best<'a>(paths: &'a [Path], remote: IpAddr) -> Option<&'a Path> {
 }
 
 /// Whether connections to `remote` are for the stack: a path leads there, it is not this host itself, and the kernel
-/// has no more specific route over an interface that is no path (to a container, for example).
+/// has no more specific route over an interface that is no path (to a container, for example), refuses it by none, and
+/// does not encrypt what goes there.
 pub(super) fn carries(snapshot: &Snapshot, paths: &[Path], remote: IpAddr) -> bool {
     let Some(ours) = paths.iter().filter_map(|path| path.route_to(remote)).map(|route| route.prefix_len).max() else {
         return false;
@@ -72,14 +74,22 @@ pub(super) fn carries(snapshot: &Snapshot, paths: &[Path], remote: IpAddr) -> bo
         IpAddr::V4(addr) => addr.is_link_local() || addr.is_broadcast(),
         IpAddr::V6(addr) => addr.is_unicast_link_local(),
     };
-    let own = snapshot.addresses.iter().any(|a| a.addr == remote);
-    !link_local && !own && !snapshot.routes.iter().any(elsewhere)
+    let own: Vec<IpAddr> = snapshot.addresses.iter().map(|a| a.addr).collect();
+    let policy = &snapshot.policy;
+    !link_local
+        && !own.contains(&remote)
+        && !snapshot.routes.iter().any(elsewhere)
+        && !policy.refuses(remote, ours.max(1))
+        && !policy.protects(remote, &own)
 }
 
 /// The paths there are, at most one for each interface and family, in the order of preference. An address in use
 /// (`current`) is kept as long as its interface has it.
 pub(super) fn discover(snapshot: &Snapshot, options: &AttachOptions, current: &[Path]) -> Vec<Path> {
     let mut paths: Vec<(u32, u32, Path)> = Vec::new();
+    let open = Snapshot { routes: open_routes(snapshot), ..snapshot.clone() };
+    // Who names interfaces gets them.
+    let snapshot = if options.paths.is_empty() { &open } else { snapshot };
     for v6 in [false, true] {
         let chosen: Vec<(&Link, PathOptions)> = if options.paths.is_empty() {
             automatic(snapshot, v6).into_iter().map(|link| (link, PathOptions::new(&link.name))).collect()
@@ -112,18 +122,21 @@ fn metric(snapshot: &Snapshot, path: &Path) -> u32 {
 /// The interfaces with a default route, or a route over a gateway; if there is none, those with any route. Where a
 /// tunnel has taken over everything, nobody wants traffic beside it: then only the tunnel.
 fn automatic(snapshot: &Snapshot, v6: bool) -> Vec<&Link> {
-    let routes = |link: &Link| {
-        let index = link.index;
-        snapshot.routes.iter().filter(move |route| route.index == index && route.destination.is_ipv6() == v6)
-    };
-    let usable = |link: &&Link| link.running && !link.loopback;
     let with = |wanted: &dyn Fn(&KernelRoute) -> bool| -> Vec<&Link> {
-        snapshot.links.iter().filter(usable).filter(|link| routes(link).any(wanted)).collect()
+        snapshot.links.iter().filter(usable).filter(|link| routes_of(snapshot, link, v6).any(wanted)).collect()
     };
-    let mut all = with(&|route| route.prefix_len == 0 || route.gateway.is_some());
-    if all.is_empty() {
-        all = with(&|route| route.table == TABLE_MAIN);
+    let tunnels = tunnels(snapshot, v6);
+    if !tunnels.is_empty() {
+        return tunnels;
     }
+    let all = with(&|route| route.prefix_len == 0 || route.gateway.is_some());
+    if all.is_empty() { with(&|route| route.table == TABLE_MAIN) } else { all }
+}
+
+/// The tunnels that have taken over everything.
+pub(super) fn tunnels(snapshot: &Snapshot, v6: bool) -> Vec<&Link> {
+    let routes = |link: &Link| routes_of(snapshot, link, v6);
+    let all: Vec<&Link> = snapshot.links.iter().filter(usable).collect();
     let best_default = |link: &Link| routes(link).filter(|r| r.prefix_len == 0).map(|r| r.metric).min();
     let best_of_others = all.iter().filter(|link| !link.tunnel).filter_map(|link| best_default(link)).min();
     let takes_all = |link: &&Link| {
@@ -134,8 +147,22 @@ fn automatic(snapshot: &Snapshot, v6: bool) -> Vec<&Link> {
         let by_metric = best_default(link).is_some_and(|own| best_of_others.is_none_or(|other| own <= other));
         link.tunnel && (halves || by_rule || by_metric)
     };
-    let tunnels: Vec<&Link> = all.iter().copied().filter(takes_all).collect();
-    if tunnels.is_empty() { all } else { tunnels }
+    all.iter().copied().filter(takes_all).collect()
+}
+
+fn usable(link: &&Link) -> bool {
+    link.running && !link.loopback
+}
+
+fn routes_of<'a>(snapshot: &'a Snapshot, link: &Link, v6: bool) -> impl Iterator<Item = &'a KernelRoute> + use<'a> {
+    let index = link.index;
+    snapshot.routes.iter().filter(move |route| route.index == index && route.destination.is_ipv6() == v6)
+}
+
+/// The routes that the host's policy lets the kernel use.
+fn open_routes(snapshot: &Snapshot) -> Vec<KernelRoute> {
+    let all = &snapshot.routes;
+    all.iter().filter(|route| snapshot.policy.hides(route, all).is_none()).cloned().collect()
 }
 
 fn path(snapshot: &Snapshot, link: &Link, wanted: &PathOptions, v6: bool, current: &[Path]) -> Option<Path> {
@@ -176,8 +203,11 @@ fn address(snapshot: &Snapshot, link: &Link, v6: bool, source: Option<IpAddr>, c
     all.iter().find(|a| a.kind == best).map(|a| a.addr)
 }
 
-/// What is wrong where there is no path at all.
-pub(super) fn no_path(snapshot: &Snapshot, options: &AttachOptions) -> io::Error {
+/// What is wrong where there is no path at all, or `obstacles` block each.
+pub(super) fn no_path(snapshot: &Snapshot, options: &AttachOptions, obstacles: &[Obstacle]) -> io::Error {
+    let blocked = |name: &str| {
+        obstacles.iter().any(|o| o.effect == Effect::Blocks && o.interface.as_deref().is_some_and(|i| i == name))
+    };
     let states = |link: &Link| {
         let state = if !link.running {
             "is down or has no carrier"
@@ -185,6 +215,8 @@ pub(super) fn no_path(snapshot: &Snapshot, options: &AttachOptions) -> io::Error
             "has no address"
         } else if !snapshot.routes.iter().any(|r| r.index == link.index) {
             "has no route"
+        } else if blocked(&link.name) {
+            "is blocked"
         } else {
             "cannot be used"
         };
@@ -200,11 +232,14 @@ pub(super) fn no_path(snapshot: &Snapshot, options: &AttachOptions) -> io::Error
         options.paths.iter().map(named).collect()
     };
     let found = if found.is_empty() { "there are no interfaces but loopback".to_owned() } else { found.join(", ") };
-    let message = format!("no path to attach to: {found}; see `ip address` and `ip route`");
+    let mut message = format!("no path to attach to: {found}; see `ip address` and `ip route`");
+    for obstacle in obstacles.iter().filter(|o| matches!(o.effect, Effect::Blocks | Effect::MayBlock)) {
+        let _ = write!(message, "; {obstacle}");
+    }
     io::Error::new(io::ErrorKind::NetworkUnreachable, message)
 }
 
-fn contains(network: IpAddr, prefix_len: u8, addr: IpAddr) -> bool {
+pub(super) fn contains(network: IpAddr, prefix_len: u8, addr: IpAddr) -> bool {
     let shift = |bits: u32| bits - u32::from(prefix_len).min(bits);
     match (network, addr) {
         (IpAddr::V4(network), IpAddr::V4(addr)) => {
@@ -220,13 +255,16 @@ fn contains(network: IpAddr, prefix_len: u8, addr: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attach::policy::Refusal;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
     fn link(index: u32, name: &str) -> Link {
-        Link { index, name: name.into(), running: true, loopback: false, tunnel: false, mtu: 1500, mtu_v6: 1500 }
+        let name = name.into();
+        let (running, loopback, tunnel, ifb, xdp) = (true, false, false, false, None);
+        Link { index, name, running, loopback, tunnel, ifb, xdp, mtu: 1500, mtu_v6: 1500 }
     }
 
     fn address(index: u32, addr: &str, kind: AddressKind) -> Address {
@@ -256,6 +294,7 @@ mod tests {
                 route(3, "10.64.3.0/30", None, 700),
                 route(4, "172.17.0.0/16", None, 0),
             ],
+            ..Snapshot::default()
         }
     }
 
@@ -305,6 +344,28 @@ mod tests {
         assert_eq!(names(&auto(&host)), ["tun0"]);
         let options = AttachOptions { paths: vec![PathOptions::new("wlan0"), PathOptions::new("tun0")] };
         assert_eq!(names(&discover(&host, &options, &[])), ["wlan0", "tun0"]);
+    }
+
+    #[test]
+    fn what_the_hosts_policy_refuses_is_no_route_unless_interfaces_are_named() {
+        let mut host = laptop();
+        let refuse = |destination: &str, prefix_len, metric| Refusal {
+            kind: "blackhole",
+            table: TABLE_MAIN,
+            destination: ip(destination),
+            prefix_len,
+            metric,
+        };
+        host.policy.refusals = vec![refuse("0.0.0.0", 0, 650), refuse("198.51.100.0", 24, 0)];
+        let paths = auto(&host);
+        assert_eq!(names(&paths), ["wlan0"], "the phone's default route comes after the refusal");
+        let carried = |remote| carries(&host, &paths, ip(remote));
+        assert!(carried("192.0.2.1") && !carried("198.51.100.1"));
+        let named = AttachOptions { paths: vec![PathOptions::new("wwan0")] };
+        assert_eq!(discover(&host, &named, &[])[0].routes.len(), 2);
+        host.policy.refusals[0].metric = 0;
+        let paths = auto(&host);
+        assert!(paths.iter().all(|path| path.routes.iter().all(|route| route.prefix_len > 0)), "{paths:?}");
     }
 
     #[test]
@@ -376,9 +437,9 @@ mod tests {
         let mut host = laptop();
         host.links[0].running = false;
         host.routes.clear();
-        let error = no_path(&host, &AttachOptions::default()).to_string();
+        let error = no_path(&host, &AttachOptions::default(), &[]).to_string();
         assert!(error.contains("wlan0 is down or has no carrier, wwan0 has no route"), "{error}");
         let options = AttachOptions { paths: vec![PathOptions::new("eth7")] };
-        assert!(no_path(&host, &options).to_string().contains("there is no interface eth7"));
+        assert!(no_path(&host, &options, &[]).to_string().contains("there is no interface eth7"));
     }
 }

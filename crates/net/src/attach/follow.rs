@@ -1,7 +1,7 @@
 //! The host changes: a thread that hears of it, looks again, and tells the stack what came of it.
 //!
 //! The kernel's messages are not believed in detail: default routes vanish without one when an address does, and IPv6
-//! addresses with the interface that goes down. Any message about links, addresses or routes means a new dump, and
+//! addresses with the interface that goes down. Any message about them, rules or traffic control means a new dump, and
 //! only what is different then counts. So a DHCP renewal, which says the same address again, is nothing.
 
 use std::io;
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use super::discover::{Path, discover};
-use super::{Attachment, Snapshot};
+use super::discover::Path;
+use super::{Attachment, Survey};
 use crate::shared::Shared;
 
 /// A change is several messages, and some clients take an address away to give it back at once: no more news for this
@@ -111,8 +111,11 @@ impl Attachment {
         let mut tries = 0;
         loop {
             tries += 1;
-            let snapshot = Snapshot::take(&mut self.netlink)?;
-            let paths = discover(&snapshot, &self.options, &self.paths);
+            let Survey { snapshot, paths, obstacles } = Survey::take(&mut self.netlink, &self.options, &self.paths)?;
+            for obstacle in obstacles.iter().filter(|new| !self.obstacles.contains(new)) {
+                tracing::warn!(%obstacle, "the host has changed");
+            }
+            self.obstacles = obstacles;
             if paths == self.paths {
                 self.view.set(snapshot, paths);
                 return Ok(());

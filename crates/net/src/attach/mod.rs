@@ -3,7 +3,8 @@
 //! [`snapshot`] asks the kernel for interfaces, addresses and routes; [`discover`] makes paths of them; [`ports`]
 //! claims local ports that no socket of the kernel uses; [`rules`] wires the TUN device to the uplinks by one nftables
 //! table ([`nft`] speaks to the kernel); [`follow`] does all this again whenever the host changes; [`probe`] tries each
-//! part by itself.
+//! part by itself. [`policy`] is what the host's routing refuses and IPsec covers, which is respected; [`obstacles`] are
+//! what else of the host's may stand in the way ([`dump`] asks the kernel), which are named.
 //!
 //! Nothing of the host is changed: no address, route, rule or parameter, and no firewall table but our own. Device,
 //! table and ports belong to descriptors of this process, and go with it however it ends.
@@ -12,8 +13,11 @@
 //! link's MTU would vanish, so each path has a link of its own in the stack, with the MTU of interface and routes.
 
 pub(crate) mod discover;
+mod dump;
 mod follow;
 mod nft;
+mod obstacles;
+mod policy;
 mod ports;
 mod probe;
 mod rules;
@@ -29,13 +33,16 @@ use polypath_proto::{ChecksumMode, Instant, LinkConfig, LinkId, LocalAddress, St
 use crate::device::Netlink;
 use discover::Path;
 pub(crate) use follow::Follower;
+pub use obstacles::{Effect, Obstacle};
+use policy::Policy;
 pub(crate) use ports::Ports;
-pub use probe::{FoundPath, probe_instances, probe_nftables, probe_paths, probe_tun};
+pub use probe::{FoundPath, probe_filters, probe_instances, probe_nftables, probe_paths, probe_tun};
 use rules::Table;
 use snapshot::Snapshot;
 
-/// News of links, addresses and routes: `RTMGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`.
-const NEWS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+/// News of links, traffic control, addresses, routes and rules: `RTMGRP_LINK`, `_TC`, `_IPV4_IFADDR`, `_IPV4_ROUTE`,
+/// `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, and that of IPv6 rules, which has no such name.
+const NEWS: u32 = 0x1 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18;
 
 /// How a host is attached to the interfaces that are there.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -88,6 +95,29 @@ impl View {
     }
 }
 
+/// A look at the host.
+struct Survey {
+    snapshot: Snapshot,
+    /// Those that nothing blocks.
+    paths: Vec<Path>,
+    obstacles: Vec<Obstacle>,
+}
+
+impl Survey {
+    /// Looks in the calling thread's network namespace; `current`: the paths in use.
+    fn take(netlink: &mut Netlink, options: &AttachOptions, current: &[Path]) -> io::Result<Self> {
+        let mut snapshot = Snapshot::take(netlink)?;
+        let mut paths = discover::discover(&snapshot, options, current);
+        let obstacles = obstacles::find(&snapshot, options, &paths);
+        paths.retain(|path| !obstacles.iter().any(|obstacle| obstacle.blocks(path)));
+        if !options.paths.is_empty() {
+            // Who names interfaces wants to go over them.
+            snapshot.policy = Policy::default();
+        }
+        Ok(Self { snapshot, paths, obstacles })
+    }
+}
+
 /// The stack's side of the host's interfaces.
 #[derive(Debug)]
 pub(crate) struct Attachment {
@@ -100,6 +130,8 @@ pub(crate) struct Attachment {
     _ports: Ports,
     paths: Vec<Path>,
     view: Arc<View>,
+    /// As seen last.
+    obstacles: Vec<Obstacle>,
     /// The stack's links by interface and MTU. They are never taken away.
     links: HashMap<(String, u32), LinkId>,
     /// What all links have in common.
@@ -114,20 +146,27 @@ impl Attachment {
     pub(crate) fn new(options: AttachOptions, ports: Ports, tun: (&str, u32), link: LinkConfig) -> io::Result<Self> {
         let news = Netlink::listen(NEWS)?;
         let mut netlink = Netlink::open()?;
-        let snapshot = Snapshot::take(&mut netlink)?;
-        let paths = discover::discover(&snapshot, &options, &[]);
+        let Survey { mut snapshot, paths, obstacles } = Survey::take(&mut netlink, &options, &[])?;
         if paths.is_empty() {
-            return Err(discover::no_path(&snapshot, &options));
+            // Our own device is no news to anybody.
+            snapshot.links.retain(|link| link.index != tun.1);
+            return Err(discover::no_path(&snapshot, &options, &obstacles));
         }
         let mut table = Table::new(tun.0, tun.1, ports.range())?;
         table.load(&paths)?;
         let view = Arc::new(View::default());
         view.set(snapshot, paths.clone());
-        Ok(Self { options, netlink, news, table, _ports: ports, paths, view, links: HashMap::new(), link })
+        let links = HashMap::new();
+        Ok(Self { options, netlink, news, table, _ports: ports, paths, view, obstacles, links, link })
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view)
+    }
+
+    /// What stands in the way, or is passed by.
+    pub(crate) fn obstacles(&self) -> &[Obstacle] {
+        &self.obstacles
     }
 
     /// Gives the stack all addresses, before it runs.

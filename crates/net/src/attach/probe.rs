@@ -4,10 +4,10 @@ use std::io;
 use std::net::IpAddr;
 
 use super::discover::{self, Path, Route};
+use super::obstacles;
 use super::ports::Ports;
 use super::rules::Table;
-use super::snapshot::Snapshot;
-use super::{AttachOptions, Netlink};
+use super::{AttachOptions, Netlink, Obstacle, Survey};
 use crate::device::{Interface, Offload, Tun};
 
 /// Never seen by anybody for long.
@@ -25,6 +25,8 @@ pub struct FoundPath {
     pub mtu: u32,
     /// Whether it leads everywhere.
     pub has_default_route: bool,
+    /// Whether it carries packets inside others, as VPNs do.
+    pub tunnel: bool,
 }
 
 /// Makes a TUN device, and lets it go.
@@ -56,21 +58,27 @@ pub fn probe_instances() -> io::Result<(usize, usize)> {
     Ports::count()
 }
 
-/// The paths that a host with these options would use.
+/// What of the host's firewall is passed by.
+#[must_use]
+pub fn probe_filters() -> Vec<Obstacle> {
+    obstacles::not_asked()
+}
+
+/// The paths that a host with these options would use, and what stands in their way or is passed by.
 ///
 /// # Errors
-/// There is none; the message says why.
-pub fn probe_paths(options: &AttachOptions) -> io::Result<Vec<FoundPath>> {
-    let snapshot = Snapshot::take(&mut Netlink::open()?)?;
-    let paths = discover::discover(&snapshot, options, &[]);
+/// There is no path; the message says why.
+pub fn probe_paths(options: &AttachOptions) -> io::Result<(Vec<FoundPath>, Vec<Obstacle>)> {
+    let Survey { snapshot, paths, obstacles } = Survey::take(&mut Netlink::open()?, options, &[])?;
     if paths.is_empty() {
-        return Err(discover::no_path(&snapshot, options));
+        return Err(discover::no_path(&snapshot, options, &obstacles));
     }
     let found = |path: Path| FoundPath {
         interface: path.interface,
         addr: path.addr,
         mtu: path.mtu,
         has_default_route: path.routes.iter().any(|route| route.prefix_len <= 1),
+        tunnel: snapshot.links.iter().any(|link| link.index == path.index && link.tunnel),
     };
-    Ok(paths.into_iter().map(found).collect())
+    Ok((paths.into_iter().map(found).collect(), obstacles))
 }

@@ -31,6 +31,9 @@ const ICMP_UNREACHABLE: u8 = 3;
 const ICMPV6_UNREACHABLE: u8 = 1;
 const ICMPV6_TOO_BIG: u8 = 2;
 
+/// What the names of our tables begin with.
+pub(super) const TABLE_PREFIX: &str = "polypath_";
+
 /// The table, as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -46,7 +49,7 @@ impl Table {
     /// A table for the device `tun`, with nothing in it. Nothing is loaded yet.
     pub(crate) fn new(tun: &str, tun_index: u32, ports: RangeInclusive<u16>) -> io::Result<Self> {
         let socket = Socket::open().map_err(|error| explain("socket", &error))?;
-        let name = format!("polypath_{tun}");
+        let name = format!("{TABLE_PREFIX}{tun}");
         Ok(Self { socket, name, tun: tun.to_owned(), tun_index, ports, loaded: false })
     }
 

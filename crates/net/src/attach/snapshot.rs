@@ -5,12 +5,14 @@ use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHopFlags, RouteType,
 };
+use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::policy::{self, Policy, Refusal};
 use crate::device::{Netlink, during};
 
 /// The kernel's table of its own addresses.
@@ -26,6 +28,10 @@ pub(super) struct Link {
     pub(super) loopback: bool,
     /// It carries packets inside others: what people call a VPN.
     pub(super) tunnel: bool,
+    /// It gives back what traffic control sends to it.
+    pub(super) ifb: bool,
+    /// Number of the XDP program.
+    pub(super) xdp: Option<u32>,
     pub(super) mtu: u32,
     /// The MTU that routers have announced, or the same.
     pub(super) mtu_v6: u32,
@@ -68,6 +74,7 @@ pub(super) struct Snapshot {
     pub(super) links: Vec<Link>,
     pub(super) addresses: Vec<Address>,
     pub(super) routes: Vec<KernelRoute>,
+    pub(super) policy: Policy,
 }
 
 impl Snapshot {
@@ -92,16 +99,24 @@ impl Snapshot {
             wanted.header.address_family = family;
             for message in dump("routes", RouteNetlinkMessage::GetRoute(wanted))? {
                 if let RouteNetlinkMessage::NewRoute(route) = message {
-                    read_route(&route, &mut this.routes);
+                    read_route(&route, &mut this);
+                }
+            }
+            let mut wanted = RuleMessage::default();
+            wanted.header.family = family;
+            for message in dump("rules", RouteNetlinkMessage::GetRule(wanted))? {
+                if let RouteNetlinkMessage::NewRule(rule) = message {
+                    this.policy.rules.extend(policy::read_rule(&rule));
                 }
             }
         }
+        this.policy.ipsec = policy::ipsec().map_err(|error| during(&error, format_args!("listing IPsec policies")))?;
         Ok(this)
     }
 }
 
 fn read_link(message: &LinkMessage) -> Option<Link> {
-    let (mut name, mut mtu, mut kind) = (None, None, None);
+    let (mut name, mut mtu, mut kind, mut xdp) = (None, None, None, None);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
@@ -109,6 +124,12 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
             LinkAttribute::LinkInfo(infos) => {
                 kind = infos.iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind.clone()),
+                    _ => None,
+                });
+            }
+            LinkAttribute::Xdp(all) => {
+                xdp = all.iter().find_map(|about| match about {
+                    LinkXdp::ProgId(id) => Some(*id),
                     _ => None,
                 });
             }
@@ -121,7 +142,7 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
     let tunnels = ["tun", "wireguard", "ipip", "sit", "gre", "vti", "vti6", "xfrm", "ip6tnl"];
     // Of the kind "tun" are also the Ethernet taps of virtual machines.
     let tunnel = message.header.link_layer_type != LinkLayerType::Ether
-        && kind.is_some_and(|kind: InfoKind| tunnels.contains(&kind.to_string().as_str()));
+        && kind.as_ref().is_some_and(|kind| tunnels.contains(&kind.to_string().as_str()));
     let mtu_v6 = fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/mtu")).ok();
     let mtu_v6 = mtu_v6.and_then(|text| text.trim().parse().ok()).map_or(mtu, |v6: u32| v6.min(mtu));
     Some(Link {
@@ -129,6 +150,8 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
         running: flags.contains(LinkFlags::Up | LinkFlags::Running),
         loopback: flags.contains(LinkFlags::Loopback),
         tunnel,
+        ifb: kind == Some(InfoKind::Ifb),
+        xdp,
         name,
         mtu,
         mtu_v6,
@@ -167,7 +190,7 @@ fn read_address(message: &AddressMessage) -> Option<Address> {
     Some(Address { index: message.header.index, addr, kind })
 }
 
-fn read_route(message: &RouteMessage, out: &mut Vec<KernelRoute>) {
+fn read_route(message: &RouteMessage, out: &mut Snapshot) {
     let v6 = message.header.address_family == AddressFamily::Inet6;
     let unspecified = if v6 { IpAddr::V6([0; 16].into()) } else { IpAddr::V4([0; 4].into()) };
     let mut table = u32::from(message.header.table);
@@ -194,6 +217,10 @@ fn read_route(message: &RouteMessage, out: &mut Vec<KernelRoute>) {
         }
     }
     let link_local = matches!(destination, IpAddr::V6(addr) if addr.is_unicast_link_local() || addr.is_multicast());
+    let prefix_len = message.header.destination_prefix_length;
+    if let Some(kind) = policy::refusal(message.header.kind) {
+        out.policy.refusals.push(Refusal { kind, table, destination, prefix_len, metric });
+    }
     if table == TABLE_LOCAL
         || message.header.kind != RouteType::Unicast
         || message.header.flags.intersects(RouteFlags::Dead | RouteFlags::Cloned)
@@ -201,9 +228,8 @@ fn read_route(message: &RouteMessage, out: &mut Vec<KernelRoute>) {
     {
         return;
     }
-    let prefix_len = message.header.destination_prefix_length;
     let mut push = |index, gateway| {
-        out.push(KernelRoute { index, table, destination, prefix_len, gateway, source, metric, mtu });
+        out.routes.push(KernelRoute { index, table, destination, prefix_len, gateway, source, metric, mtu });
     };
     if let Some(index) = index {
         push(index, gateway);

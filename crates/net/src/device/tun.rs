@@ -66,8 +66,10 @@ impl Tun {
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(DEVICE)
             .map_err(|error| during(&error, format_args!("cannot open {DEVICE}")))?;
-        let name = create_interface(&file, name)
-            .map_err(|error| during(&error, format_args!("cannot create TUN device {name}")))?;
+        let name = create_interface(&file, name).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => during(&error, format_args!("{name} is an interface of another kind: another --tun")),
+            _ => during(&error, format_args!("cannot create TUN device {name}")),
+        })?;
         set_header_len(&file).map_err(|error| during(&error, format_args!("TUNSETVNETHDRSZ on {name}")))?;
         if let Some(bytes) = send_buffer {
             set_send_buffer(&file, bytes).map_err(|error| during(&error, format_args!("TUNSETSNDBUF on {name}")))?;
@@ -140,9 +142,9 @@ impl AsFd for Tun {
 /// The same error, with the failed step in front of it.
 pub(crate) fn during(error: &io::Error, step: std::fmt::Arguments<'_>) -> io::Error {
     let advice = match error.kind() {
-        io::ErrorKind::PermissionDenied => " (CAP_NET_ADMIN is needed)",
-        io::ErrorKind::NotFound => " (is the tun module loaded, and the device node there?)",
-        io::ErrorKind::ResourceBusy => " (another process holds a device of this name)",
+        io::ErrorKind::PermissionDenied => " (CAP_NET_ADMIN is needed: sudo)",
+        io::ErrorKind::NotFound => " (sudo modprobe tun; in a container: --device /dev/net/tun)",
+        io::ErrorKind::ResourceBusy => " (another process holds a device of this name: another --tun)",
         _ => "",
     };
     io::Error::new(error.kind(), format!("{step}: {error}{advice}"))

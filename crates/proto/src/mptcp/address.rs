@@ -1,13 +1,15 @@
 //! ADD_ADDR, REMOVE_ADDR, address IDs, and what the path manager wants (RFC 8684, section 3.4).
 
 use super::timers::ConnectionTimer;
-use super::{CloseReason, Connection, ConnectionError, Env, Multipath, Request, Role};
+use super::{CloseReason, Connection, ConnectionError, Env, Multipath, Request, Role, Signal};
+use crate::LocalAddress;
 use crate::SubflowId;
 use crate::mib::Counter;
 use crate::path_manager::{LocalView, PathCommand, PathEvent, PathManagerView, SubflowView};
 use crate::time::{Duration, Instant};
+use crate::trace::{By, ReinjectReason, TraceEvent};
 use arrayvec::ArrayVec;
-use polypath_wire::{AddAddr, MptcpOption, RemoveAddr, add_addr_hmac};
+use polypath_wire::{AddAddr, MpPrio, MptcpOption, RemoveAddr, ResetReason, add_addr_hmac};
 use std::net::{IpAddr, SocketAddr};
 
 /// An ADD_ADDR without an echo is repeated after this, doubling.
@@ -21,36 +23,34 @@ const MAX_REMOTE_ADDRESSES: usize = 8;
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Announced {
     addr: IpAddr,
+    port: Option<u16>,
     id: u8,
     tries: u32,
     echoed: bool,
 }
 
 impl Connection {
-    /// The ID of a local address: the same in MP_JOIN, ADD_ADDR and REMOVE_ADDR; 0 is the first subflow's.
-    pub(super) fn local_id(&mut self, addr: IpAddr) -> u8 {
-        // [8684-3.4.1-15]
+    /// The ID of a local address: the same in MP_JOIN, ADD_ADDR and REMOVE_ADDR; 0 is the first subflow's. None: all
+    /// are in use. [8684-3.4.1-2, 8684-3.4.1-17]
+    pub(super) fn local_id(&mut self, addr: IpAddr) -> Option<u8> {
         if let Some((_, id)) = self.local_ids.iter().find(|(a, _)| *a == addr) {
-            return *id;
+            return Some(*id);
         }
-        let id = self.next_local_id;
-        self.next_local_id = self.next_local_id.checked_add(1).unwrap_or(1);
-        // [8684-3.2-4, 8684-3.4.1-2]
+        // Round the numbers, so that a REMOVE_ADDR that comes late does not hit a successor.
+        let last = usize::from(self.last_local_id);
+        let mut ids = (1..=u8::MAX).cycle().skip(last).take(usize::from(u8::MAX));
+        let id = ids.find(|id| self.local_ids.iter().all(|(_, taken)| taken != id))?;
+        self.last_local_id = id;
         self.local_ids.push((addr, id));
-        id
+        Some(id)
     }
 
     pub(super) fn run_path_manager(&mut self, now: Instant, env: &Env<'_>, event: &PathEvent) {
-        let locals: Vec<LocalView> = env
-            .addresses
-            .iter()
-            .map(|a| LocalView {
-                addr: a.addr,
-                backup: a.backup,
-                id: self.local_id(a.addr),
-                announced: self.announced.iter().any(|known| known.addr == a.addr),
-            })
-            .collect();
+        let view = |a: &LocalAddress| {
+            let announced = self.announced.iter().any(|known| known.addr == a.addr);
+            Some(LocalView { addr: a.addr, backup: a.backup, id: self.local_id(a.addr)?, announced })
+        };
+        let locals: Vec<LocalView> = env.addresses.iter().filter_map(view).collect();
         let subflows: Vec<SubflowView> = self
             .iter()
             .map(|(_, s)| SubflowView { local: s.tcp.local, remote: s.tcp.remote, established: s.established })
@@ -59,7 +59,8 @@ impl Connection {
         let view = PathManagerView {
             is_client: self.role == Role::Client,
             initial_remote: self.initial_remote,
-            deny_join_initial: self.multipath.session().is_some_and(|s| s.deny_join_initial),
+            // [8684-3.4.2-6]
+            deny_join_initial: self.initial_removed || self.multipath.session().is_some_and(|s| s.deny_join_initial),
             locals: &locals,
             remotes: &remotes,
             subflows: &subflows,
@@ -73,35 +74,35 @@ impl Connection {
         for command in commands {
             match command {
                 PathCommand::Open { local, remote } => self.requests.push(Request::Open { local, remote }),
-                PathCommand::Announce(addr) => self.announce(now, addr),
+                PathCommand::Announce(addr) => self.announce(now, addr, env.config.announce_port),
                 PathCommand::WakeAt(at) => self.timers.set_if_earlier(ConnectionTimer::PathManager, at),
             }
         }
     }
 
-    fn announce(&mut self, now: Instant, addr: IpAddr) {
-        let id = self.local_id(addr);
-        self.announced.push(Announced { addr, id, tries: 1, echoed: false });
-        self.push_add_addr(addr, id);
+    fn announce(&mut self, now: Instant, addr: IpAddr, port: Option<u16>) {
+        let Some(id) = self.local_id(addr) else { return };
+        self.announced.push(Announced { addr, port, id, tries: 1, echoed: false });
+        self.push_add_addr(addr, port, id);
         self.timers.set(ConnectionTimer::AddAddr, now + ADD_ADDR_AGAIN);
     }
 
-    fn push_add_addr(&mut self, addr: IpAddr, address_id: u8) {
+    fn push_add_addr(&mut self, addr: IpAddr, port: Option<u16>, address_id: u8) {
         let Some(session) = self.multipath.session() else { return };
-        let hmac = add_addr_hmac(session.local_key, session.remote_key, address_id, addr, None);
-        let option = AddAddr { echo: false, address_id, addr, port: None, hmac: Some(hmac) };
-        self.signals.push_back(MptcpOption::AddAddr(option));
+        let hmac = add_addr_hmac(session.local_key, session.remote_key, address_id, addr, port);
+        let option = AddAddr { echo: false, address_id, addr, port, hmac: Some(hmac) };
+        self.signals.push_back(Signal { option: MptcpOption::AddAddr(option), on: None });
     }
 
     pub(super) fn repeat_announcements(&mut self, now: Instant) {
         let mut again = Vec::new();
         for known in self.announced.iter_mut().filter(|a| !a.echoed && a.tries < ADD_ADDR_TRIES) {
-            // [8684-3.4.1-4]
+            // [8684-3.4.1-4, 8684-3.4.1-15]
             known.tries += 1;
-            again.push((known.addr, known.id, known.tries));
+            again.push(*known);
         }
-        for (addr, id, tries) in again {
-            self.push_add_addr(addr, id);
+        for Announced { addr, port, id, tries, .. } in again {
+            self.push_add_addr(addr, port, id);
             self.timers.set(ConnectionTimer::AddAddr, now + ADD_ADDR_AGAIN * (1 << (tries - 1)));
         }
     }
@@ -125,47 +126,106 @@ impl Connection {
             return self.journal.count(Counter::MPTcpExtAddAddrDrop);
         }
         // The echo repeats the option without the HMAC. [8684-3.4.1-10]
-        self.signals.push_back(MptcpOption::AddAddr(AddAddr { echo: true, hmac: None, ..*add }));
+        let echo = MptcpOption::AddAddr(AddAddr { echo: true, hmac: None, ..*add });
+        self.signals.push_back(Signal { option: echo, on: None });
         // [8684-3.4.1-5, 8684-3.9.1-1]
         let port = add.port.unwrap_or_else(|| self.get(id).map_or(0, |s| s.tcp.remote.port()));
         let remote = SocketAddr::new(add.addr, port);
         if add.addr.is_unspecified() || add.addr.is_multicast() || add.addr.is_loopback() {
             return;
         }
-        // RFC 8684, section 3.4.1: an ID in use for another address is ignored until it is removed.
-        let known = self.remote_addresses.iter().any(|(known, a)| *known == add.address_id || *a == remote);
-        // [8684-3.4.1-3]
-        if known {
-            return;
+        // An ID in use for another address is ignored until it is removed; another port of the same address is another
+        // subflow. [8684-3.4.1-16]
+        let known = |(id, a): &(u8, SocketAddr)| *a == remote || (*id == add.address_id && a.ip() != remote.ip());
+        match self.remote_addresses.iter().find(|r| known(r)) {
+            Some((_, a)) if *a != remote => return,
+            Some(_) => {}
+            None if self.remote_addresses.len() >= MAX_REMOTE_ADDRESSES => {
+                return self.journal.count(Counter::MPTcpExtAddAddrDrop);
+            }
+            // [8684-3.4.1-3]
+            None => self.remote_addresses.push((add.address_id, remote)),
         }
-        if self.remote_addresses.len() >= MAX_REMOTE_ADDRESSES {
-            return self.journal.count(Counter::MPTcpExtAddAddrDrop);
-        }
-        self.remote_addresses.push((add.address_id, remote));
-        self.notify_path_manager(now, env, &PathEvent::RemoteAddresses);
+        self.notify_path_manager(now, env, &PathEvent::Announced(remote));
     }
 
+    /// The peer takes addresses back. Anybody might say so: what is on those paths goes elsewhere at once, but the
+    /// subflows end only when a question on them is not answered (RFC 8684, section 3.4.2).
     pub(super) fn on_remove_addr(&mut self, now: Instant, env: &Env<'_>, remove: &RemoveAddr) {
         self.journal.count(Counter::MPTcpExtRmAddr);
         for gone in &remove.ids {
             // [8684-3.4.2-6]
+            self.initial_removed |= *gone == 0;
             self.remote_addresses.retain(|(id, _)| id != gone);
             for id in self.ids() {
                 // [8684-3.4.2-9, 8684-3.8-3]
-                if self.get(id).is_some_and(|s| s.remote_id == *gone) {
-                    // [8684-3.4.2-3]
-                    self.close_subflow(now, env, id, CloseReason::RemoteAddressRemoved);
+                match self.get_mut(id).filter(|s| s.remote_id == *gone) {
+                    Some(s) if s.is_alive() => self.doubt(now, id),
+                    Some(_) => self.close_subflow(now, env, id, CloseReason::RemoteAddressRemoved),
+                    None => {}
                 }
             }
         }
+        self.notify_path_manager(now, env, &PathEvent::RemoteAddresses);
     }
 
-    /// Tells the peer that an address is gone (RFC 8684, section 3.4.2). There is no echo, so it is said twice.
+    fn doubt(&mut self, now: Instant, id: SubflowId) {
+        let Some(s) = self.get_mut(id) else { return };
+        // [8684-3.4.2-4]
+        s.send_probe = true;
+        s.doubted_at = Some(now);
+        s.stalled.get_or_insert(now);
+        let patience = s.tcp.rtt.rto();
+        self.timers.set_if_earlier(ConnectionTimer::Doubt, now + patience);
+        self.reinject_outstanding(id, ReinjectReason::AddressRemoved);
+    }
+
+    /// The time for answers is over.
+    pub(super) fn resolve_doubts(&mut self, now: Instant, env: &Env<'_>) {
+        for id in self.ids() {
+            let Some(s) = self.get_mut(id) else { continue };
+            let Some(asked) = s.doubted_at.take() else { continue };
+            if s.tcp.last_received > asked {
+                // [8684-3.4.2-5]
+                continue;
+            }
+            let patience = s.tcp.rtt.rto();
+            if now - asked < patience {
+                s.doubted_at = Some(asked);
+                self.timers.set_if_earlier(ConnectionTimer::Doubt, asked + patience);
+                continue;
+            }
+            // [8684-3.4.2-3, 8684-3.4.2-8]
+            let reset = ResetReason::Unspecified;
+            self.close_subflow_with_reset(now, env, id, reset, CloseReason::RemoteAddressRemoved);
+        }
+    }
+
+    /// Tells the peer that an address is gone (RFC 8684, section 3.4.2), on every subflow that works. There is no echo,
+    /// so it is said at least twice. [8684-3.4.1-12]
     pub(super) fn withdraw(&mut self, address_id: u8) {
         let mut ids = ArrayVec::new();
         ids.push(address_id);
-        for _ in 0..2 {
-            self.signals.push_back(MptcpOption::RemoveAddr(RemoveAddr { ids: ids.clone() }));
+        let option = MptcpOption::RemoveAddr(RemoveAddr { ids });
+        let works =
+            |(_, s): &(SubflowId, &super::Subflow)| s.is_alive() && s.stalled.is_none() && s.local_id != address_id;
+        let on: Vec<SubflowId> = self.iter().filter(works).map(|(id, _)| id).collect();
+        let again = 2_usize.saturating_sub(on.len());
+        self.signals.extend(on.into_iter().map(|id| Signal { option: option.clone(), on: Some(id) }));
+        self.signals.extend((0..again).map(|_| Signal { option: option.clone(), on: None }));
+    }
+
+    /// Subflows from a local address are to be used only as a backup, or no longer only so (RFC 8684, section 3.3.8).
+    pub(crate) fn on_backup_changed(&mut self, addr: IpAddr, backup: bool) {
+        for id in self.ids() {
+            let Some(s) = self.get_mut(id).filter(|s| s.tcp.local.ip() == addr && s.backup != backup) else { continue };
+            s.backup = backup;
+            if s.established {
+                // It speaks of the subflow that it travels on.
+                let option = MptcpOption::MpPrio(MpPrio { backup });
+                self.signals.push_back(Signal { option, on: Some(id) });
+                self.journal.trace(|| TraceEvent::PathPriority { subflow: id, backup, by: By::Here });
+            }
         }
     }
 
@@ -186,11 +246,13 @@ impl Connection {
             return;
         }
         self.announced.retain(|a| a.addr != addr);
-        if self.is_active() {
-            let id = self.local_id(addr);
+        let known = self.local_ids.iter().find(|(a, _)| *a == addr).map(|(_, id)| *id);
+        if let Some(id) = known.filter(|_| self.is_active()) {
             // [8684-3.4.2-1]
             self.withdraw(id);
         }
+        // Should it come back, it is another: what was said of the old one may arrive later. [8684-3.4.1-17]
+        self.local_ids.retain(|(a, _)| *a != addr);
         for id in hit {
             if self.is_initial_handshake() {
                 return self.fail(now, ConnectionError::AddressRemoved);

@@ -4,7 +4,7 @@
 use super::mapping::Conflict;
 use super::output::Outgoing;
 use super::stream::Obstacle;
-use super::{Connection, FallbackReason};
+use super::{Connection, FallbackReason, Session};
 use crate::SubflowId;
 use crate::mib::Counter;
 use crate::seq::{Dsn, Ssn};
@@ -18,9 +18,20 @@ pub(super) struct Farewell {
     sent_to: Option<Ssn>,
 }
 
+impl Farewell {
+    /// It begins with what is not known to have arrived intact; the subflow's bytes stand at the same places. It
+    /// acknowledges nothing: plain TCP does from here on. [8684-3.7-6, 8684-3.7-16]
+    pub(super) fn new(session: &Session, una: Dsn) -> Farewell {
+        let checksum = session.checksum.then_some(0);
+        let mapping = DssMapping { dsn: session.number(una), ssn: una.0 as u32, len: 0, checksum };
+        let option = MptcpOption::Dss(Dss { data_ack: None, mapping: Some(mapping), data_fin: false });
+        Farewell { option, sent_to: None }
+    }
+}
+
 impl Connection {
-    /// A mapping's checksum as far as it is known before the data: adding that must make it zero. `Err`: it was agreed
-    /// on and is missing.
+    /// A mapping's checksum as far as it is known before the data: adding that must make it zero. `Err`: it is there and
+    /// was not agreed on, or the other way round.
     pub(super) fn check_of(
         &self,
         dsn: Dsn,
@@ -28,16 +39,18 @@ impl Connection {
         len: u16,
         checksum: Option<u16>,
     ) -> Result<Option<Checksum>, Conflict> {
-        let Some(session) = self.multipath.session().filter(|session| session.checksum) else {
-            // RFC 8684, section 3.3.1: not agreed on, and so ignored.
-            return Ok(None);
-        };
+        let Some(session) = self.multipath.session() else { return Ok(None) };
+        if !session.checksum {
+            // [8684-3.3-4]
+            return if checksum.is_some() { Err(Conflict) } else { Ok(None) };
+        }
         let dsn = session.remote_dsn.wrap(dsn);
         let mut sum = Checksum::new();
         for word in [(dsn >> 32) as u32, dsn as u32, ssn] {
             sum.add_u32(word);
         }
         sum.add_u16(len);
+        // [8684-3.3-5]
         sum.add_u16(checksum.ok_or(Conflict)?);
         Ok(Some(sum))
     }
@@ -49,6 +62,7 @@ impl Connection {
         let mp_fail = MpFail { dsn: session.remote_dsn.wrap(dsn) };
         if !self.may_fall_back(id) {
             // The data is on no account acknowledged, and will come on another subflow.
+            // [8684-3.7-9, 8684-3.7-10, 8684-3.7-11, 8684-3.7-13]
             if let Some(s) = self.get_mut(id) {
                 s.failed = Some(mp_fail);
             }
@@ -69,6 +83,7 @@ impl Connection {
         self.journal.count(Counter::MPTcpExtMPFailRx);
         let Some(session) = self.multipath.session().filter(|_| self.may_fall_back(id)) else { return false };
         let dsn = session.remote_dsn.wrap(Dsn(self.assembler.next()));
+        // [8684-3.7-12]
         self.fall_back_with_mp_fail(MpFail { dsn });
         if let Some(s) = self.get_mut(id) {
             s.tcp.ack_now();
@@ -77,19 +92,8 @@ impl Connection {
     }
 
     fn fall_back_with_mp_fail(&mut self, mp_fail: MpFail) {
-        let Some(session) = self.multipath.session() else { return };
-        // It begins with what is not known to have arrived intact; the subflow's bytes stand at the same places.
-        let mapping = DssMapping {
-            dsn: session.local_dsn.short(self.data_una),
-            ssn: self.data_una.0 as u32,
-            len: 0,
-            checksum: session.checksum.then_some(0),
-        };
-        let data_ack = session.data_ack(Dsn(self.assembler.next()));
-        let option = MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: Some(mapping), data_fin: false });
-        self.farewell = Some(Farewell { option, sent_to: None });
-        self.mp_fail = Some(mp_fail);
         self.fall_back(FallbackReason::ChecksumFailed);
+        self.mp_fail = Some(mp_fail);
     }
 
     /// The peer maps everything from here on. False: that is only possible on a lone subflow.

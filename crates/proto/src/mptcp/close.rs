@@ -188,6 +188,8 @@ impl Connection {
                     local: s.tcp.local,
                     remote: s.tcp.remote,
                     reason: CloseReason::Finished,
+                    established: true,
+                    permanent: false,
                 }));
                 self.drop_subflow(now, id, CloseReason::Finished);
                 if !self.is_active() && !self.finished {
@@ -232,7 +234,8 @@ impl Connection {
 
     /// Removes a subflow and lets the path manager think about it.
     pub(super) fn close_subflow(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, reason: CloseReason) {
-        let Some((local, remote)) = self.get(id).map(|s| (s.tcp.local, s.tcp.remote)) else { return };
+        let Some(s) = self.get(id) else { return };
+        let (local, remote, established, permanent) = (s.tcp.local, s.tcp.remote, s.established, s.refused_for_good);
         self.drop_subflow(now, id, reason);
         if self.error.is_some() {
             return;
@@ -245,7 +248,7 @@ impl Connection {
             };
             return self.fail(now, error);
         }
-        self.notify_path_manager(now, env, &PathEvent::SubflowClosed { local, remote, reason });
+        self.notify_path_manager(now, env, &PathEvent::SubflowClosed { local, remote, reason, established, permanent });
     }
 
     /// Resets a subflow; it is removed when the RST has left.

@@ -66,13 +66,16 @@ pub(crate) fn usable_offer(seg: &Segment, multipath: bool) -> Result<(), Fallbac
     }
 }
 
-/// RFC 8684, section 3.1: the version, the algorithm and the checksum must suit both.
+/// RFC 8684, section 3.1: the version and the algorithm must suit both.
 fn judge(capable: &MpCapable) -> Result<(), FallbackReason> {
-    // [8684-3.1-8, 8684-3.1-15]
-    if capable.version != VERSION || !capable.flags.contains(CapableFlags::HMAC_SHA256) {
+    let flags = capable.flags;
+    // Flag B announces something unknown. [8684-3.1-8, 8684-3.1-12, 8684-3.1-15]
+    if capable.version != VERSION
+        || !flags.contains(CapableFlags::HMAC_SHA256)
+        || flags.contains(CapableFlags::EXTENSIBILITY)
+    {
         return Err(FallbackReason::NotOffered);
     }
-    // [8684-3.1-30]
     Ok(())
 }
 
@@ -135,7 +138,7 @@ impl Connection {
 
     fn capable_option(&self, keys: CapableKeys) -> MptcpOption {
         let mut flags = CapableFlags::HMAC_SHA256;
-        // RFC 8684, section 3.1: used where either end asks for it; the answer and all that follows agree.
+        // Used where either end asks for it; the answer and all that follows agree. [8684-3.1-29]
         flags.set(CapableFlags::CHECKSUM_REQUIRED, self.checksum);
         flags.set(CapableFlags::NO_JOIN_INITIAL, self.deny_join_initial);
         MptcpOption::MpCapable(MpCapable { version: VERSION, flags, keys })
@@ -174,6 +177,7 @@ impl Connection {
                 if self.is_initial_handshake() {
                     return self.fail(now, ConnectionError::Refused);
                 }
+                self.take_reset_reason(id, seg);
                 if self.iter().all(|(other, s)| other == id || !s.established) {
                     // Nothing else is left, and the peer knows the connection no more.
                     return self.fail(now, ConnectionError::Reset);
@@ -235,13 +239,7 @@ impl Connection {
         // [8684-3.2-16]
         let Some((backup, remote_id, hmac, remote_nonce)) = answer else {
             // RFC 8684, section 3.2: a SYN/ACK without MP_JOIN: the subflow is closed with a reset.
-            return self.close_subflow_with_reset(
-                now,
-                env,
-                id,
-                ResetReason::MiddleboxInterference,
-                CloseReason::ProtocolError,
-            );
+            return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
         };
         // [8684-3.2-13, 8684-3.9.3-2]
         // [8684-3.2-17]
@@ -355,8 +353,11 @@ impl Connection {
             _ => None,
         });
         match hmac {
-            // Overtaken by something else: the third ACK will be sent again.
-            None => return false,
+            // It may send nothing else before our fourth ACK: the option was removed. [8684-3.2-15, 8684-3.2-17]
+            None => {
+                self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
+                return false;
+            }
             // [8684-3.2-14]
             Some(hmac) if hmac != join_ack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) => {
                 self.journal.count(Counter::MPTcpExtMPJoinAckHMacFailure);
@@ -426,7 +427,7 @@ impl Connection {
         if !self.is_active() || self.error.is_some() || self.finished {
             return None;
         }
-        let local_id = self.local_id(tcp.local.ip());
+        let local_id = self.local_id(tcp.local.ip())?;
         let handshake = Handshake::JoinSynAck { nonce, remote_nonce: join.nonce };
         let mut subflow = Subflow::new(now, tcp, handshake, local_id, join.address_id);
         subflow.remote_backup = join.backup;
@@ -439,7 +440,7 @@ impl Connection {
         if !self.is_active() || self.error.is_some() || self.finished {
             return None;
         }
-        let local_id = self.local_id(tcp.local.ip());
+        let local_id = self.local_id(tcp.local.ip())?;
         let remote_id = self.remote_addresses.iter().find(|(_, a)| *a == tcp.remote).map_or(0, |(id, _)| *id);
         let mut subflow = Subflow::new(now, tcp, Handshake::JoinSyn { nonce }, local_id, remote_id);
         // An address that the peer announced may be anybody's: only RFC 6298's pace until it has answered.

@@ -18,6 +18,9 @@ use polypath_wire::{
     CapableKeys, Dss, DssMapping, IcmpError, IcmpErrorKind, MptcpOption, ResetReason, Segment, TcpFlags, WireDsn,
 };
 
+/// So many acknowledgements of data in a row without any MPTCP option: options are removed on the way now.
+const BARE_ACKS: u32 = 3;
+
 impl Connection {
     pub(crate) fn on_segment(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: Bytes) {
         let Some(state) = self.get(id).map(|s| s.tcp.state) else { return };
@@ -75,6 +78,17 @@ impl Connection {
         if self.notice_missing_dss(now, env, id, seg, &out) {
             return true;
         }
+        self.acknowledge_plain(env, id);
+        if out.delivered > 0 {
+            self.arm_data_retransmit(now);
+            self.note_progress(now);
+        }
+        self.arm_persist(now);
+        false
+    }
+
+    /// In plain TCP the subflow's acknowledgement and window are the connection's.
+    pub(super) fn acknowledge_plain(&mut self, env: &Env<'_>, id: SubflowId) {
         // [8684-4-1]
         if let (Multipath::Fallback(_), Some(s)) = (&self.multipath, self.get(id)) {
             let una = Dsn(s.tcp.snd_una().0);
@@ -84,12 +98,6 @@ impl Connection {
             // [8684-3.7-15]
             self.data_acknowledged(env.config.send_buffer_max, una);
         }
-        if out.delivered > 0 {
-            self.arm_data_retransmit(now);
-            self.note_progress(now);
-        }
-        self.arm_persist(now);
-        false
     }
 
     fn feed_congestion(&mut self, now: Instant, id: SubflowId, cwnd: u64, srtt: crate::Duration, out: &AckOutcome) {
@@ -149,21 +157,32 @@ impl Connection {
         seg: &Segment,
         out: &AckOutcome,
     ) -> bool {
-        let Multipath::Active(session) = &self.multipath else { return false };
-        let data_acked =
-            out.advanced && self.get(id).is_some_and(|s| s.tcp.snd_una() > Ssn::FIRST && s.tcp.counters.bytes_sent > 0);
-        // [8684-3.7-3]
-        if has_mptcp(seg) || !data_acked || self.finished {
+        if !self.is_active() || self.finished {
             return false;
         }
-        let never = !session.data_ack_seen;
+        let Some(s) = self.get_mut(id) else { return true };
+        if has_mptcp(seg) {
+            s.bare_acks = 0;
+            return false;
+        }
+        // One that would not have moved the DATA_ACK needs none. [8684-3.3.2-7]
+        if !out.advanced || s.tcp.snd_una() <= Ssn::FIRST || s.tcp.counters.bytes_sent == 0 {
+            return false;
+        }
+        s.bare_acks += 1;
+        // [8684-3.7-3]
+        let removed = !s.data_ack_seen || s.bare_acks >= BARE_ACKS;
+        if !removed {
+            return false;
+        }
         if self.may_fall_back(id) {
             self.fall_back(FallbackReason::NoDss);
-        }
-        if !never || !self.is_active() {
             return false;
         }
+        // [8684-3.7-4, 8684-3.7-5]
         self.close_subflow_with_reset(now, env, id, ResetReason::MiddleboxInterference, CloseReason::ProtocolError);
+        // It acknowledged, and nobody knows what of it arrived.
+        self.reinject_if_stuck(now, env);
         true
     }
 
@@ -200,8 +219,9 @@ impl Connection {
         };
         if let Err(obstacle) = drained {
             let reset = match obstacle {
-                Obstacle::Corrupt => ResetReason::MiddleboxInterference,
-                Obstacle::Unmapped(..) | Obstacle::Violation => ResetReason::MptcpSpecific,
+                // [8684-3.7-8]
+                Obstacle::Corrupt | Obstacle::Unmapped(..) => ResetReason::MiddleboxInterference,
+                Obstacle::Violation => ResetReason::MptcpSpecific,
             };
             return self.close_subflow_with_reset(now, env, id, reset, CloseReason::ProtocolError);
         }
@@ -302,14 +322,19 @@ impl Connection {
     fn on_dss(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, dss: &Dss, seg: &Segment, payload: usize) -> bool {
         let (data_una, rcv_nxt) = (self.data_una, Dsn(self.assembler.next()));
         let Some(session) = self.multipath.session_mut() else { return true };
+        let seen = dss.data_ack.is_some();
         let was_confirmed = core::mem::replace(&mut session.confirmed, true);
-        session.data_ack_seen |= dss.data_ack.is_some();
-        // [8684-3.3.2-3]
+        // [8684-3.3.2-2]
         if let Some(mapping) = &dss.mapping {
             session.long_acks = matches!(mapping.dsn, WireDsn::Long(_));
         }
+        // [8684-3.3.2-3]
         let data_ack = dss.data_ack.map(|ack| session.local_dsn.unwrap(ack, data_una));
         let mapping = dss.mapping.as_ref().map(|m| (m, session.remote_dsn.unwrap(m.dsn, rcv_nxt)));
+        self.data_ack_seen |= seen;
+        if let Some(s) = self.get_mut(id) {
+            s.data_ack_seen |= seen;
+        }
         if let Some(ack) = data_ack {
             self.on_data_ack(now, env, id, ack, seg);
         }
@@ -319,6 +344,7 @@ impl Connection {
         }
         let accepted = mapping.is_none_or(|(m, dsn)| self.on_mapping(id, m, dsn, dss.data_fin, seg, payload));
         if !accepted {
+            // [8684-3.3-6]
             self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
         }
         accepted
@@ -442,14 +468,25 @@ impl Connection {
                 _ => {}
             }
         }
+        self.take_reset_reason(id, seg);
         // A Multipath TCP connection outlives its subflows for a while: the peer's address may have gone, and
         // a join from another may come (RFC 8684, section 3.6; Linux: close_timeout). [8684-4-5]
         self.close_subflow(now, env, id, CloseReason::ResetByPeer);
         if seg.options.mptcp.iter().any(|option| matches!(option, MptcpOption::MpFail(_))) {
             // What it had delivered is not what was sent: it goes again on another subflow.
-            self.reinject_if_stuck(now);
+            self.reinject_if_stuck(now, env);
         }
         self.reap_subflows(now);
+    }
+}
+
+impl Connection {
+    /// Whether a reset says that the subflow is not to be opened again. [8684-3.6-2]
+    pub(super) fn take_reset_reason(&mut self, id: SubflowId, seg: &Segment) {
+        let permanent = seg.options.mptcp.iter().any(|o| matches!(o, MptcpOption::MpTcprst(reset) if !reset.transient));
+        if let Some(s) = self.get_mut(id) {
+            s.refused_for_good = permanent;
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! once. MP_PRIO could not say it: in RFC 8684, section 3.3.8, it speaks of the subflow that it travels on.
 
 use super::timers::ConnectionTimer;
-use super::{CloseReason, Connection, Env};
+use super::{CloseReason, Connection, Env, SendHalf};
 use crate::SubflowId;
 use crate::time::{Duration, Instant};
 use crate::trace::TraceEvent;
@@ -79,6 +79,10 @@ impl Connection {
     }
 
     fn give_up_silent(&mut self, now: Instant, env: &Env<'_>, id: SubflowId) {
+        // Linux takes no joins once either end has sent its DATA_FIN: the path would be lost for good.
+        if self.data_fin_at.is_some() || matches!(self.send_half, SendHalf::FinSent | SendHalf::FinAcked) {
+            return;
+        }
         let Some((address_id, local)) = self.get(id).map(|s| (s.local_id, s.tcp.local.ip())) else { return };
         // REMOVE_ADDR ends every subflow of the address: a server with one address must leave it to the sender.
         if self.iter().any(|(other, s)| other != id && s.local_id == address_id) {

@@ -93,6 +93,14 @@ pub(crate) enum Request {
     Release { local: SocketAddr, remote: SocketAddr, time_wait: Option<TimeWait>, counters: Box<Counters> },
 }
 
+/// An option that goes on an acknowledgement of its own.
+#[derive(Clone, Debug)]
+struct Signal {
+    option: MptcpOption,
+    /// None: the best there is.
+    on: Option<SubflowId>,
+}
+
 /// What must be remembered of a subflow in TIME-WAIT.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct TimeWait {
@@ -150,13 +158,17 @@ pub(crate) struct Connection {
     scheduler: Box<dyn Scheduler>,
     path_manager: Box<dyn PathManager>,
     // Signals.
-    signals: VecDeque<MptcpOption>,
+    signals: VecDeque<Signal>,
+    /// When signals last began to go out, and how many have since.
+    signals_sent: (Instant, u32),
     remote_addresses: Vec<(u8, SocketAddr)>,
+    /// The peer took back the address of the first subflow (ID 0).
+    initial_removed: bool,
     /// Remote ends that have answered.
     known_remotes: Vec<SocketAddr>,
     announced: Vec<address::Announced>,
-    next_local_id: u8,
     local_ids: Vec<(IpAddr, u8)>,
+    last_local_id: u8,
     // Housekeeping.
     timers: ConnectionTimers,
     error: Option<ConnectionError>,
@@ -173,6 +185,10 @@ pub(crate) struct Connection {
     /// The path last given up as silent, and how often that was hasty.
     given_up: Option<(IpAddr, Instant)>,
     false_alarms: u32,
+    /// A DATA_ACK has come.
+    data_ack_seen: bool,
+    /// When so much was sent: how fast the numbers are used up.
+    rate_mark: (Instant, Dsn),
     /// A zero-window probe timer may be running.
     persisting: bool,
     /// MP_FASTCLOSE goes with the resets.
@@ -221,12 +237,14 @@ impl Connection {
             scheduler: config.scheduler.build(),
             path_manager: Box::new(SubflowManager::default()),
             signals: VecDeque::new(),
+            signals_sent: (Instant::ZERO, 0),
             remote_addresses: Vec::new(),
+            initial_removed: false,
             known_remotes: Vec::new(),
             announced: Vec::new(),
-            next_local_id: 1,
             // [8684-3.2-3]
             local_ids: vec![(local.ip(), 0)],
+            last_local_id: 0,
             timers: ConnectionTimers::default(),
             error: None,
             orphaned: false,
@@ -239,6 +257,8 @@ impl Connection {
             ever_joined: false,
             given_up: None,
             false_alarms: 0,
+            data_ack_seen: false,
+            rate_mark: (Instant::ZERO, Dsn::FIRST),
             persisting: false,
             fastclose: false,
             mp_fail: None,
@@ -293,6 +313,9 @@ impl Connection {
     /// same place in its stream as in the connection's.
     fn fall_back(&mut self, reason: FallbackReason) {
         // [8684-3.7-18]
+        // The peer may not know yet.
+        let farewell = self.multipath.session().map(|session| Farewell::new(session, self.data_una));
+        self.farewell = farewell.or(self.farewell.take());
         self.multipath = Multipath::Fallback(reason);
         self.trace_multipath();
         match reason {

@@ -115,6 +115,7 @@ impl Connection {
                 MptcpOption::AddAddr(add) if add.echo => Some(Counter::MPTcpExtEchoAddTx),
                 MptcpOption::AddAddr(_) => Some(Counter::MPTcpExtAddAddrTx),
                 MptcpOption::RemoveAddr(_) => Some(Counter::MPTcpExtRmAddrTx),
+                MptcpOption::MpPrio(_) => Some(Counter::MPTcpExtMPPrioTx),
                 MptcpOption::MpFastclose(_) => Some(Counter::MPTcpExtMPFastcloseTx),
                 MptcpOption::MpTcprst(_) => Some(Counter::MPTcpExtMPRstTx),
                 MptcpOption::MpFail(_) => Some(Counter::MPTcpExtMPFailTx),

@@ -2,7 +2,7 @@
 
 use super::narrate::relative;
 use super::timers::ConnectionTimer;
-use super::{Connection, Env, Handshake, Multipath, Role, SendHalf, Subflow};
+use super::{Connection, Env, Handshake, Multipath, Role, SendHalf, Signal, Subflow};
 use crate::LinkId;
 use crate::SubflowId;
 use crate::buffer::Chunks;
@@ -15,12 +15,12 @@ use polypath_wire::{
     Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, Segment, TcpFlags, Wanted, emit_headers, fit,
 };
 
-/// A DSS with 32-bit DATA_ACK and mapping, with or without checksum, padded.
-pub(super) const DSS_BYTES: usize = 20;
-/// With a 64-bit DATA_ACK.
-pub(super) const LONG_DSS_BYTES: usize = 24;
+/// A DSS with nothing but an infinite mapping with a 64-bit DSN and checksum.
+pub(super) const FAREWELL_BYTES: usize = 20;
 /// MP_CAPABLE with both keys and a data length, padded.
 pub(super) const CAPABLE_DATA_BYTES: usize = 24;
+/// Acknowledgements that carry nothing but signals.
+const SIGNALS_IN_A_ROUND_TRIP: u32 = 2;
 /// A mapping's length field, and an IP packet's.
 const MAX_MAPPING: u64 = 65_535;
 
@@ -111,11 +111,26 @@ impl Connection {
         Some(sent)
     }
 
-    /// ADD_ADDR, its echo, REMOVE_ADDR: on an acknowledgement of their own.
+    /// ADD_ADDR, its echo, REMOVE_ADDR, MP_PRIO: on an acknowledgement of their own. No more than two in a round trip:
+    /// to a peer without SACK they look like duplicates. [8684-3-4, 8684-4-3, 8684-3.4.1-13]
     fn send_signal(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
-        let signal = self.signals.front()?.clone();
-        let id = self.best_subflow()?;
+        let Signal { option: signal, on } = self.signals.front()?.clone();
+        let id = on.filter(|id| self.get(*id).is_some_and(Subflow::is_alive)).or(self.best_subflow())?;
+        let (since, sent) = self.signals_sent;
+        let round_trip = self.get(id)?.tcp.rtt.srtt().unwrap_or_default();
+        if now - since >= round_trip {
+            self.signals_sent = (now, 1);
+        } else if sent < SIGNALS_IN_A_ROUND_TRIP {
+            self.signals_sent.1 += 1;
+        } else {
+            self.timers.set(ConnectionTimer::Signals, since + round_trip);
+            return None;
+        }
         self.signals.pop_front();
+        if on.is_some_and(|on| on != id) && matches!(signal, MptcpOption::MpPrio(_)) {
+            // It was about a subflow that is gone.
+            return self.send_signal(now, env, out);
+        }
         let option = match signal {
             MptcpOption::AddAddr(_) => None,
             _ => self.ack_option(id),
@@ -192,6 +207,7 @@ impl Connection {
             return None;
         };
         self.data_nxt += a.len;
+        self.judge_rate(now);
         let sent = self.send_data(now, env, a.on, a.dsn, a.len, out);
         if !self.timers.is_set(ConnectionTimer::DataRetransmit) {
             self.arm_data_retransmit(now);
@@ -239,7 +255,7 @@ impl Connection {
         }
         // [8684-3.3.3-3]
         let mapping = DssMapping {
-            dsn: session.local_dsn.short(self.data_fin()),
+            dsn: session.number(self.data_fin()),
             ssn: 0,
             len: 1,
             checksum: session.checksum_of(self.data_fin(), 0, 1, &Chunks::default()),
@@ -272,12 +288,15 @@ impl Connection {
             let Some(s) = self.get_mut(id).filter(|s| s.tcp.state.is_synchronized()) else { continue };
             if core::mem::take(&mut s.send_probe) {
                 s.tcp.counters.window_probes += 1;
-                // RFC 9293, section 3.8.4: a number below the window makes the peer answer.
-                // [9293-SHLD-12, 9293-MUST-36]
+                // RFC 9293, section 3.8.4: a number below the window makes the peer answer. With one byte of garbage:
+                // Linux answers empty ones only twice a second (tcp_invalid_ratelimit), and silence is what is asked
+                // about. [9293-SHLD-12, 9293-MUST-36]
                 let ssn = Ssn(s.tcp.snd_una().0 - 1);
                 let option = self.ack_option(id);
-                let flags = TcpFlags::ACK;
-                let sent = self.emit(now, env, id, &Outgoing { ssn, flags, payload: None, option, signals: &[] }, out);
+                let mut garbage = Chunks::default();
+                garbage.push(Bytes::from_static(&[0]));
+                let (flags, payload) = (TcpFlags::ACK, Some(&garbage));
+                let sent = self.emit(now, env, id, &Outgoing { ssn, flags, payload, option, signals: &[] }, out);
                 self.arm_persist(now);
                 return Some(sent);
             }
@@ -349,7 +368,7 @@ impl Connection {
             return Some(self.capable_data_option(session, &mapping));
         }
         let map = DssMapping {
-            dsn: session.local_dsn.short(mapping.dsn),
+            dsn: session.number(mapping.dsn),
             ssn: mapping.ssn.0 as u32,
             len: mapping.len,
             checksum: mapping.checksum,

@@ -1,7 +1,7 @@
 //! Which subflow carries what: views for the scheduler, and the queue of bytes to be sent once more.
 
 use super::timers::ConnectionTimer;
-use super::{Connection, Multipath, Role, SendHalf, Subflow};
+use super::{Connection, Env, FallbackReason, Multipath, Role, SendHalf, Subflow};
 use crate::SubflowId;
 use crate::mib::Counter;
 use crate::scheduler::{Decision, PathView, View};
@@ -10,6 +10,11 @@ use crate::tcp::{MAX_RTO, Timer};
 use crate::time::{Duration, Instant};
 use crate::trace::{AssignReason, ReinjectReason, WaitReason};
 use smallvec::SmallVec;
+
+/// RFC 9293, section 3.4.2.
+const MAX_SEGMENT_LIFETIME: Duration = Duration::from_secs(120);
+/// So many bytes tell how fast the numbers are used up.
+const RATE_OVER: u64 = 1 << 26;
 
 /// How many unacknowledged bytes one stuck spot gets reinjected at a time.
 const STUCK_CHUNK: u64 = 64 * 1024;
@@ -38,7 +43,7 @@ impl Connection {
     pub(super) fn option_bytes(&self, s: &Subflow) -> usize {
         match &self.multipath {
             Multipath::Active(session) if self.carries_keys(session.confirmed, s, s.tcp.snd_nxt()) => {
-                super::output::CAPABLE_DATA_BYTES
+                super::output::CAPABLE_DATA_BYTES.max(session.dss_bytes())
             }
             _ => self.data_option_bytes(),
         }
@@ -47,10 +52,8 @@ impl Connection {
     /// The same, but for the first data of a client.
     pub(super) fn data_option_bytes(&self) -> usize {
         match self.multipath.session() {
-            Some(session) if session.long_acks => super::output::LONG_DSS_BYTES,
-            Some(_) => super::output::DSS_BYTES,
-            // The farewell may have the long DATA_ACK.
-            None if self.farewell.is_some() => super::output::LONG_DSS_BYTES,
+            Some(session) => session.dss_bytes(),
+            None if self.farewell.is_some() => super::output::FAREWELL_BYTES,
             None => 0,
         }
     }
@@ -208,13 +211,18 @@ impl Connection {
 
     /// Data that its subflow has delivered, while the DATA_ACK stands still: the peer, or a proxy on the way,
     /// acknowledged and lost it.
-    pub(super) fn reinject_if_stuck(&mut self, now: Instant) {
+    pub(super) fn reinject_if_stuck(&mut self, now: Instant, env: &Env<'_>) {
         let una = self.data_una;
-        let acknowledged_at_all = self.multipath.session().is_some_and(|session| session.data_ack_seen);
+        let acknowledged_at_all = self.is_active() && self.data_ack_seen;
         if una >= self.send.end() || !acknowledged_at_all {
             return;
         }
-        if self.ids().any(|id| self.may_fall_back(id)) {
+        if let Some(id) = self.ids().find(|id| self.may_fall_back(*id)) {
+            if self.get(id).is_some_and(|s| s.bare_acks > 0) {
+                // Delivered, and said so without options: they are removed on the way now.
+                self.fall_back(FallbackReason::NoDss);
+                return self.acknowledge_plain(env, id);
+            }
             // The only subflow has delivered it. A peer without DSS would read a second copy as new bytes, and
             // one whose application is slow (Linux acknowledges on the subflow first) needs none.
             return self.arm_data_retransmit(now);
@@ -266,6 +274,20 @@ impl Connection {
                 s.tcp.timers.set(Timer::Persist, now + patience);
             }
             self.persisting = true;
+        }
+    }
+
+    /// RFC 8684, section 3.3.1: 64-bit DSNs where 32 bits might wrap within a maximum segment lifetime (2 minutes):
+    /// at 286 Mbit/s. [8684-3.3.1-12]
+    pub(super) fn judge_rate(&mut self, now: Instant) {
+        let (since, from) = self.rate_mark;
+        if self.data_nxt.since(from) < RATE_OVER {
+            return;
+        }
+        let fast = now - since < MAX_SEGMENT_LIFETIME / (u32::MAX / RATE_OVER as u32);
+        self.rate_mark = (now, self.data_nxt);
+        if let Some(session) = self.multipath.session_mut() {
+            session.long_dsns = fast;
         }
     }
 

@@ -47,8 +47,8 @@ pub(crate) struct Session {
     pub(crate) remote_dsn: DsnSpace,
     /// The peer has shown that it knows both keys (RFC 8684, section 3.1: fully established).
     pub(crate) confirmed: bool,
-    /// A DATA_ACK has come: options survive the way here.
-    pub(crate) data_ack_seen: bool,
+    /// Our mappings and DATA_FINs have 64-bit DSNs.
+    pub(crate) long_dsns: bool,
     /// Mappings carry checksums.
     pub(crate) checksum: bool,
     /// The peer's last mapping had a 64-bit DSN: so have our DATA_ACKs (RFC 8684, section 3.3.2).
@@ -66,7 +66,7 @@ impl Session {
             local_dsn: DsnSpace::new(local_key.idsn()),
             remote_dsn: DsnSpace::new(remote_key.idsn()),
             confirmed: false,
-            data_ack_seen: false,
+            long_dsns: false,
             checksum: false,
             long_acks: false,
             deny_join_initial: false,
@@ -79,6 +79,19 @@ impl Session {
             true => WireDsn::Long(self.remote_dsn.wrap(rcv_nxt)),
             false => self.remote_dsn.short(rcv_nxt),
         }
+    }
+
+    /// A DSN of ours, as wide as it has to be.
+    pub(crate) fn number(&self, dsn: Dsn) -> WireDsn {
+        match self.long_dsns {
+            true => WireDsn::Long(self.local_dsn.wrap(dsn)),
+            false => self.local_dsn.short(dsn),
+        }
+    }
+
+    /// What a DSS with a mapping takes, padded.
+    pub(crate) fn dss_bytes(&self) -> usize {
+        20 + 4 * usize::from(self.long_acks) + 4 * usize::from(self.long_dsns)
     }
 
     /// The checksum of a mapping, if any.

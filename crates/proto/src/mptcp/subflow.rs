@@ -82,6 +82,14 @@ pub(crate) struct Subflow {
     pub(crate) reset: Option<(ResetReason, CloseReason)>,
     /// What the reset shall say of data that did not match its checksum.
     pub(crate) failed: Option<MpFail>,
+    /// The peer does not want it opened again (RFC 8684, section 3.6).
+    pub(crate) refused_for_good: bool,
+    /// The peer says that its address is gone, and was asked whether that is so.
+    pub(crate) doubted_at: Option<Instant>,
+    /// A DATA_ACK has come on it: options survive the way here.
+    pub(crate) data_ack_seen: bool,
+    /// Acknowledgements of data in a row that had no MPTCP option.
+    pub(crate) bare_acks: u32,
     /// Everything before this was given to another subflow too.
     pub(crate) reinjected_to: Dsn,
     pub(crate) persist_backoff: u32,
@@ -111,6 +119,10 @@ impl Subflow {
             close_wanted: false,
             reset: None,
             failed: None,
+            refused_for_good: false,
+            doubted_at: None,
+            data_ack_seen: false,
+            bare_acks: 0,
             reinjected_to: Dsn::FIRST,
             persist_backoff: 0,
             worked_before: false,

@@ -7,6 +7,7 @@ use crate::path_manager::PathEvent;
 use crate::tcp::{INITIAL_RTO, State, Timer};
 use crate::time::{Duration, Instant};
 use crate::trace::{LossReason, ReinjectReason, TraceEvent};
+use polypath_wire::ResetReason;
 
 /// What a connection can be waiting for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -21,16 +22,22 @@ pub(super) enum ConnectionTimer {
     PathManager,
     /// An ADD_ADDR was not echoed.
     AddAddr,
+    /// Does a subflow still work whose address the peer took back?
+    Doubt,
+    /// Signals wait for acknowledgements that mean something else.
+    Signals,
     /// No subflow is left, or the application is gone: how long to wait.
     Abandon,
 }
 
-const ALL: [ConnectionTimer; 6] = [
+const ALL: [ConnectionTimer; 8] = [
     ConnectionTimer::DataFin,
     ConnectionTimer::DataRetransmit,
     ConnectionTimer::Liveness,
     ConnectionTimer::PathManager,
     ConnectionTimer::AddAddr,
+    ConnectionTimer::Doubt,
+    ConnectionTimer::Signals,
     ConnectionTimer::Abandon,
 ];
 
@@ -123,10 +130,13 @@ impl Connection {
             ConnectionTimer::DataFin if self.send_half == SendHalf::FinSent => self.on_data_fin_timer(now),
             ConnectionTimer::DataFin => {}
             // [8684-3.3.6-3, 8684-6-4]
-            ConnectionTimer::DataRetransmit => self.reinject_if_stuck(now),
+            ConnectionTimer::DataRetransmit => self.reinject_if_stuck(now, env),
             ConnectionTimer::Liveness => self.check_liveness(now, env),
             ConnectionTimer::PathManager => self.notify_path_manager(now, env, &PathEvent::Timer),
             ConnectionTimer::AddAddr => self.repeat_announcements(now),
+            ConnectionTimer::Doubt => self.resolve_doubts(now, env),
+            // They go out when the connection is asked for packets next.
+            ConnectionTimer::Signals => {}
             ConnectionTimer::Abandon => self.fail(now, ConnectionError::TimedOut),
         }
     }
@@ -161,7 +171,7 @@ impl Connection {
             Timer::LossProbe => s.tail_probe_due = true,
             Timer::Retransmit if s.tcp.state.is_synchronized() => match s.handshake {
                 Handshake::JoinAck { .. } => self.repeat_join_ack(now, id),
-                _ => self.on_retransmission_timeout(now, id),
+                _ => self.on_retransmission_timeout(now, env, id),
             },
             Timer::Retransmit => self.on_handshake_timeout(now, env, id),
         }
@@ -220,7 +230,7 @@ impl Connection {
     }
 
     /// RFC 6298, section 5: nothing was acknowledged for too long.
-    fn on_retransmission_timeout(&mut self, now: Instant, id: SubflowId) {
+    fn on_retransmission_timeout(&mut self, now: Instant, env: &Env<'_>, id: SubflowId) {
         let works = |s: &super::Subflow| s.is_usable() && s.stalled.is_none();
         let alone = !self.ids().any(|other| other != id && self.get(other).is_some_and(works));
         let Some(s) = self.get_mut(id) else { return };
@@ -251,6 +261,11 @@ impl Connection {
         // [9293-MUST-20]
         if alone && now - since > GIVE_UP_AFTER {
             return self.fail(now, ConnectionError::TimedOut);
+        }
+        // [8684-3.3.6-4]
+        if now - since > GIVE_UP_AFTER {
+            let reset = ResetReason::UnacceptablePerformance;
+            return self.close_subflow_with_reset(now, env, id, reset, CloseReason::TimedOut);
         }
         self.reinject_outstanding(id, ReinjectReason::Timeout);
     }

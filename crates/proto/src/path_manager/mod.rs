@@ -15,7 +15,9 @@ pub enum PathEvent {
     Established,
     /// This host's addresses changed.
     LocalAddresses,
-    /// The peer announced an address, or took one back.
+    /// The peer announced an address, whether for the first time or again.
+    Announced(SocketAddr),
+    /// The peer took addresses back.
     RemoteAddresses,
     /// A subflow is gone.
     SubflowClosed {
@@ -25,6 +27,10 @@ pub enum PathEvent {
         remote: SocketAddr,
         /// Why.
         reason: CloseReason,
+        /// Its handshake had been over.
+        established: bool,
+        /// The peer does not want it opened again (RFC 8684, section 3.6).
+        permanent: bool,
     },
     /// The time asked for has come.
     Timer,
@@ -35,8 +41,9 @@ impl core::fmt::Display for PathEvent {
         match self {
             PathEvent::Established => f.write_str("the connection is established"),
             PathEvent::LocalAddresses => f.write_str("local addresses changed"),
+            PathEvent::Announced(remote) => write!(f, "the peer announced {remote}"),
             PathEvent::RemoteAddresses => f.write_str("the peer's addresses changed"),
-            PathEvent::SubflowClosed { local, remote, reason } => {
+            PathEvent::SubflowClosed { local, remote, reason, .. } => {
                 write!(f, "subflow {local} > {remote} closed: {reason:?}")
             }
             PathEvent::Timer => f.write_str("it is time"),

@@ -1,6 +1,6 @@
 //! A subflow from each local address (what `ip mptcp` calls `subflow` on the client and `signal` on the server).
 
-use super::{PathCommand, PathEvent, PathManager, PathManagerView};
+use super::{LocalView, PathCommand, PathEvent, PathManager, PathManagerView};
 use crate::mptcp::CloseReason;
 use crate::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,9 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 #[derive(Copy, Clone, Debug)]
 struct Retry {
     local: IpAddr,
-    not_before: Instant,
+    remote: SocketAddr,
+    /// None: never, until something changes.
+    not_before: Option<Instant>,
     pause: Duration,
 }
 
@@ -28,54 +30,88 @@ pub struct SubflowManager {
 }
 
 impl SubflowManager {
-    fn note_closed(&mut self, now: Instant, local: IpAddr, reason: CloseReason, alone: bool) {
-        let old = self.retries.iter().position(|r| r.local == local).map(|i| self.retries.swap_remove(i));
+    fn note_closed(
+        &mut self,
+        now: Instant,
+        view: &PathManagerView<'_>,
+        (local, remote): (IpAddr, SocketAddr),
+        reason: CloseReason,
+        refused: bool,
+    ) {
+        if reason == CloseReason::AddressRemoved {
+            // If it comes back, it is another path.
+            self.retries.retain(|r| r.local != local);
+        }
+        let same = |r: &Retry| (r.local, r.remote) == (local, remote);
+        let old = self.retries.iter().position(same).map(|i| self.retries.swap_remove(i));
         let pause = match reason {
             // Without any subflow there is nothing to be gentle with.
-            _ if alone => RETRY_SILENT,
+            _ if !view.subflows.iter().any(|s| s.established) => RETRY_SILENT,
             CloseReason::Silent | CloseReason::AddressRemoved => RETRY_SILENT,
             CloseReason::Finished | CloseReason::Aborted => RETRY_MAX,
             _ => old.map_or(RETRY_REFUSED, |r| (r.pause * 2).clamp(RETRY_REFUSED, RETRY_MAX)),
         };
-        self.retries.push(Retry { local, not_before: now + pause, pause });
+        let not_before = (!refused).then_some(now + pause);
+        self.retries.push(Retry { local, remote, not_before, pause });
+    }
+
+    fn retry(&self, local: IpAddr, remote: SocketAddr) -> Option<&Retry> {
+        self.retries.iter().find(|r| (r.local, r.remote) == (local, remote))
     }
 
     /// Where a subflow from `local` shall go: to the first address if that is possible, else to an announced one.
-    fn target(view: &PathManagerView<'_>, local: IpAddr) -> Option<SocketAddr> {
+    fn target(&self, view: &PathManagerView<'_>, local: IpAddr) -> Option<SocketAddr> {
         // [8684-3.1-13, 8684-3.9.1-1]
         let initial = Some(view.initial_remote).filter(|_| !view.deny_join_initial);
-        initial.into_iter().chain(view.remotes.iter().copied()).find(|r| r.is_ipv4() == local.is_ipv4())
+        // [8684-3.6-3, 8684-3.4.1-14, 8684-3.9.3-3]
+        let allowed = |r: &SocketAddr| {
+            r.is_ipv4() == local.is_ipv4() && self.retry(local, *r).is_none_or(|retry| retry.not_before.is_some())
+        };
+        initial.into_iter().chain(view.remotes.iter().copied()).find(allowed)
     }
 
     fn open_wanted(&self, now: Instant, view: &PathManagerView<'_>, commands: &mut Vec<PathCommand>) {
         let mut count = view.subflows.len();
-        let mut open = |local: IpAddr, remote: SocketAddr| {
-            let retry = self.retries.iter().find(|r| r.local == local && r.not_before > now);
+        // What is there, and what will be after the commands so far.
+        let mut ends: Vec<(IpAddr, SocketAddr)> = view.subflows.iter().map(|s| (s.local.ip(), s.remote)).collect();
+        let mut open = |ends: &mut Vec<(IpAddr, SocketAddr)>, local: IpAddr, remote: SocketAddr| {
+            let retry = self.retry(local, remote).map(|retry| retry.not_before);
             match retry {
-                Some(retry) => commands.push(PathCommand::WakeAt(retry.not_before)),
-                None if count < view.max_subflows => {
+                Some(None) => {}
+                Some(Some(at)) if at > now => commands.push(PathCommand::WakeAt(at)),
+                _ if count < view.max_subflows => {
                     count += 1;
+                    ends.push((local, remote));
                     commands.push(PathCommand::Open { local, remote });
                 }
-                None => {}
+                _ => {}
             }
         };
         for local in view.locals {
-            let used = view.subflows.iter().any(|s| s.local.ip() == local.addr);
-            if let (false, Some(remote)) = (used, Self::target(view, local.addr)) {
-                open(local.addr, remote);
+            let used = ends.iter().any(|(l, _)| *l == local.addr);
+            if let (false, Some(remote)) = (used, self.target(view, local.addr)) {
+                open(&mut ends, local.addr, remote);
             }
         }
-        for remote in view.remotes {
-            let fresh = view.locals.iter().filter(|l| l.addr.is_ipv4() == remote.is_ipv4());
-            let reached = view.subflows.iter().any(|s| s.remote.ip() == remote.ip());
-            // The local address with the fewest subflows: it spreads over the paths there are.
-            let local = fresh.min_by_key(|l| view.subflows.iter().filter(|s| s.local.ip() == l.addr).count());
-            if let (false, Some(local)) = (reached || Self::target(view, remote.ip()) == Some(*remote), local) {
-                open(local.addr, *remote);
+        for remote in view.remotes.iter().filter(|r| **r != view.initial_remote) {
+            let reached = ends.iter().any(|(_, r)| r == remote);
+            let fit = view.locals.iter().filter(|l| l.addr.is_ipv4() == remote.is_ipv4());
+            // The local address with the fewest subflows: they spread over the paths there are.
+            let used = |l: &LocalView| ends.iter().filter(|(local, _)| *local == l.addr).count();
+            if let (false, Some(local)) = (reached, fit.min_by_key(|l| (l.backup, used(l)))) {
+                open(&mut ends, local.addr, *remote);
             }
         }
     }
+}
+
+/// Worth telling a peer of: an address that others may reach. [8684-3.4.1-11]
+fn is_reachable(addr: IpAddr) -> bool {
+    let link_local = match addr {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(link_local || addr.is_loopback() || addr.is_unspecified() || addr.is_multicast())
 }
 
 impl PathManager for SubflowManager {
@@ -86,9 +122,19 @@ impl PathManager for SubflowManager {
     fn handle(&mut self, now: Instant, event: &PathEvent, view: &PathManagerView<'_>, commands: &mut Vec<PathCommand>) {
         match *event {
             PathEvent::Established => self.ready = true,
-            PathEvent::SubflowClosed { local, reason, .. } => {
-                self.note_closed(now, local.ip(), reason, !view.subflows.iter().any(|s| s.established));
+            PathEvent::SubflowClosed { local, remote, reason, established, permanent } => {
+                let announced = remote != view.initial_remote && view.remotes.contains(&remote);
+                let failed = matches!(
+                    reason,
+                    CloseReason::TimedOut
+                        | CloseReason::ResetByPeer
+                        | CloseReason::Unreachable
+                        | CloseReason::ProtocolError
+                );
+                let refused = permanent || (announced && failed && !established);
+                self.note_closed(now, view, (local.ip(), remote), reason, refused);
             }
+            PathEvent::Announced(remote) => self.retries.retain(|r| r.remote != remote),
             PathEvent::LocalAddresses | PathEvent::RemoteAddresses | PathEvent::Timer => {}
         }
         if !self.ready {
@@ -97,7 +143,8 @@ impl PathManager for SubflowManager {
         if view.is_client {
             self.open_wanted(now, view, commands);
         } else if view.announce {
-            let idle = |l: &&super::LocalView| !l.announced && !view.subflows.iter().any(|s| s.local.ip() == l.addr);
+            let used = |addr: IpAddr| view.subflows.iter().any(|s| s.local.ip() == addr);
+            let idle = |l: &&LocalView| !l.announced && !used(l.addr) && is_reachable(l.addr);
             commands.extend(view.locals.iter().filter(idle).map(|l| PathCommand::Announce(l.addr)));
         }
     }

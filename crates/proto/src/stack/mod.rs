@@ -224,6 +224,14 @@ impl Stack {
         &self.addresses
     }
 
+    /// Whether an address is to be used only as a backup from now on: peers are told (MP_PRIO; RFC 8684, section 3.3.8).
+    pub fn set_backup(&mut self, now: Instant, addr: IpAddr, backup: bool) {
+        for address in self.addresses.iter_mut().filter(|a| a.addr == addr) {
+            address.backup = backup;
+        }
+        self.for_each_connection(now, |c, _| c.on_backup_changed(addr, backup));
+    }
+
     /// An address is gone: its subflows end, and peers are told.
     pub fn remove_address(&mut self, now: Instant, addr: IpAddr) {
         self.addresses.retain(|a| a.addr != addr);

@@ -295,3 +295,30 @@ fn connection_with(connection: &mut mptcp::Connection, stack: &Stack, mut subflo
     connection.name_subflow(&env, &mut subflow);
     connection.add_subflow(stack.config.max_subflows.max(1), subflow)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    // [8684-3.1-1, 8684-3.1-2, 8684-3.1-3]
+    #[test]
+    fn a_key_is_random_and_one_whose_token_is_taken_is_drawn_again() {
+        let mut stack = Stack::new(Config::default(), [3; 32]);
+        let first = Stack::new(Config::default(), [3; 32]).draw_key();
+        let id = stack.install(Instant::ZERO, None, stack_connection(&stack), None);
+        stack.by_token.insert(first.token(), id);
+        let second = stack.draw_key();
+        assert_ne!(first, second, "the same numbers were drawn, and the first of them is taken");
+        let keys: Vec<u64> = (0..1000).map(|_| stack.draw_key().0).collect();
+        for bit in 0..64 {
+            let set = keys.iter().filter(|key| **key >> bit & 1 == 1).count();
+            assert!((400..600).contains(&set), "bit {bit} is set in {set} of 1,000 keys");
+        }
+    }
+
+    fn stack_connection(stack: &Stack) -> mptcp::Connection {
+        let end = SocketAddr::new([192, 0, 2, 1].into(), 1);
+        stack.new_connection(Role::Client, Multipath::Fallback(FallbackReason::Disabled), end, end)
+    }
+}

@@ -31,6 +31,7 @@ fn counted(s: &Script, counter: Counter) -> u64 {
     s.stack.mib().get(counter)
 }
 
+// [8684-3.1-29]
 #[test]
 fn whoever_asks_gets_them_and_all_of_the_handshake_says_so() {
     // We ask, the peer does not.
@@ -125,15 +126,15 @@ fn a_data_fin_has_one_and_it_is_verified() {
     assert_eq!(counted(&s, Counter::MPTcpExtDataCsumErr), 1);
 }
 
+// [8684-3.3-4, 8684-3.3-5, 8684-3.3-6]
 #[test]
-fn a_missing_checksum_resets_the_subflow_and_an_unwanted_one_is_ignored() {
+fn a_missing_checksum_resets_the_subflow_and_so_does_one_that_was_not_agreed_on() {
     let mut s = client(&asking());
     s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
     s.expect(rst_ack().opt(tcprst(ResetReason::MptcpSpecific)));
     let mut s = Script::active_client(&ScriptOptions::default());
-    s.inject(data(1, 100).opt(map_wrong_sum(1, 1, 100, 1)));
-    s.expect(ack(101).opt(dack(101)));
-    assert_eq!(s.read().0, stream(0, 100));
+    s.inject(data(1, 100).opt(map_sum(1, 1, 100, 1)));
+    s.expect(rst_ack().opt(tcprst(ResetReason::MptcpSpecific)));
 }
 
 #[test]
@@ -166,6 +167,7 @@ fn a_wrong_one_on_the_only_subflow_makes_plain_tcp_and_mp_fail_says_from_where_o
     s.expect(data(101, 100).plain());
 }
 
+// [8684-3.7-12]
 #[test]
 fn mp_fail_is_answered_in_kind_and_ends_multipath_both_ways() {
     let mut s = client(&asking());
@@ -212,6 +214,7 @@ fn with_two_subflows() -> (Script, usize) {
     (s, second)
 }
 
+// [8684-3.7-9, 8684-3.7-10, 8684-3.7-11]
 #[test]
 fn beside_another_subflow_a_wrong_one_resets_its_subflow_with_mp_fail() {
     let (mut s, second) = with_two_subflows();
@@ -241,4 +244,18 @@ fn data_that_the_peer_could_not_verify_goes_again_at_once_on_another_subflow() {
     s.inject(rst(1).opt(fail).opt(tcprst(ResetReason::MiddleboxInterference)));
     s.on(second).expect(data(1, 100).opt(map_sum(1, 1, 100, 1)));
     assert_eq!(counted(&s, Counter::MPTcpExtMPFailRx), 1);
+}
+
+// [8684-3.7-13]
+#[test]
+fn a_wrong_one_on_the_only_subflow_where_plain_tcp_could_not_go_on_resets_it_with_mp_fail() {
+    let mut s = client(&asking());
+    // The connection's second hundred bytes stand first on the subflow.
+    s.inject(data(1, 100).payload(&stream(100, 100)).opt(map_sum(101, 1, 100, 1)));
+    s.expect(ack(101).opt(dack(1)));
+    s.inject(data(101, 100).payload(&stream(0, 100)).opt(map_wrong_sum(1, 101, 100, 1)));
+    let packet = s.expect(rst_ack());
+    let fail = MptcpOption::MpFail(mp_fail(true, &s, 1));
+    assert!(packet.seg.options.mptcp.contains(&fail), "{packet:?}");
+    assert_eq!(s.closed(), None, "the connection waits for another subflow");
 }

@@ -1,8 +1,8 @@
 //! Data at two levels: mappings, acknowledgements, order, buffers (RFC 8684, section 3.3).
 
 use crate::support::*;
-use polypath_proto::{Config, ConnectionError, Event};
-use polypath_wire::{MptcpOption, ResetReason};
+use polypath_proto::{Config, ConnectionError, Duration, Event};
+use polypath_wire::{MpJoin, MptcpOption, ResetReason, TcpFlags, WireDsn};
 
 const FULL: usize = DSS_MSS as usize;
 
@@ -27,6 +27,7 @@ fn data_carries_its_mapping_and_the_data_ack_in_32_bits() {
 }
 
 // [8684-3.3.1-11, 8684-3.3.2-3]
+// [8684-3.3.2-2]
 #[test]
 fn both_widths_of_the_peer_are_understood() {
     let mut s = Script::active_client(&ScriptOptions::default());
@@ -350,4 +351,124 @@ fn two_stacks_carry_a_stream_each_way_under_segmentation_offload() {
     pair.drive_until(ms(20_000), |p| p.server.received.len() == 3_000_000 && p.client.received.len() == 2_000_000);
     pair.assert_received(Side::Server, 3_000_000);
     pair.assert_received(Side::Client, 2_000_000);
+}
+
+// [8684-3.3.1-12]
+#[test]
+fn numbers_are_64_bits_wide_while_32_could_wrap_within_a_segments_lifetime() {
+    let options = PairOptions {
+        max_segment: 65_535,
+        delay: Duration::from_millis(1),
+        client_addresses: vec![(WIFI, false)],
+        ..PairOptions::default()
+    };
+    let mut pair = Pair::connected(&options);
+    pair.send(Side::Client, 100 << 20);
+    pair.drive_until(Duration::from_secs(60), |p| p.server.received.len() == 100 << 20);
+    let long = |sent: &Sent| {
+        sent.has_option(
+            |o| matches!(o, MptcpOption::Dss(dss) if dss.mapping.is_some_and(|m| matches!(m.dsn, WireDsn::Long(_)))),
+        )
+    };
+    let data = |sent: &&Sent| sent.by == Side::Client && !sent.payload.is_empty();
+    assert!(!pair.log.iter().filter(data).take(10).any(long), "nobody knows yet how fast it is");
+    assert!(pair.log.iter().rev().filter(data).take(10).all(long));
+    pair.assert_received(Side::Server, 100 << 20);
+    // As wide as the data is, so are the acknowledgements.
+    let acknowledged = pair.log.iter().rev().find(|sent| sent.by == Side::Server).expect("an acknowledgement");
+    assert!(
+        acknowledged
+            .has_option(|o| { matches!(o, MptcpOption::Dss(dss) if matches!(dss.data_ack, Some(WireDsn::Long(_)))) })
+    );
+}
+
+// [8684-3.3.1-7]
+#[test]
+fn urgent_data_is_data() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(Seg { flags: TcpFlags::ACK | TcpFlags::URG, ..data(1, 100).opt(map(1, 1, 100, 1)) });
+    assert_eq!(s.read().0, stream(0, 100));
+}
+
+// [8684-3.3.2-4]
+#[test]
+fn the_window_of_a_segment_without_data_ack_says_nothing_of_the_connections() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.advance(RTT);
+    s.inject(syn_ack().window(1_000).opt(capable_syn_ack(PEER_KEY)));
+    s.expect(ack(1));
+    s.write(0, 3_000);
+    s.expect(data(1, 1_000));
+    s.inject(ack(1).opt(dack(1)).window(3));
+    s.inject(ack(1).opt(prio(false)).window(1_000));
+    s.expect_nothing();
+}
+
+// [8684-3.3.5-1]
+#[test]
+fn a_data_ack_whose_window_reaches_less_far_takes_nothing_back() {
+    let mut s = Script::active_client(&ScriptOptions::two_addresses());
+    let second = let_join(&mut s);
+    // The connection's edge was told on the first subflow: the second one's smaller window does not move it.
+    s.on(second).inject(ack(1).opt(dack(1)).window(1));
+    s.on(0).write(0, DSS_MSS as usize);
+    s.on(0).expect(data(1, DSS_MSS as usize));
+}
+
+// [8684-3.3.5-2, 8684-4-4]
+#[test]
+fn of_the_windows_on_several_subflows_the_largest_counts() {
+    let mut s = Script::client(&ScriptOptions::two_addresses());
+    s.expect(syn());
+    s.advance(RTT);
+    s.inject(syn_ack().window(1_000).opt(capable_syn_ack(PEER_KEY)));
+    s.expect(ack(1));
+    // 1,024 bytes on the first one, 256,000 on the second: the connection may send as far as the latter says.
+    s.inject(ack(1).opt(dack(1)).window(4));
+    let second = let_join(&mut s);
+    s.write(0, 3_000);
+    s.on(second).expect(data(1, FULL).opt(map(1, 1, FULL, 1)));
+    s.expect(data(FULL as u32 + 1, FULL));
+    s.on(0).expect(data(1, 3_000 - 2 * FULL).opt(map(2 * FULL as u64 + 1, 1, 3_000 - 2 * FULL, 1)));
+}
+
+// [8684-3.3.5-3, 8684-4-4]
+#[test]
+fn a_subflow_is_kept_to_its_own_window() {
+    let mut s = Script::active_client(&ScriptOptions::two_addresses());
+    let (flow, packet) = s.take_syn();
+    let [MptcpOption::MpJoin(MpJoin::Syn { nonce, .. })] = packet.seg.options.mptcp[..] else { panic!("{packet:?}") };
+    // The faster one, with room for 1,000 bytes only.
+    s.advance(ms(5));
+    let answer = join_syn_ack(&s, nonce);
+    s.inject(answer.window(1_000));
+    s.expect(ack(1));
+    s.inject(ack(1).opt(dack(1)).window(3));
+    s.write(0, 900);
+    s.on(flow).expect(data(1, 900));
+    s.write(900, 900);
+    s.on(0).expect(data(1, 900).opt(map(901, 1, 900, 1)));
+}
+
+// [8684-3.3.4-3]
+#[test]
+fn the_window_offered_is_one_for_all_subflows() {
+    let mut s = Script::active_client(&ScriptOptions::two_addresses());
+    let second = let_join(&mut s);
+    s.on(0).inject(data(1, 1_000).opt(map(1, 1, 1_000, 1)));
+    let first = s.expect(ack(1_001).opt(dack(1_001)));
+    s.on(second).inject(data(1, 1_000).payload(&stream(2_000, 1_000)).opt(map(2_001, 1, 1_000, 1)));
+    let other = s.expect(ack(1_001).opt(dack(1_001)));
+    assert_eq!(first.seg.tcp.window, other.seg.tcp.window, "counted from the same DATA_ACK");
+}
+
+// [8684-3.1-27]
+#[test]
+fn every_segment_of_the_first_mapping_may_carry_the_keys() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    let key = s.stack_key();
+    s.inject(data(1, 20).ack(1).opt(capable_data(PEER_KEY, key, 50)));
+    s.inject(data(21, 30).ack(1).opt(capable_data(PEER_KEY, key, 50)));
+    assert_eq!(s.read().0, stream(0, 50));
 }

@@ -1,8 +1,8 @@
 //! Plain TCP instead of Multipath TCP, whenever the path or the peer wants it so (RFC 8684, section 3.7).
 
 use crate::support::*;
-use polypath_proto::{ConnectOptions, FallbackReason, MultipathState};
-use polypath_wire::{CapableFlags, MpCapable};
+use polypath_proto::{CloseReason, Config, ConnectOptions, FallbackReason, MultipathState, SubflowEvent};
+use polypath_wire::{CapableFlags, MpCapable, MpJoin, MptcpOption, ResetReason};
 
 fn fallback(reason: FallbackReason) -> MultipathState {
     MultipathState::Fallback(reason)
@@ -14,6 +14,20 @@ fn assert_plain_tcp_works(s: &mut Script, seq: u32, peer_seq: u32) {
     s.clear();
     s.write(u64::from(seq) - 1, 100);
     s.expect(data(seq, 100).payload(&stream(u64::from(seq) - 1, 100)).plain());
+    assert_plain_tcp_goes_on(s, seq, peer_seq);
+}
+
+/// The same where the peer may still believe in Multipath TCP: our first data says that it is over.
+#[track_caller]
+fn assert_plain_tcp_works_with_a_farewell(s: &mut Script, seq: u32, peer_seq: u32) {
+    s.clear();
+    s.write(u64::from(seq) - 1, 100);
+    s.expect(data(seq, 100).payload(&stream(u64::from(seq) - 1, 100)).opt(farewell(1, 1)));
+    assert_plain_tcp_goes_on(s, seq, peer_seq);
+}
+
+#[track_caller]
+fn assert_plain_tcp_goes_on(s: &mut Script, seq: u32, peer_seq: u32) {
     s.inject(ack(seq + 100));
     s.read();
     s.inject(data(peer_seq, 50));
@@ -91,7 +105,7 @@ fn first_data_without_dss_makes_a_client_plain() {
     s.expect(ack(101).plain());
     assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
     assert_eq!(s.read(), (stream(0, 100), false));
-    assert_plain_tcp_works(&mut s, 1, 101);
+    assert_plain_tcp_works_with_a_farewell(&mut s, 1, 101);
 }
 
 #[test]
@@ -101,10 +115,10 @@ fn first_data_without_dss_makes_a_server_plain() {
     s.expect(ack(101).plain());
     assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
     assert_eq!(s.read(), (stream(0, 100), false));
-    assert_plain_tcp_works(&mut s, 1, 101);
+    assert_plain_tcp_works_with_a_farewell(&mut s, 1, 101);
 }
 
-// [8684-3.7-3, 8684-3.7-15]
+// [8684-3.7-3, 8684-3.7-6, 8684-3.7-15, 8684-3.7-16]
 #[test]
 fn an_acknowledgement_of_first_data_without_dss_makes_a_client_plain() {
     let mut s = Script::client(&ScriptOptions::default());
@@ -117,7 +131,7 @@ fn an_acknowledgement_of_first_data_without_dss_makes_a_client_plain() {
     s.inject(ack(101));
     assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
     assert_eq!(s.info().bytes_acked, 100);
-    assert_plain_tcp_works(&mut s, 101, 1);
+    assert_plain_tcp_works_with_a_farewell(&mut s, 101, 1);
 }
 
 #[test]
@@ -130,7 +144,7 @@ fn what_was_sent_with_keys_and_lost_is_sent_again_plain_after_a_fallback() {
     s.expect(data(1, 100));
     s.inject(data(1, 10).ack(1));
     s.expect(ack(11).plain());
-    let again = s.expect_after(ms(200), data(1, 100).plain());
+    let again = s.expect_after(ms(200), data(1, 100).opt(farewell(1, 1)));
     assert_eq!(again.payload, stream(0, 100));
 }
 
@@ -174,10 +188,10 @@ fn data_without_dss_after_mappings_in_place_makes_plain_tcp() {
     s.expect(ack(201).plain());
     assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
     assert_eq!(s.read(), (stream(0, 200), false));
-    assert_plain_tcp_works(&mut s, 1, 201);
+    assert_plain_tcp_works_with_a_farewell(&mut s, 1, 201);
 }
 
-// [8684-3.3.1-9, 8684-3.7-7]
+// [8684-3.3.1-9, 8684-3.7-7, 8684-3.7-8]
 #[test]
 fn data_without_dss_after_a_mapping_to_elsewhere_resets_the_subflow() {
     let mut s = Script::active_server(&ScriptOptions::default());
@@ -185,10 +199,9 @@ fn data_without_dss_after_a_mapping_to_elsewhere_resets_the_subflow() {
     s.inject(data(1, 100).opt(map(101, 1, 100, 1)));
     s.expect(ack(101).opt(dack(1)));
     s.inject(data(101, 100));
-    s.expect(rst_ack().ack(201).opt(tcprst(polypath_wire::ResetReason::MptcpSpecific)));
+    s.expect(rst_ack().ack(201).opt(tcprst(ResetReason::MiddleboxInterference)));
 }
 
-// [8684-3.1-30]
 #[test]
 // [8684-3.1-13]
 fn with_the_c_flag_a_client_joins_only_announced_addresses() {
@@ -224,4 +237,103 @@ fn a_plain_connection_opens_and_accepts_no_joins() {
     s.inject(data(1, 10));
     s.expect(ack(11));
     s.expect_silence(ms(5_000));
+}
+
+// [8684-3.3.2-7]
+#[test]
+fn one_bare_acknowledgement_after_a_data_ack_is_nothing_and_three_are_a_path_that_removes_options() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    let mut acknowledge = |n: u32, dss: bool| {
+        s.write(u64::from(n) * 100, 100);
+        s.expect(data(n * 100 + 1, 100));
+        let end = n * 100 + 101;
+        s.inject(if dss { ack(end).opt(dack(u64::from(end))) } else { ack(end) });
+        s.multipath()
+    };
+    // Two bare ones, then a good one: the count begins anew.
+    for (n, dss) in [(0, true), (1, false), (2, false), (3, true), (4, false), (5, false)] {
+        assert_eq!(acknowledge(n, dss), MultipathState::Active);
+    }
+    assert_eq!(acknowledge(6, false), fallback(FallbackReason::NoDss));
+    assert_eq!(s.info().bytes_acked, 700);
+}
+
+// [8684-3.7-4, 8684-3.7-5]
+#[test]
+fn a_joined_subflow_whose_options_vanish_is_reset() {
+    let options = ScriptOptions::two_addresses();
+    let mut s = Script::active_client(&options);
+    let (flow, packet) = s.take_syn();
+    let [MptcpOption::MpJoin(MpJoin::Syn { nonce, .. })] = packet.seg.options.mptcp[..] else { panic!("{packet:?}") };
+    // Its round trip is the shorter one: it is the one that data takes.
+    s.advance(ms(5));
+    let answer = join_syn_ack(&s, nonce);
+    s.inject(answer);
+    s.expect(ack(1));
+    s.inject(ack(1));
+    s.take_events();
+    s.write(0, 100);
+    s.on(flow).expect(data(1, 100));
+    s.inject(ack(101));
+    s.expect(rst_ack().opt(tcprst(ResetReason::MiddleboxInterference)));
+    assert_eq!(s.subflow_events(), [SubflowEvent::Closed(CloseReason::ProtocolError)]);
+    s.on(0).expect(data(1, 100).opt(map(1, 1, 100, 1)));
+}
+
+// [8684-3.1-12]
+#[test]
+fn flag_b_makes_plain_tcp() {
+    let unknown = MpCapable { flags: CapableFlags::HMAC_SHA256 | CapableFlags::EXTENSIBILITY, ..capable_syn() };
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn().opt(unknown));
+    s.expect(syn_ack().plain());
+}
+
+// [8684-3.1-15]
+#[test]
+fn an_offer_without_an_algorithm_that_we_know_makes_plain_tcp() {
+    let unknown = |option: MpCapable| MpCapable { flags: CapableFlags::from_bits_retain(0x02), ..option };
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn().opt(unknown(capable_syn())));
+    s.expect(syn_ack().plain());
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.inject(syn_ack().opt(unknown(capable_syn_ack(PEER_KEY))));
+    s.expect(ack(1).plain());
+}
+
+// [8684-3.1-16]
+#[test]
+fn of_several_algorithms_the_one_we_know_is_chosen() {
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn().opt(MpCapable { flags: CapableFlags::from_bits_retain(0x1f), ..capable_syn() }));
+    let packet = s.expect(syn_ack());
+    let answer = capable_syn_ack(s.stack_key());
+    assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpCapable(answer)]);
+}
+
+// [8684-3.1-13]
+#[test]
+fn with_the_c_flag_the_only_address_of_a_client_joins_an_announced_one() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    let flags = CapableFlags::HMAC_SHA256 | CapableFlags::NO_JOIN_INITIAL;
+    s.inject(syn_ack().opt(MpCapable { flags, ..capable_syn_ack(PEER_KEY) }));
+    s.expect(ack(1));
+    s.inject(ack(1).opt(dack(1)));
+    let hmac = polypath_wire::add_addr_hmac(PEER_KEY, s.stack_key(), 2, PEER_2, None);
+    s.inject(ack(1).opt(add_addr(2, PEER_2, hmac)));
+    let (_, packet) = s.take_syn();
+    assert_eq!((packet.seg.ip.src, packet.seg.ip.dst), (WIFI, PEER_2));
+}
+
+#[test]
+fn our_own_c_flag_stands_in_the_whole_handshake() {
+    let flags = CapableFlags::HMAC_SHA256 | CapableFlags::NO_JOIN_INITIAL;
+    let config = Config { allow_join_initial: false, ..Config::default() };
+    let mut s = Script::server(&ScriptOptions { config, ..ScriptOptions::default() });
+    s.inject(syn().opt(capable_syn()));
+    let packet = s.expect(syn_ack());
+    let answer = MpCapable { flags, ..capable_syn_ack(s.stack_key()) };
+    assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpCapable(answer)]);
 }

@@ -3,7 +3,7 @@
 use crate::support::*;
 use polypath_proto::mib::Counter;
 use polypath_proto::{CloseReason, Config, Event, SubflowEvent};
-use polypath_wire::{MpJoin, MptcpOption, ResetReason, Token, join_ack_hmac, join_synack_hmac};
+use polypath_wire::{MpJoin, MpTcprst, MptcpOption, ResetReason, Token, join_ack_hmac, join_synack_hmac};
 
 /// A client whose join's SYN the peer has seen; the nonce of it.
 fn client_with_join() -> (Script, usize, u32) {
@@ -116,16 +116,14 @@ fn a_third_ack_with_a_wrong_hmac_is_reset() {
     assert_eq!(s.subflow_events(), [SubflowEvent::Closed(CloseReason::ProtocolError)]);
 }
 
+// [8684-3.2-15, 8684-3.2-17]
 #[test]
-fn a_third_ack_without_mp_join_does_not_establish_the_subflow() {
-    let (mut s, _, nonce) = server_with_join(&ScriptOptions::default());
+fn a_third_ack_without_mp_join_is_reset() {
+    let (mut s, ..) = server_with_join(&ScriptOptions::default());
     s.take_events();
     s.inject(ack(1).opt(dack(1)));
-    assert_eq!(s.subflow_events(), []);
-    // It was overtaken: the real one comes later.
-    let third = third_ack_of_peer(&s, nonce);
-    s.inject(ack(1).opt(third));
-    assert_eq!(s.subflow_events(), [SubflowEvent::Established]);
+    s.expect(rst_ack().opt(tcprst(ResetReason::MptcpSpecific)));
+    assert_eq!(s.subflow_events(), [SubflowEvent::Closed(CloseReason::ProtocolError)]);
 }
 
 // [8684-3.2-7, 8684-3.2-8, 8684-3.8-1]
@@ -216,16 +214,64 @@ fn data_is_a_fourth_ack_too() {
     assert_eq!(s.read().0, stream(0, 10));
 }
 
+// [8684-3.6-2, 8684-3.6-3]
 #[test]
-fn a_refused_join_is_tried_again_after_a_while_and_the_connection_goes_on() {
-    let (mut s, ..) = client_with_join();
-    s.inject(rst_ack().seq(0).ack(1).opt(tcprst(ResetReason::AdministrativelyProhibited)));
-    assert_eq!(s.subflow_events(), [SubflowEvent::Closed(CloseReason::ResetByPeer)]);
-    s.expect_silence(ms(900));
-    s.advance(ms(200));
-    let (_, again) = s.take_syn();
-    assert!(matches!(again.seg.options.mptcp[..], [MptcpOption::MpJoin(MpJoin::Syn { .. })]));
-    assert_eq!(s.closed(), None);
+fn a_join_that_is_refused_for_now_is_tried_again_and_one_refused_for_good_is_not() {
+    for transient in [true, false] {
+        let (mut s, ..) = client_with_join();
+        let refusal = MpTcprst { transient, reason: ResetReason::AdministrativelyProhibited };
+        s.inject(rst_ack().seq(0).ack(1).opt(refusal));
+        assert_eq!(s.subflow_events(), [SubflowEvent::Closed(CloseReason::ResetByPeer)]);
+        s.expect_silence(ms(900));
+        if transient {
+            s.advance(ms(200));
+            let (_, again) = s.take_syn();
+            assert!(matches!(again.seg.options.mptcp[..], [MptcpOption::MpJoin(MpJoin::Syn { .. })]));
+        } else {
+            s.expect_silence(ms(100_000));
+        }
+        assert_eq!(s.closed(), None);
+    }
+}
+
+// [8684-3.2-2]
+#[test]
+fn every_join_has_a_nonce_of_its_own() {
+    let mut nonces = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        let (mut s, _, first) = client_with_join();
+        s.inject(rst_ack().seq(0).ack(1));
+        s.advance(ms(2_000));
+        let (_, packet) = s.take_syn();
+        let [MptcpOption::MpJoin(MpJoin::Syn { nonce, .. })] = packet.seg.options.mptcp[..] else {
+            panic!("{packet:?}")
+        };
+        nonces.extend([first, nonce]);
+    }
+    // The script's stack draws the same numbers each time; the two of one connection differ.
+    assert_eq!(nonces.len(), 2);
+}
+
+// [8684-3.2-18]
+#[test]
+fn a_join_is_told_by_its_token_whatever_its_port() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.add_flow((WIFI, 9).into(), (PEER_2, 50_000).into());
+    let token = s.stack_key().token();
+    s.inject(syn().opt(join(MpJoin::Syn { backup: false, address_id: 4, token, nonce: NONCE })));
+    s.expect(syn_ack());
+}
+
+// [8684-3.1-5]
+#[test]
+fn a_client_joins_only_when_a_dss_has_come() {
+    let mut s = Script::client(&ScriptOptions::two_addresses());
+    s.expect(syn());
+    s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+    s.expect(ack(1));
+    s.expect_silence(ms(300));
+    s.inject(ack(1).opt(dack(1)));
+    s.take_syn();
 }
 
 // [8684-3.3.8-1, 8684-3.3.8-2]

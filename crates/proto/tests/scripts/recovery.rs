@@ -276,11 +276,11 @@ fn a_shut_window_is_probed_until_it_opens() {
     s.inject(ack(1_001).window(0));
     s.expect_nothing();
     // RFC 9293, section 3.8.6.1: after a timeout, then ever more slowly. Below the window: it must be answered.
-    s.expect_after(ms(200), ack(1).seq(1_000));
+    s.expect_after(ms(200), data(1_000, 1).ack(1));
     s.inject(ack(1_001).window(0));
-    s.expect_after(ms(400), ack(1).seq(1_000));
+    s.expect_after(ms(400), data(1_000, 1).ack(1));
     s.inject(ack(1_001).window(0));
-    s.expect_after(ms(800), ack(1).seq(1_000));
+    s.expect_after(ms(800), data(1_000, 1).ack(1));
     s.inject(ack(1_001).window(1_000));
     s.expect(data(1_001, FULL));
     s.expect(data(1_001 + MSS, 2_000 - FULL));

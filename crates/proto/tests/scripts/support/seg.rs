@@ -220,6 +220,11 @@ pub(crate) fn infinite_map(dsn: u64, ssn: u32, ack: u64) -> Opt {
     Opt::Dss { ack: Some(ack), map: Some((dsn, ssn, 0)), fin: false }
 }
 
+/// What the first data after a fallback carries.
+pub(crate) fn farewell(dsn: u64, ssn: u32) -> Opt {
+    Opt::Dss { ack: None, map: Some((dsn, ssn, 0)), fin: false }
+}
+
 /// MP_CAPABLE that asks for checksums.
 pub(crate) fn capable_with_sum(keys: CapableKeys) -> MpCapable {
     MpCapable { version: 1, flags: CapableFlags::HMAC_SHA256 | CapableFlags::CHECKSUM_REQUIRED, keys }

@@ -1,9 +1,10 @@
-//! The stack against the real kernel, over two emulated paths: both roles, both directions at once, IPv4 and
-//! IPv6; and against a kernel without MPTCP. Data and the kernel's own counters are checked, not speed.
+//! Bulk data over two emulated paths: both roles, both directions at once, IPv4 and IPv6; and against a kernel without
+//! MPTCP. Data and the kernel's own counters are checked, not speed.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::Sender;
+use std::sync::{PoisonError, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -46,6 +47,11 @@ fn two_paths(client: Owner, server: Owner) -> polypath_lab::scenario::ScenarioBu
         .server(server)
         .path(PathSpec::new("wifi", Rate::mbit(300), ms(6), ms(20)))
         .path(PathSpec::new("lte", Rate::mbit(200), ms(14), ms(30)))
+}
+
+/// Not while the matrix runs.
+fn turn() -> RwLockReadGuard<'static, ()> {
+    crate::MACHINE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -138,6 +144,7 @@ fn polypath_exchange(scenario: &Scenario, remote: SocketAddr) -> Exchanged {
 }
 
 fn polypath_client(server_address: IpAddr) {
+    let _turn = turn();
     let scenario = two_paths(Owner::Stack, Owner::Kernel).build().expect("a scenario");
     let server = exchange_server(&scenario, Transport::Mptcp);
     let before = MptcpCounters::read(scenario.server()).expect("counters");
@@ -172,6 +179,7 @@ fn serve_once(scenario: &Scenario, address: IpAddr, ready: Sender<()>) -> JoinHa
 }
 
 fn kernel_client(server_address: IpAddr) {
+    let _turn = turn();
     let scenario = two_paths(Owner::Kernel, Owner::Stack).build().expect("a scenario");
     let before = MptcpCounters::read(scenario.client()).expect("counters");
     let (ready, is_ready) = std::sync::mpsc::channel();
@@ -196,6 +204,7 @@ fn kernel_client(server_address: IpAddr) {
 
 /// A peer whose kernel has Multipath TCP switched off: plain TCP, and the data right.
 fn fallback(server_mptcp: bool) {
+    let _turn = turn();
     let scenario = two_paths(Owner::Stack, Owner::Kernel).server_mptcp(server_mptcp).build().expect("a scenario");
     let server = exchange_server(&scenario, Transport::Tcp);
     let remote = SocketAddr::new(SERVER_V4.into(), PORT);
@@ -219,6 +228,7 @@ fn a_server_whose_kernel_has_no_mptcp_gets_plain_tcp() {
 
 #[test]
 fn a_plain_tcp_client_is_served() {
+    let _turn = turn();
     let scenario = two_paths(Owner::Kernel, Owner::Stack).build().expect("a scenario");
     let (ready, is_ready) = std::sync::mpsc::channel();
     let serving = serve_once(&scenario, SERVER_V4.into(), ready);
@@ -256,6 +266,7 @@ fn kernel_client_polypath_server_ipv6() {
 /// A link on the way that carries less than its ends say: ICMP errors tell, and segments become smaller
 /// (RFC 1191, RFC 8201).
 fn narrow_link(server_address: IpAddr) {
+    let _turn = turn();
     let scenario = two_paths(Owner::Stack, Owner::Kernel).build().expect("a scenario");
     // Only the way up: the server does not know, and says so in no MSS option.
     scenario.client().ip("link set wifi0 mtu 1300\nlink set lte0 mtu 1300\n").expect("a narrow link");
