@@ -86,6 +86,10 @@ counters! {
     TcpExtTCPAbortOnTimeout,
     /// Challenges not sent, because there had been many (RFC 5961, section 7).
     TcpExtTCPACKSkippedChallenge,
+    /// Probes of the path MTU that were lost (RFC 4821).
+    TcpExtTCPMTUPFail,
+    /// Those that passed.
+    TcpExtTCPMTUPSuccess,
     /// Packets received whose sender does not use ECN.
     IpExtInNoECTPkts,
     /// Those marked ECT(1).

@@ -122,13 +122,15 @@ pub enum TraceEvent {
         /// Who wants it.
         by: By,
     },
-    /// A router on the way carries only smaller packets.
+    /// The largest packet that passes is another than was thought.
     #[serde(rename = "path:mtu")]
     PathMtu {
         /// Which one.
         subflow: SubflowId,
         /// In bytes.
         mtu: u32,
+        /// How it is known.
+        reason: MtuReason,
     },
     /// It is gone.
     #[serde(rename = "path:closed")]
@@ -362,6 +364,18 @@ pub enum OpenReason {
     PathManager,
     /// The peer joined.
     Peer,
+}
+
+/// What tells how large packets may be.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MtuReason {
+    /// A router said so (RFC 8201).
+    PacketTooBig,
+    /// Large segments were lost again and again, and nobody said why (RFC 8899).
+    BlackHole,
+    /// A probe passed.
+    Probe,
 }
 
 /// Why bytes were given to a subflow.

@@ -99,6 +99,8 @@ pub struct SubflowInfo {
     pub srtt: Option<Duration>,
     /// Its packets may be marked instead of dropped (ECN, RFC 3168): both ends agreed.
     pub ecn: bool,
+    /// Largest IP packet that is sent on it, in bytes: what the link and the path, as far as is known, carry.
+    pub path_mtu: u32,
     /// Congestion window, in bytes.
     pub cwnd: u64,
     /// Bytes in flight.
@@ -173,6 +175,7 @@ impl Connection {
             stalled: s.stalled.is_some(),
             srtt: s.tcp.rtt.srtt(),
             ecn: s.tcp.uses_ecn(),
+            path_mtu: s.tcp.path_mtu(),
             cwnd: self.congestion.window(id),
             in_flight: s.tcp.in_flight(),
             bytes_sent: s.tcp.counters.bytes_sent,

@@ -76,6 +76,7 @@ impl Connection {
         }
         self.trace_losses(id, &out, LossReason::Acknowledgements);
         self.feed_congestion(now, id, cwnd, srtt, &out);
+        self.note_mtu_probe(id, &out);
         if self.notice_missing_dss(now, env, id, seg, &out) {
             return true;
         }
@@ -443,8 +444,7 @@ impl Connection {
         let error = match error.kind {
             // [9293-MUST-54]
             IcmpErrorKind::PacketTooBig { mtu } => {
-                s.tcp.on_packet_too_big(mtu);
-                return self.journal.trace(|| TraceEvent::PathMtu { subflow: id, mtu });
+                return self.on_packet_too_big(now, id, mtu);
             }
             IcmpErrorKind::NetworkUnreachable => ConnectionError::NetworkUnreachable,
             IcmpErrorKind::HostUnreachable => ConnectionError::HostUnreachable,

@@ -15,6 +15,7 @@ mod liveness;
 mod mapping;
 mod narrate;
 mod output;
+mod path_mtu;
 mod receive_window;
 mod schedule;
 mod session;
@@ -86,6 +87,8 @@ pub(crate) enum Request {
     Open { local: IpAddr, remote: SocketAddr },
     /// Answer a segment that acknowledges what was never sent with a reset.
     Refuse { local: SocketAddr, remote: SocketAddr, link: crate::LinkId, seq: polypath_wire::SeqNum },
+    /// Packets of so many bytes pass between two addresses: for subflows to come.
+    LearnPathMtu { local: IpAddr, remote: IpAddr, mtu: u32 },
     /// Forget a subflow's addresses, or keep them in TIME-WAIT.
     Release { local: SocketAddr, remote: SocketAddr, time_wait: Option<TimeWait>, counters: Box<Counters> },
 }

@@ -163,9 +163,9 @@ impl Connection {
             let mss = s.tcp.mss_with(self.data_option_bytes());
             // While the path does not answer, one small segment at a time asks whether it lives.
             // [9293-SHLD-16, 7323-2.4-4]
-            let room = s.tcp.congestion_room(cwnd).min(self.max_payload(env, s));
             // [8684-3.3.6-1]
-            let room = if s.stalled.is_some() && !alone { room.min(mss) } else { room };
+            let cwnd = if s.stalled.is_some() && !alone { cwnd.min(mss) } else { cwnd };
+            let room = s.tcp.congestion_room(cwnd).min(self.max_payload(env, s));
             // A sub-segment remainder waits, unless nothing is in flight.
             let limit = if room >= mss {
                 room - room % mss
@@ -206,7 +206,7 @@ impl Connection {
         }
         let limits = self.payload_limits(env);
         // [9293-MUST-60]
-        let Some(a) = self.assign_new_data(|s| limits(s)) else {
+        let Some(a) = self.assign_mtu_probe(now).or_else(|| self.assign_new_data(|s| limits(s))) else {
             self.arm_persist(now);
             return None;
         };
@@ -463,7 +463,7 @@ impl Connection {
         if owes_sack {
             s.tcp.ack_now();
         }
-        let mss = s.tcp.mss_with(option_bytes);
+        let mss = s.tcp.segment_payload(what.ssn, option_bytes);
         let payload: &[Bytes] = what.payload.map_or(&[], Chunks::pieces);
         let payload_len = what.payload.map_or(0, Chunks::len);
         let link = env.links.get(s.tcp.link.0 as usize);

@@ -73,7 +73,7 @@ impl Connection {
         s.tcp.local != self.initial_local || s.tcp.remote != self.initial_remote
     }
 
-    fn views(&self) -> SmallVec<[PathView; 8]> {
+    pub(super) fn views(&self) -> SmallVec<[PathView; 8]> {
         let view = |(id, s): (SubflowId, &Subflow)| PathView {
             id,
             srtt: s.tcp.rtt.srtt().unwrap_or_default(),

@@ -155,6 +155,7 @@ impl Connection {
             Timer::Reorder => {
                 let out = s.tcp.on_reorder_timer(now);
                 self.trace_losses(id, &out, LossReason::ReorderingTimer);
+                self.note_mtu_probe(id, &out);
                 if out.recovery_entered {
                     self.begin_recovery(now, id, &out);
                 }
@@ -269,6 +270,7 @@ impl Connection {
         if first {
             self.reduce_window(now, id, Congestion::Timeout, in_flight);
         }
+        self.suspect_black_hole(now, id);
         if newly_stalled {
             // [9293-SHLD-9]
             self.subflow_news(id, super::info::SubflowChange::Stalled);

@@ -5,6 +5,7 @@ mod blackhole;
 mod isn;
 mod listener;
 mod open;
+mod path_mtu;
 mod slab;
 mod syn_cookies;
 mod time_wait;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use foldhash::quality::SeedableRandomState;
 use isn::IsnGenerator;
 use listener::Listener;
+use path_mtu::PathMtus;
 use polypath_wire::{ChecksumMode, Ecn, IpHeader, Segment, TcpFlags, TcpHeader, TcpOptions, Token, emit_headers};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
@@ -157,6 +159,7 @@ pub struct Stack {
     by_tuple: HashMap<FourTuple, (ConnectionId, SubflowId), SeedableRandomState>,
     by_token: HashMap<Token, ConnectionId, SeedableRandomState>,
     time_waits: TimeWaits<SeedableRandomState>,
+    path_mtus: PathMtus,
     timers: TimerQueue,
     ready: VecDeque<ConnectionId>,
     /// Resets and acknowledgements that belong to no connection.
@@ -213,6 +216,7 @@ impl Stack {
             time_waits: TimeWaits::new(hasher.clone()),
             hasher,
             isn: IsnGenerator::new(secret),
+            path_mtus: PathMtus::default(),
             timers: TimerQueue::default(),
             ready: VecDeque::new(),
             replies: VecDeque::new(),
@@ -537,6 +541,7 @@ impl Stack {
     fn on_request(&mut self, now: Instant, id: ConnectionId, request: Request) {
         match request {
             Request::Open { local, remote } => self.open_join(now, id, local, remote),
+            Request::LearnPathMtu { local, remote, mtu } => self.path_mtus.learn(now, local, remote, mtu),
             Request::Release { local, remote, time_wait, counters } => {
                 self.mib.add_subflow(&counters);
                 let tuple = FourTuple { local, remote };

@@ -159,7 +159,7 @@ impl Stack {
             .ok_or(ConnectError::NoPort)
     }
 
-    fn params(&self, now: Instant, local: SocketAddr, remote: SocketAddr, link: LinkId) -> TcpParams {
+    fn params(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, link: LinkId) -> TcpParams {
         let mtu = self.links.get(link.0 as usize).map_or(576, |l| l.mtu);
         let headers = if local.is_ipv4() { 40 } else { 60 };
         // The offset tells hosts apart, and stays the same for a pair of them, so that PAWS keeps working
@@ -172,6 +172,7 @@ impl Stack {
             iss: self.time_waits.beyond(&FourTuple { local, remote }, self.isn.next(now, local, remote)),
             // [9293-MUST-67, 8201-5.4-2]
             mss: u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX - 100),
+            path_mtu: self.path_mtus.get(now, local.ip(), remote.ip()),
             window_scale: window_scale(self.config.recv_buffer_max),
             ecn: self.config.ecn,
             ts_offset,

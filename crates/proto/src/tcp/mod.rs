@@ -7,6 +7,7 @@ mod ack;
 mod challenge;
 mod counters;
 mod ecn;
+mod path_mtu;
 mod prr;
 mod rack;
 mod receive;
@@ -18,6 +19,7 @@ mod send_window;
 mod timers;
 
 pub use counters::Counters;
+pub(crate) use path_mtu::{ProbeOutcome, RAISE_AFTER};
 pub(crate) use receive::{AckOutcome, Verdict};
 pub(crate) use rtt::{INITIAL_RTO, MAX_RTO};
 pub(crate) use scoreboard::{Mapping, TxRecord};
@@ -115,6 +117,8 @@ pub(crate) struct TcpParams {
     pub(crate) iss: SeqNum,
     /// Largest segment payload without options that the link carries.
     pub(crate) mss: u16,
+    /// What was learned of the path: the largest IP packet that passes, in bytes, and until when that is believed.
+    pub(crate) path_mtu: Option<(u32, Instant)>,
     pub(crate) window_scale: u8,
     pub(crate) ecn: EcnMode,
     /// Added to the clock for timestamps, so that they tell nothing of the host (RFC 7323, section 5.4).
@@ -131,6 +135,7 @@ pub(crate) struct Tcp {
     // What was agreed.
     local_mss: u16,
     peer_mss: u16,
+    path: path_mtu::PathMtu,
     rcv_wscale: u8,
     snd_wscale: u8,
     wscale_agreed: bool,
@@ -187,6 +192,10 @@ impl Tcp {
             local_mss: p.mss,
             // RFC 9293, section 3.7.1: what holds without an MSS option. [9293-MUST-15]
             peer_mss: if p.remote.is_ipv4() { 536 } else { 1220 },
+            path: path_mtu::PathMtu::new(p.path_mtu.map(|(mtu, until)| {
+                let headers = if p.remote.is_ipv4() { 40 } else { 60 };
+                (u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX), until)
+            })),
             rcv_wscale: p.window_scale,
             snd_wscale: 0,
             wscale_agreed: false,
@@ -253,11 +262,20 @@ impl Tcp {
         self.fin_at.is_some_and(|at| at < self.rcv_nxt())
     }
 
+    /// What both ends' MSS allow, whatever the path carries.
+    fn ceiling(&self) -> u16 {
+        self.local_mss.min(self.peer_mss)
+    }
+
+    fn mss(&self) -> u16 {
+        self.ceiling().min(self.path.limit())
+    }
+
     /// Payload of a full segment when each carries `option_bytes` besides timestamps.
     pub(crate) fn mss_with(&self, option_bytes: usize) -> u64 {
         let timestamps = if self.ts.is_some() { 12 } else { 0 };
         // [9293-MUST-16]
-        u64::from(self.local_mss.min(self.peer_mss)).saturating_sub(timestamps + option_bytes as u64).max(48)
+        u64::from(self.mss()).saturating_sub(timestamps + option_bytes as u64).max(48)
     }
 
     fn ip_header(&self, ecn: Ecn) -> IpHeader {

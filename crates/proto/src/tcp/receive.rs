@@ -48,6 +48,8 @@ pub(crate) struct AckOutcome {
     pub(crate) marked: bool,
     /// Fast recovery goes on: the window is PRR's business.
     pub(crate) in_recovery: bool,
+    /// What became of a probe of the path MTU.
+    pub(crate) mtu_probe: Option<super::ProbeOutcome>,
     /// Bytes newly believed lost.
     pub(crate) newly_lost: u64,
     /// Fast recovery began with this.
@@ -250,6 +252,7 @@ impl Tcp {
         if ack > self.snd_una {
             out.advanced = true;
             self.snd_una = ack;
+            self.settle_mtu_probe(now, &mut out);
             if self.fin_sent && ack == self.snd_nxt {
                 self.state = self.state.after_fin_acked();
             }

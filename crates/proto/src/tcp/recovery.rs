@@ -77,6 +77,11 @@ impl Tcp {
         self.recovery.backoff
     }
 
+    /// Nothing is being recovered.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.recovery.phase, Phase::Open)
+    }
+
     /// Bytes that loss recovery and a congestion window of `cwnd` allow to send now.
     pub(crate) fn congestion_room(&self, cwnd: u64) -> u64 {
         let mss = self.mss_with(0);
@@ -118,10 +123,11 @@ impl Tcp {
         // [8985-4-1]
         let newly_lost = if self.sack_ok { self.detect_loss(now) } else { self.count_duplicates(duplicate, out) };
         out.newly_lost = newly_lost;
+        let unexpected = newly_lost.saturating_sub(self.lost_probe_bytes(now, out));
         let mss = self.mss_with(0);
         let in_flight = self.board.in_flight();
         match &mut self.recovery.phase {
-            Phase::Open if newly_lost > 0 => self.enter_recovery(out),
+            Phase::Open if unexpected > 0 => self.enter_recovery(out),
             Phase::Open | Phase::Loss { .. } => {}
             Phase::Recovery { prr, .. } => {
                 out.in_recovery = true;
@@ -222,7 +228,8 @@ impl Tcp {
         let mut out = AckOutcome { prior_in_flight: self.board.in_flight(), ..AckOutcome::default() };
         let lost = self.detect_loss(now);
         out.newly_lost = lost;
-        if lost > 0 && matches!(self.recovery.phase, Phase::Open) {
+        let unexpected = lost.saturating_sub(self.lost_probe_bytes(now, &mut out));
+        if unexpected > 0 && matches!(self.recovery.phase, Phase::Open) {
             self.enter_recovery(&mut out);
         }
         self.arm_retransmit(now, false);

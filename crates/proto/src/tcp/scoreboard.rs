@@ -101,6 +101,12 @@ impl Scoreboard {
         self.records.iter()
     }
 
+    /// Bytes marked lost and not sent again yet, of those from `start` to `end`.
+    pub(crate) fn lost_between(&self, start: Ssn, end: Ssn) -> u64 {
+        let inside = self.records.iter().filter(|r| r.lost && r.ssn >= start && r.end() <= end);
+        inside.map(TxRecord::seq_len).sum()
+    }
+
     /// What was sent last begins there, is data, and was not sent before.
     pub(crate) fn is_first_transmission(&self, ssn: Ssn) -> bool {
         self.records.back().is_some_and(|r| r.ssn == ssn && r.payload.len() > 0 && !r.retransmitted)

@@ -98,23 +98,6 @@ impl Tcp {
         ssn >= self.snd_una && ssn < self.snd_nxt
     }
 
-    /// Path MTU discovery (RFC 1191, RFC 8201): segments become smaller, and what was too large goes again at
-    /// once; it is no sign of congestion.
-    pub(crate) fn on_packet_too_big(&mut self, mtu: u32) {
-        let (headers, least) = if self.is_ipv4() { (40, 576) } else { (60, 1280) };
-        // A router that does not say, or says less than every link must carry, is answered with that (RFC 8201,
-        // section 4; for IPv4 as Linux's min_pmtu). [8201-4-4]
-        let mtu = mtu.max(least);
-        let mss = u16::try_from(mtu - headers).unwrap_or(u16::MAX);
-        // [9293-SHLD-6, 8201-4-2, 8201-4-5, 8899-3-1]
-        if mss < self.local_mss.min(self.peer_mss) {
-            self.peer_mss = mss;
-            let largest = self.mss_with(0);
-            // [8201-5.4-1]
-            self.board.mark_lost(|r| r.payload.len() as u64 > largest);
-        }
-    }
-
     /// What the window field of an incoming segment means, in bytes.
     pub(crate) fn window_of(&self, seg: &Segment) -> u64 {
         // [9293-MUST-1, 9293-REC-1]

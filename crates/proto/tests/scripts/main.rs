@@ -12,6 +12,7 @@ mod handshake;
 mod instruments;
 mod join;
 mod open;
+mod path_mtu;
 mod paths;
 mod rack;
 mod recovery;

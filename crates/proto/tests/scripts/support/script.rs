@@ -238,6 +238,11 @@ impl Script {
         (flow, packet)
     }
 
+    /// Everything before this has reached the peer on the current flow, by its sequence number.
+    pub(crate) fn received(&self) -> u32 {
+        self.flows[self.current].rcv_nxt
+    }
+
     /// From now on segments without a flow of their own belong to this one.
     pub(crate) fn on(&mut self, flow: usize) -> &mut Script {
         self.current = flow;
