@@ -20,7 +20,7 @@ enum Phase {
     /// Fast recovery until `point` is acknowledged.
     Recovery { point: Ssn, prr: Prr },
     /// After a timeout, until `point` is acknowledged.
-    Loss { point: Ssn },
+    Loss { point: Ssn, judged: bool },
 }
 
 /// A tail loss probe on its way (RFC 8985, section 7.3).
@@ -159,14 +159,17 @@ impl Tcp {
                 out.recovery_left = true;
             }
             // Eifel response (RFC 4015): the original arrived, so nothing else was lost either.
-            Phase::Loss { .. } if out.advanced && out.original_arrived => {
+            Phase::Loss { judged: false, .. } if out.advanced && out.original_arrived => {
                 self.recovery.phase = Phase::Open;
                 self.board.unmark_lost();
                 out.spurious = true;
                 self.reduced_until = None;
                 self.counters.spurious_timeouts += 1;
             }
-            Phase::Loss { point } if self.snd_una >= point => self.recovery.phase = Phase::Open,
+            Phase::Loss { point, .. } if self.snd_una >= point => self.recovery.phase = Phase::Open,
+            // RFC 3522, section 3.2: only the first acknowledgement after the timeout can tell. Later ones may echo the
+            // timestamp of a segment before the one that they are about.
+            Phase::Loss { point, .. } if out.advanced => self.recovery.phase = Phase::Loss { point, judged: true },
             _ => {}
         }
         if self.board.is_empty() {
@@ -273,7 +276,7 @@ impl Tcp {
         let lost = self.board.mark_lost(|r| r.ssn == una || !sack_ok || r.sent_at + patience <= now);
         self.recovery.retransmit_due = true;
         let first = !matches!(self.recovery.phase, Phase::Loss { .. });
-        self.recovery.phase = Phase::Loss { point: self.snd_nxt };
+        self.recovery.phase = Phase::Loss { point: self.snd_nxt, judged: false };
         (first, lost)
     }
 
