@@ -91,6 +91,6 @@ pub use polypath_net::{
 };
 pub use polypath_proto::{
     CloseReason, Config, ConnectOptions, ConnectionError, ConnectionId, ConnectionInfo, Counters, Event,
-    FallbackReason, MultipathState, Role, State, SubflowEvent, SubflowId, SubflowInfo,
+    FallbackReason, MultipathState, Role, State, SubflowEvent, SubflowId, SubflowInfo, SynCookies,
 };
 pub use polypath_proto::{Instant, congestion, mib, path_manager, scheduler, trace};

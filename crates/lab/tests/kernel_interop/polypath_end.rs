@@ -6,19 +6,12 @@ use std::path::Path;
 
 use polypath_lab::payload::Hasher;
 use polypath_net::{Capture, Host, MptcpListener, MptcpStream, OwnedReadHalf, OwnedWriteHalf};
-use polypath_proto::Config;
+use polypath_proto::{Config, SynCookies};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::cell::{Backup, CFlag, Cell, Checksum, Cookies, Ending, Fallback, Joins};
 use crate::network::{self, PORT};
 use crate::script::{self, KERNEL_SEED, PATIENCE, Progress, Script, Signals, Step};
-
-/// What a cell asks of polypath that no call offers yet.
-pub(crate) fn not_built(cell: &Cell) -> Option<&'static str> {
-    let serves = cell.polypath_serves();
-    let asks = [(serves && cell.cookies == Cookies::Yes, "to answer with SYN cookies")];
-    asks.into_iter().find_map(|(asked, what)| asked.then_some(what))
-}
 
 /// Starts a host with the addresses of its end, in the calling thread's namespace, and writes its packets to `file`.
 pub(crate) fn start(cell: &Cell, file: &Path) -> io::Result<(Host, Capture)> {
@@ -28,6 +21,7 @@ pub(crate) fn start(cell: &Cell, file: &Path) -> io::Result<(Host, Capture)> {
         dss_checksum: cell.checksum == Checksum::Polypath,
         allow_join_initial: !(serves && cell.c_flag == CFlag::Yes),
         announce_port: (serves && cell.joins == Joins::AnnouncedPort).then_some(network::OTHER_PORT),
+        syn_cookies: if cell.cookies == Cookies::Yes { SynCookies::Always } else { SynCookies::default() },
         ..Config::default()
     };
     let own = |number| if serves { network::server(cell, number) } else { network::client(cell, number) };
