@@ -46,6 +46,7 @@ fn expected(cell: &Cell) -> Expected {
     of_the_event(cell, &mut expected);
     of_refused_joins(cell, &mut expected);
     of_the_ending(cell, &mut expected);
+    of_the_removed(cell, &mut expected);
     expected.extend(OF_TIMING.map(|name| (name, 0..=i64::MAX)));
     if cell.subflows().len() > 1 {
         expected.extend(OF_PAUSES.map(|name| (name, 0..=i64::MAX)));
@@ -131,6 +132,15 @@ fn of_the_ending(cell: &Cell, expected: &mut Expected) {
             let ever = (cell.subflows().len() + cell.rejoin().iter().len()) as i64;
             expected.extend([("MPFastcloseRx", 1..=left), ("MPRstTx", 0..=ever - 1)]);
         }
+    }
+}
+
+/// Whoever takes an address away closes its subflows: by a reset, if the other end still says something on them.
+fn of_the_removed(cell: &Cell, expected: &mut Expected) {
+    if cell.removes() {
+        let hit = count(&cell.subflows(), |subflow| cell.is_hit(subflow));
+        let resets = expected.entry("MPRstTx").or_insert(0..=0);
+        *resets = *resets.start()..=resets.end() + hit;
     }
 }
 

@@ -262,14 +262,15 @@ impl Stack {
         let baked = self.cookies.bake(now, &tuple, seg);
         let params = TcpParams { iss: baked.iss, ..self.params(now, tuple.local, tuple.remote, on) };
         let mut tcp = Tcp::accept(now, &params, seg);
+        let multipath = mptcp::usable_offer(seg, self.config.multipath).is_ok();
         let mut options = TcpOptions { mss: Some(params.mss), ..TcpOptions::default() };
         if let Some(timestamps) = tcp.timestamps(now) {
             // Only what the echo will remind us of.
             let offer = tcp.syn_options();
-            options.timestamps = Some(syn_cookies::mark(timestamps, seg));
+            options.timestamps = Some(syn_cookies::mark(timestamps, seg, multipath));
             (options.window_scale, options.sack_permitted) = (offer.window_scale, offer.sack_permitted);
         }
-        if mptcp::usable_offer(seg, self.config.multipath).is_ok() {
+        if multipath {
             let terms = mptcp::Terms::offered(seg);
             options.mptcp.push(terms.answer(&self.config, baked.key));
         }
@@ -305,7 +306,10 @@ impl Stack {
         let echoed = mptcp::echoed_key(seg) == Some(baked.key) && !self.by_token.contains_key(&baked.key.token());
         let multipath = match (self.config.multipath, echoed) {
             (true, true) => Multipath::Negotiating { local_key: baked.key },
-            (true, false) => Multipath::Fallback(FallbackReason::ThirdAckWithoutCapable),
+            (true, false) if syn_cookies::was_multipath(seg) => {
+                Multipath::Fallback(FallbackReason::ThirdAckWithoutCapable)
+            }
+            (true, false) => Multipath::Fallback(FallbackReason::NotOffered),
             (false, _) => Multipath::Fallback(FallbackReason::Disabled),
         };
         let params = TcpParams { iss: baked.iss, ..self.params(now, tuple.local, tuple.remote, on) };

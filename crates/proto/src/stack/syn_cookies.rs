@@ -13,10 +13,11 @@ use std::net::IpAddr;
 const SLOT: Duration = Duration::from_secs(64);
 /// What of the peer's MSS survives: the largest of these that is not larger.
 const MSS: [u16; 8] = [88, 536, 1220, 1300, 1360, 1440, 1460, 8960];
-/// Window scale and SACK stand in the lower bits of our timestamp.
-const TIMESTAMP_BITS: u32 = 0x1f;
+/// Window scale, SACK, and whether Multipath TCP was agreed on stand in the lower bits of our timestamp.
+const TIMESTAMP_BITS: u32 = 0x3f;
 const NO_SCALE: u32 = 0xf;
 const SACK: u32 = 0x10;
+const MULTIPATH: u32 = 0x20;
 
 /// When to use them.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -100,13 +101,19 @@ fn slot_of(now: Instant) -> u64 {
 }
 
 /// The timestamp of a SYN/ACK that says what was agreed. It is never later than `now`'s.
-pub(super) fn mark(timestamps: Timestamps, syn: &Segment) -> Timestamps {
+pub(super) fn mark(timestamps: Timestamps, syn: &Segment, multipath: bool) -> Timestamps {
     let scale = syn.options.window_scale.map_or(NO_SCALE, |scale| u32::from(scale.min(14)));
-    let bits = scale | if syn.options.sack_permitted { SACK } else { 0 };
+    let sack = if syn.options.sack_permitted { SACK } else { 0 };
+    let bits = scale | sack | if multipath { MULTIPATH } else { 0 };
     let marked = timestamps.val & !TIMESTAMP_BITS | bits;
     let val =
         if marked.wrapping_sub(timestamps.val) as i32 > 0 { marked.wrapping_sub(TIMESTAMP_BITS + 1) } else { marked };
     Timestamps { val, ..timestamps }
+}
+
+/// Whether the SYN/ACK whose timestamp `ack` echoes had MP_CAPABLE.
+pub(super) fn was_multipath(ack: &Segment) -> bool {
+    ack.options.timestamps.is_some_and(|ts| ts.ecr & MULTIPATH != 0)
 }
 
 impl Baked {

@@ -66,6 +66,16 @@ fn a_foreign_key_or_none_makes_plain_tcp() {
 }
 
 #[test]
+fn who_did_not_offer_multipath_is_known_not_to() {
+    let mut s = Script::server(&always());
+    s.inject(syn());
+    s.expect(syn_ack().plain());
+    s.inject(ack(1));
+    s.accept();
+    assert_eq!(s.multipath(), MultipathState::Fallback(FallbackReason::NotOffered));
+}
+
+#[test]
 fn without_timestamps_only_what_the_number_holds_is_promised() {
     let mut s = Script::server(&always());
     s.inject(Seg { mss: Some(1400), ..syn().no_timestamps() });
