@@ -4,6 +4,7 @@ use crate::LinkId;
 use crate::congestion::CongestionKind;
 use crate::scheduler::SchedulerKind;
 use crate::stack::SynCookies;
+use crate::time::Duration;
 use polypath_wire::ChecksumMode;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -77,6 +78,22 @@ pub struct Config {
     pub announce_port: Option<u16>,
     /// Local ports of outgoing subflows; never empty (RFC 6056 asks for as many as possible).
     pub client_ports: RangeInclusive<u16>,
+    /// Small pieces are sent at once, also while earlier ones are unacknowledged: no Nagle algorithm (RFC 9293, section
+    /// 3.7.4). [`set_nodelay`](crate::Connection::set_nodelay) changes it for one connection.
+    pub nodelay: bool,
+    /// Ask silent peers whether they live (RFC 9293, section 3.8.4); none: never.
+    /// [`set_keepalive`](crate::Connection::set_keepalive) changes it for one connection.
+    pub keepalive: Option<Keepalive>,
+    /// How long data may stay unacknowledged before a connection is given up (RFC 9293, section 3.8.3: R2; RFC 5482);
+    /// none: 15 minutes of retransmissions without an answer.
+    /// [`set_user_timeout`](crate::Connection::set_user_timeout) changes it for one connection.
+    pub user_timeout: Option<Duration>,
+    /// Hop limit, or TTL, of what is sent: 1 to 255 (RFC 9293, section 3.9.2).
+    /// [`set_hop_limit`](crate::Connection::set_hop_limit) changes it for one connection.
+    pub hop_limit: u8,
+    /// Differentiated services code point of what is sent: 0 to 63 (RFC 2474).
+    /// [`set_dscp`](crate::Connection::set_dscp) changes it for one connection.
+    pub dscp: u8,
 }
 
 impl Default for Config {
@@ -95,7 +112,32 @@ impl Default for Config {
             announce_addresses: true,
             announce_port: None,
             client_ports: 10_000..=u16::MAX,
+            nodelay: false,
+            // [9293-MUST-25]
+            keepalive: None,
+            user_timeout: None,
+            hop_limit: 64,
+            dscp: 0,
         }
+    }
+}
+
+/// How a silent peer is asked whether it lives (RFC 9293, section 3.8.4). Times of less than a second count as one.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// How long nothing was heard before the first question.
+    pub idle: Duration,
+    /// Between two questions.
+    pub interval: Duration,
+    /// After so many questions without an answer the subflow is given up.
+    pub probes: u32,
+}
+
+impl Default for Keepalive {
+    /// Two hours, 75 seconds and 9 questions: Linux's defaults.
+    fn default() -> Self {
+        // [9293-MUST-28]
+        Keepalive { idle: Duration::from_secs(2 * 3600), interval: Duration::from_secs(75), probes: 9 }
     }
 }
 

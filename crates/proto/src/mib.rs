@@ -82,6 +82,8 @@ counters! {
     TcpExtTCPChallengeACK,
     /// Zero-window probes and questions to a silent peer.
     TcpExtTCPWinProbe,
+    /// Keep-alives sent.
+    TcpExtTCPKeepAlive,
     /// Connections given up because nobody answered.
     TcpExtTCPAbortOnTimeout,
     /// Challenges not sent, because there had been many (RFC 5961, section 7).
@@ -249,6 +251,7 @@ impl Mib {
             challenge_acks,
             challenges_skipped,
             window_probes,
+            keepalives,
             segments_received: _,
             segments_sent,
         } = *counters;
@@ -269,6 +272,7 @@ impl Mib {
         self.add(C::TcpExtTCPOFOQueue, out_of_order);
         self.add(C::TcpExtTCPChallengeACK, challenge_acks);
         self.add(C::TcpExtTCPWinProbe, window_probes);
+        self.add(C::TcpExtTCPKeepAlive, keepalives);
         self.add(C::TcpExtTCPACKSkippedChallenge, challenges_skipped);
     }
 }

@@ -400,6 +400,8 @@ pub enum WaitReason {
     Scheduler,
     /// Too little room for a whole segment.
     Sliver,
+    /// Too little for a whole segment, while an earlier small piece is unacknowledged.
+    Nagle,
 }
 
 /// Why bytes go on another subflow.

@@ -1,5 +1,6 @@
 //! ADD_ADDR, REMOVE_ADDR, address IDs, and what the path manager wants (RFC 8684, section 3.4).
 
+use super::subflow::Question;
 use super::timers::ConnectionTimer;
 use super::{CloseReason, Connection, ConnectionError, Env, Multipath, Request, Role, Signal};
 use crate::LocalAddress;
@@ -172,7 +173,7 @@ impl Connection {
     fn doubt(&mut self, now: Instant, id: SubflowId) {
         let Some(s) = self.get_mut(id) else { return };
         // [8684-3.4.2-4]
-        s.send_probe = true;
+        s.question = Some(Question::Window);
         s.doubted_at = Some(now);
         s.stalled.get_or_insert(now);
         let patience = s.tcp.rtt.rto();

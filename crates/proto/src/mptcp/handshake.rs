@@ -418,6 +418,7 @@ impl Connection {
         if let Some(s) = self.get(id) {
             self.data_wnd_end = Dsn(s.tcp.window_edge().0);
         }
+        self.restart_user_timeout(now);
         self.news.push_back(News::Connected);
         self.on_subflow_established(now, id);
     }
@@ -441,6 +442,7 @@ impl Connection {
         if !self.orphaned && !self.finished {
             self.timers.stop(super::timers::ConnectionTimer::Abandon);
         }
+        self.start_keepalive(now, id);
         self.trace_congestion(id, CongestionReason::Start);
         self.subflow_news(id, SubflowChange::Established);
         if !self.writable_wanted {

@@ -76,6 +76,9 @@ pub struct ConnectionInfo {
     pub recv_queue: usize,
     /// The receive buffer, in bytes.
     pub recv_buffer: usize,
+    /// What a router, or the peer's host, last said of packets that did not arrive, unless the peer was heard of since:
+    /// the connection goes on trying (RFC 9293, section 3.9.2.2).
+    pub soft_error: Option<ConnectionError>,
 }
 
 /// A subflow at one moment.
@@ -160,6 +163,8 @@ impl Connection {
             send_queue: self.send.len(),
             recv_queue: self.ready_bytes,
             recv_buffer: self.window.capacity(),
+            // Only who asks is told. [9293-MUST-47, 9293-SHLD-20]
+            soft_error: self.soft_error,
         }
     }
 

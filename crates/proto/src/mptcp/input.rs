@@ -39,6 +39,8 @@ impl Connection {
             Verdict::Accept => {}
         }
         s.probed_at = None;
+        self.soft_error = None;
+        let Some(s) = self.get_mut(id) else { return };
         if s.stalled.is_some() && !s.tcp.has_outstanding() {
             s.stalled = None;
             self.subflow_news(id, SubflowChange::Recovered);
@@ -81,6 +83,9 @@ impl Connection {
             return true;
         }
         self.acknowledge_plain(env, id);
+        if out.advanced && !self.is_active() {
+            self.restart_user_timeout(now);
+        }
         if out.delivered > 0 {
             self.arm_data_retransmit(now);
             self.note_progress(now);
@@ -368,6 +373,7 @@ impl Connection {
             self.data_acknowledged(env.config.send_buffer_max, ack);
             self.trace_data_acknowledged(id, ack);
             self.forget_reinjections();
+            self.restart_user_timeout(now);
             self.arm_data_retransmit(now);
         }
     }
@@ -451,8 +457,9 @@ impl Connection {
             IcmpErrorKind::PortUnreachable => ConnectionError::Refused,
         };
         // RFC 9293, section 3.9.2.2: once established, a soft error that retransmission outlives.
-        // [9293-MUST-56, 9293-SHLD-26]
+        // [9293-MUST-56, 9293-SHLD-25, 9293-SHLD-26]
         if s.tcp.state != State::SynSent {
+            self.soft_error = Some(error);
             return;
         }
         match initial {

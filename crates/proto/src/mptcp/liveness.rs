@@ -5,6 +5,7 @@
 //! answer comes says on a live path that the address is gone (REMOVE_ADDR), so that the sender reinjects at
 //! once. MP_PRIO could not say it: in RFC 8684, section 3.3.8, it speaks of the subflow that it travels on.
 
+use super::subflow::Question;
 use super::timers::ConnectionTimer;
 use super::{CloseReason, Connection, Env, SendHalf};
 use crate::SubflowId;
@@ -59,7 +60,7 @@ impl Connection {
             match s.probed_at {
                 None => {
                     s.probed_at = Some((now, 1));
-                    s.send_probe = true;
+                    s.question = Some(Question::Window);
                     let silent = heard(s);
                     self.journal.trace(|| TraceEvent::PathSuspected { subflow: id, silent });
                 }
@@ -67,7 +68,7 @@ impl Connection {
                 // The question may have been lost: ask twice. [9293-MUST-29]
                 Some((asked, 1)) if now - asked >= patience / 2 => {
                     s.probed_at = Some((asked, 2));
-                    s.send_probe = true;
+                    s.question = Some(Question::Window);
                 }
                 Some(_) => {}
             }

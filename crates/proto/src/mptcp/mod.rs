@@ -11,6 +11,7 @@ mod close;
 mod handshake;
 mod info;
 mod input;
+mod keepalive;
 mod liveness;
 mod mapping;
 mod narrate;
@@ -19,6 +20,7 @@ mod path_mtu;
 mod receive_window;
 mod schedule;
 mod session;
+mod settings;
 mod stream;
 mod subflow;
 mod timers;
@@ -48,6 +50,7 @@ use checksum::Farewell;
 use polypath_wire::{MpFail, MptcpOption};
 use receive_window::ReceiveWindow;
 use schedule::Reinjection;
+use settings::Settings;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use timers::ConnectionTimers;
@@ -141,6 +144,8 @@ pub(crate) struct Connection {
     data_una: Dsn,
     data_nxt: Dsn,
     data_wnd_end: Dsn,
+    /// The end of the last piece sent that was less than a full segment: Nagle waits for its acknowledgement.
+    small_end: Dsn,
     reinjections: VecDeque<Reinjection>,
     /// Where the DATA_FIN is to be sent now.
     data_fin_on: SubflowSet,
@@ -171,6 +176,9 @@ pub(crate) struct Connection {
     last_local_id: u8,
     // Housekeeping.
     timers: ConnectionTimers,
+    settings: Settings,
+    /// A router's last word on packets that did not arrive, until the peer is heard of again.
+    soft_error: Option<ConnectionError>,
     error: Option<ConnectionError>,
     /// The application let go of it.
     pub(crate) orphaned: bool,
@@ -223,6 +231,7 @@ impl Connection {
             data_una: Dsn::FIRST,
             data_nxt: Dsn::FIRST,
             data_wnd_end: Dsn::FIRST,
+            small_end: Dsn::FIRST,
             reinjections: VecDeque::new(),
             data_fin_on: SubflowSet::default(),
             data_fin_tries: 0,
@@ -246,6 +255,8 @@ impl Connection {
             local_ids: vec![(local.ip(), 0)],
             last_local_id: 0,
             timers: ConnectionTimers::default(),
+            settings: Settings::new(config),
+            soft_error: None,
             error: None,
             orphaned: false,
             finished: false,

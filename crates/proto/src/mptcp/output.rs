@@ -1,6 +1,7 @@
 //! What goes out next. One call, one packet; the order of the steps is the order of importance.
 
 use super::narrate::relative;
+use super::subflow::Question;
 use super::timers::ConnectionTimer;
 use super::{Connection, Env, Handshake, Multipath, Role, SendHalf, Signal, Subflow};
 use crate::LinkId;
@@ -87,6 +88,7 @@ impl Connection {
             _ => return None,
         } | s.tcp.ecn_setup_flags();
         s.tcp.on_handshake_sent(now, patience);
+        self.start_user_timeout(now);
         Some(self.emit(now, env, id, &Outgoing { ssn: Ssn::ORIGIN, flags, payload: None, option, signals: &[] }, out))
     }
 
@@ -212,6 +214,7 @@ impl Connection {
         };
         self.data_nxt += a.len;
         self.judge_rate(now);
+        self.start_user_timeout(now);
         let sent = self.send_data(now, env, a.on, a.dsn, a.len, out);
         if !self.timers.is_set(ConnectionTimer::DataRetransmit) {
             self.arm_data_retransmit(now);
@@ -300,16 +303,22 @@ impl Connection {
     fn send_ack_or_probe(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
         for id in self.ids() {
             let Some(s) = self.get_mut(id).filter(|s| s.tcp.state.is_synchronized()) else { continue };
-            if core::mem::take(&mut s.send_probe) {
-                s.tcp.counters.window_probes += 1;
-                // RFC 9293, section 3.8.4: a number below the window makes the peer answer. With one byte of garbage:
-                // Linux answers empty ones only twice a second (tcp_invalid_ratelimit), and silence is what is asked
-                // about. [9293-SHLD-12, 9293-MUST-36]
+            if let Some(question) = s.question.take() {
+                // RFC 9293, section 3.8.4: a number below the window makes the peer answer. [9293-MUST-36]
+                let mut garbage = Chunks::default();
+                match question {
+                    // With one byte of garbage: Linux answers empty ones only twice a second
+                    // (tcp_invalid_ratelimit), and silence is what is asked about.
+                    Question::Window => {
+                        s.tcp.counters.window_probes += 1;
+                        garbage.push(Bytes::from_static(&[0]));
+                    }
+                    // [9293-SHLD-12]
+                    Question::Keepalive => s.tcp.counters.keepalives += 1,
+                }
                 let ssn = Ssn(s.tcp.snd_una().0 - 1);
                 let option = self.ack_option(id);
-                let mut garbage = Chunks::default();
-                garbage.push(Bytes::from_static(&[0]));
-                let (flags, payload) = (TcpFlags::ACK, Some(&garbage));
+                let (flags, payload) = (TcpFlags::ACK, Some(&garbage).filter(|garbage| garbage.len() > 0));
                 let sent = self.emit(now, env, id, &Outgoing { ssn, flags, payload, option, signals: &[] }, out);
                 self.arm_persist(now);
                 return Some(sent);
@@ -442,6 +451,7 @@ impl Connection {
         let mp_fail = self.mp_fail_option(what);
         let signals = if mp_fail.is_some() { mp_fail.as_slice() } else { what.signals };
         self.note_sent(id, what.flags, what.option.iter().chain(signals));
+        let settings = self.settings;
         let Some(s) = self.get_mut(id) else {
             return Transmit { link: LinkId(0), len: 0, segment_size: None };
         };
@@ -459,7 +469,8 @@ impl Connection {
         });
         // Data segments have no room for SACK: an acknowledgement that needs it follows by itself. [2018-4-1]
         let owes_sack = has_payload && s.tcp.wants_ack() && !sack.is_empty();
-        let segment: Segment = s.tcp.segment(what.ssn, what.flags, window, fitted.options);
+        let mut segment: Segment = s.tcp.segment(what.ssn, what.flags, window, fitted.options);
+        settings.mark(&mut segment.ip);
         if owes_sack {
             s.tcp.ack_now();
         }

@@ -102,6 +102,17 @@ impl Connection {
         len - len % mss
     }
 
+    /// Nagle's algorithm as Minshall changed it, and Linux has it: the end of what was written, where it is less than a
+    /// segment, waits while an earlier small piece is unacknowledged. One that ends a bulk of full segments does not, nor
+    /// one before which every subflow has delivered what it had: where DSS options are removed on the way, no DATA_ACK
+    /// ever comes.
+    fn nagle_holds(&self, len: u64, unsent: u64, mss: u64) -> bool {
+        // [9293-SHLD-7, 9293-MUST-17]
+        let may_wait = !self.settings.nodelay && self.send_half == SendHalf::Open;
+        let small_one_out = || self.data_una < self.small_end && self.iter().any(|(_, s)| s.tcp.has_outstanding());
+        may_wait && len == unsent && !len.is_multiple_of(mss) && small_one_out()
+    }
+
     /// The next new bytes. None: nothing to send, or no room anywhere.
     pub(super) fn assign_new_data(&mut self, max_payload: impl Fn(&Subflow) -> u64) -> Option<Assignment> {
         let unsent = self.send.end().since(self.data_nxt);
@@ -123,12 +134,21 @@ impl Connection {
         let on = targets.next()?;
         let path = paths.iter().find(|p| p.id == on)?;
         let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max_payload(self.get(on)?));
+        let held = if self.nagle_holds(len, unsent, path.mss) { len % path.mss } else { 0 };
+        if held > 0 && held == len {
+            self.trace_waiting(WaitReason::Nagle, pending);
+            return None;
+        }
+        let len = len - held;
         // A sliver of window is worth sending only when nothing else is on its way to open it. [9293-MUST-38]
         if len == 0 || (len < path.mss && len < unsent && path.in_flight > 0) {
             self.trace_waiting(WaitReason::Sliver, pending);
             return None;
         }
         let dsn = self.data_nxt;
+        if !len.is_multiple_of(path.mss) {
+            self.small_end = dsn + len;
+        }
         self.trace_assigned(on, dsn, len, AssignReason::New, &paths);
         for copy in targets {
             self.trace_reinjection(Some(on), dsn, len, ReinjectReason::Redundant);
@@ -264,6 +284,7 @@ impl Connection {
             return;
         }
         let (shut, multipath) = (self.data_wnd_end <= self.data_nxt, self.is_active());
+        let slowest = MAX_RTO.min(self.patience());
         self.persisting = false;
         for id in self.ids() {
             let Some(s) = self.get_mut(id) else { continue };
@@ -275,7 +296,7 @@ impl Connection {
             }
             if !s.tcp.timers.is_set(Timer::Persist) {
                 // [9293-SHLD-29, 9293-SHLD-30]
-                let patience = (s.tcp.rtt.rto() * (1 << s.persist_backoff.min(10))).min(MAX_RTO);
+                let patience = (s.tcp.rtt.rto() * (1 << s.persist_backoff.min(10))).min(slowest);
                 // [9293-MUST-37]
                 s.persist_backoff += 1;
                 s.tcp.timers.set(Timer::Persist, now + patience);

@@ -29,6 +29,15 @@ pub(crate) enum Handshake {
     Done,
 }
 
+/// What a segment that the peer must answer asks.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Is the window open? Does the path work?
+    Window,
+    /// Is anybody there, after a long silence?
+    Keepalive,
+}
+
 /// Why a subflow ended.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,7 +81,10 @@ pub(crate) struct Subflow {
     pub(crate) stalled: Option<Instant>,
     /// Since when a question to a silent peer is on its way, and how often it was asked.
     pub(crate) probed_at: Option<(Instant, u32)>,
-    pub(crate) send_probe: bool,
+    /// What the peer is to be asked, with a segment below its window.
+    pub(crate) question: Option<Question>,
+    /// Keep-alives without an answer.
+    pub(crate) keepalives: u32,
     /// The tail loss probe is due.
     pub(crate) tail_probe_due: bool,
     pub(crate) send_syn: bool,
@@ -115,7 +127,8 @@ impl Subflow {
             rx: RxMappings::default(),
             stalled: None,
             probed_at: None,
-            send_probe: false,
+            question: None,
+            keepalives: 0,
             tail_probe_due: false,
             send_syn: true,
             close_wanted: false,

@@ -1,5 +1,6 @@
 //! The connection's own timers, and what happens when any timer expires.
 
+use super::subflow::Question;
 use super::{CloseReason, Connection, ConnectionError, Env, Handshake, SendHalf};
 use crate::SubflowId;
 use crate::congestion::Congestion;
@@ -26,11 +27,13 @@ pub(super) enum ConnectionTimer {
     Doubt,
     /// Signals wait for acknowledgements that mean something else.
     Signals,
+    /// Data has waited for its acknowledgement for as long as the application wants.
+    UserTimeout,
     /// No subflow is left, or the application is gone: how long to wait.
     Abandon,
 }
 
-const ALL: [ConnectionTimer; 8] = [
+const ALL: [ConnectionTimer; 9] = [
     ConnectionTimer::DataFin,
     ConnectionTimer::DataRetransmit,
     ConnectionTimer::Liveness,
@@ -38,6 +41,7 @@ const ALL: [ConnectionTimer; 8] = [
     ConnectionTimer::AddAddr,
     ConnectionTimer::Doubt,
     ConnectionTimer::Signals,
+    ConnectionTimer::UserTimeout,
     ConnectionTimer::Abandon,
 ];
 
@@ -91,7 +95,7 @@ const SYN_RETRIES_WITH_CAPABLE: u32 = 2;
 /// How long a lone subflow may stay without an answer before the connection is given up (RFC 9293, section
 /// 3.8.3, R2: at least 100 seconds; Linux's 15 retries make 15 minutes).
 // [9293-SHLD-11]
-const GIVE_UP_AFTER: Duration = Duration::from_secs(15 * 60);
+pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(15 * 60);
 /// The pace of probes on a path that does not answer while others do, and of a join's SYN. This departs from
 /// the doubling of RFC 6298, section 5.5: one small segment at this pace is no load, and a path that returns
 /// is used at once.
@@ -137,6 +141,7 @@ impl Connection {
             ConnectionTimer::Doubt => self.resolve_doubts(now, env),
             // They go out when the connection is asked for packets next.
             ConnectionTimer::Signals => {}
+            ConnectionTimer::UserTimeout => self.on_user_timeout(now),
             ConnectionTimer::Abandon => self.fail(now, ConnectionError::TimedOut),
         }
     }
@@ -160,6 +165,7 @@ impl Connection {
                     self.begin_recovery(now, id, &out);
                 }
             }
+            Timer::Keepalive => self.on_keepalive_timer(now, env, id),
             Timer::LossProbe => s.tail_probe_due = true,
             Timer::Retransmit if s.tcp.state.is_synchronized() => match s.handshake {
                 Handshake::JoinAck { .. } => self.repeat_join_ack(now, id),
@@ -173,8 +179,8 @@ impl Connection {
     fn on_persist_timer(&mut self, now: Instant, id: SubflowId) {
         let alone = self.is_alone(id);
         let Some(s) = self.get_mut(id) else { return };
-        s.send_probe = true;
-        let answered = s.persist_since.is_none_or(|since| s.tcp.last_received > since);
+        s.question = Some(Question::Window);
+        let answered = s.persist_since.is_none_or(|since| s.tcp.last_received >= since);
         // [9293-MUST-37]
         let since = *if answered { s.persist_since.insert(now) } else { s.persist_since.get_or_insert(now) };
         // The probes before went unanswered: it is not only the window that is shut.
@@ -184,13 +190,13 @@ impl Connection {
             self.subflow_news(id, super::info::SubflowChange::Stalled);
         }
         // [9293-MUST-20]
-        if alone && now - since > GIVE_UP_AFTER {
+        if alone && now - since > self.patience() {
             self.fail(now, ConnectionError::TimedOut);
         }
     }
 
     /// No other subflow works.
-    fn is_alone(&self, id: SubflowId) -> bool {
+    pub(super) fn is_alone(&self, id: SubflowId) -> bool {
         let works = |s: &super::Subflow| s.is_usable() && s.stalled.is_none();
         !self.iter().any(|(other, s)| other != id && works(s))
     }
@@ -281,7 +287,7 @@ impl Connection {
             _ => since,
         };
         // [9293-MUST-20]
-        if alone && now - silent_since > GIVE_UP_AFTER {
+        if alone && now - silent_since > self.patience() {
             return self.fail(now, ConnectionError::TimedOut);
         }
         // [8684-3.3.6-4]

@@ -1,8 +1,9 @@
 //! One connection in the application's hands.
 
 use super::{ConnectionId, Stack};
+use crate::Keepalive;
 use crate::mptcp::{ConnectionError, ConnectionInfo};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use bytes::Bytes;
 
 /// A connection, borrowed from its stack for one mutation. Drain the stack afterwards.
@@ -77,6 +78,55 @@ impl Connection<'_> {
         let now = self.now;
         if let Ok(c) = self.inner() {
             c.abort(now);
+        }
+    }
+
+    /// Whether small pieces are sent at once, also while earlier ones are unacknowledged. Off, they wait for that
+    /// (Nagle's algorithm as Minshall changed it; RFC 9293, section 3.7.4), whatever subflow carries those. The default is [`Config::nodelay`](crate::Config::nodelay).
+    pub fn set_nodelay(&mut self, nodelay: bool) {
+        if let Ok(c) = self.inner() {
+            c.set_nodelay(nodelay);
+        }
+    }
+
+    /// Whether small pieces are sent at once.
+    pub fn nodelay(&self) -> bool {
+        self.stack.connections.get(self.id.0).is_some_and(|slot| slot.connection.nodelay())
+    }
+
+    /// Asks the peer on each subflow that was silent for long whether it lives (RFC 9293, section 3.8.4); none: never.
+    /// A subflow without an answer is closed, and with the last one the connection fails with
+    /// [`TimedOut`](ConnectionError::TimedOut). The default is [`Config::keepalive`](crate::Config::keepalive).
+    pub fn set_keepalive(&mut self, keepalive: Option<Keepalive>) {
+        let now = self.now;
+        if let Ok(c) = self.inner() {
+            c.set_keepalive(now, keepalive);
+        }
+    }
+
+    /// How long the SYN, or data that was sent, may stay unacknowledged before the connection fails with
+    /// [`TimedOut`](ConnectionError::TimedOut) (RFC 9293, section 3.8.3; the local meaning of RFC 5482). The same holds
+    /// for questions to a peer whose window is shut. None: 15 minutes of retransmissions. The default is
+    /// [`Config::user_timeout`](crate::Config::user_timeout).
+    pub fn set_user_timeout(&mut self, timeout: Option<Duration>) {
+        let now = self.now;
+        if let Ok(c) = self.inner() {
+            c.set_user_timeout(now, timeout);
+        }
+    }
+
+    /// Hop limit (IPv4: TTL) of every packet from now on, 1 to 255; 0 counts as 1 (RFC 9293, section 3.9.2).
+    pub fn set_hop_limit(&mut self, hop_limit: u8) {
+        if let Ok(c) = self.inner() {
+            c.set_hop_limit(hop_limit);
+        }
+    }
+
+    /// Differentiated services code point of every packet from now on, 0 to 63; more counts as 63 (RFC 2474; RFC 9293,
+    /// section 3.9.2).
+    pub fn set_dscp(&mut self, dscp: u8) {
+        if let Ok(c) = self.inner() {
+            c.set_dscp(dscp);
         }
     }
 

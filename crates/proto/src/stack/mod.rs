@@ -182,6 +182,7 @@ fn bare_segment(
     flags: TcpFlags,
 ) -> Segment {
     let tcp = TcpHeader { src_port: local.port(), dst_port: remote.port(), seq, ack, flags, window: 0, urgent: 0 };
+    // Hop limit and code point are filled in when it leaves.
     let ip = IpHeader { src: local.ip(), dst: remote.ip(), hop_limit: 64, ecn: Ecn::NotEct, dscp: 0 };
     Segment { ip, tcp, options: TcpOptions::default() }
 }
@@ -399,7 +400,8 @@ impl Stack {
 
     /// The next packet to send, put together in `out`; `None`: nothing now.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut TransmitBuf) -> Option<Transmit> {
-        if let Some((seg, link)) = self.replies.pop_front() {
+        if let Some((mut seg, link)) = self.replies.pop_front() {
+            (seg.ip.hop_limit, seg.ip.dscp) = (self.config.hop_limit.max(1), self.config.dscp.min(63));
             return Some(self.emit_reply(&seg, link, out));
         }
         while let Some(id) = self.ready.pop_front() {

@@ -41,6 +41,8 @@ pub struct Counters {
     pub challenges_skipped: u64,
     /// Zero-window probes, and questions to a silent peer.
     pub window_probes: u64,
+    /// Keep-alives sent.
+    pub keepalives: u64,
     /// Segments (or super-segments) received.
     pub segments_received: u64,
     /// Segments (or super-segments) sent.
@@ -70,6 +72,7 @@ impl core::ops::AddAssign for Counters {
             challenge_acks,
             challenges_skipped,
             window_probes,
+            keepalives,
             segments_received,
             segments_sent,
         } = more;
@@ -92,6 +95,7 @@ impl core::ops::AddAssign for Counters {
         self.challenge_acks += challenge_acks;
         self.challenges_skipped += challenges_skipped;
         self.window_probes += window_probes;
+        self.keepalives += keepalives;
         self.segments_received += segments_received;
         self.segments_sent += segments_sent;
     }

@@ -15,11 +15,13 @@ pub(crate) enum Timer {
     DelayedAck,
     /// Zero-window probe (RFC 9293, section 3.8.6.1).
     Persist,
+    /// Is the peer still there (RFC 9293, section 3.8.4)?
+    Keepalive,
 }
 
 impl Timer {
-    pub(crate) const ALL: [Timer; 5] =
-        [Timer::Retransmit, Timer::LossProbe, Timer::Reorder, Timer::DelayedAck, Timer::Persist];
+    pub(crate) const ALL: [Timer; 6] =
+        [Timer::Retransmit, Timer::LossProbe, Timer::Reorder, Timer::DelayedAck, Timer::Persist, Timer::Keepalive];
 }
 
 #[derive(Debug, Default)]

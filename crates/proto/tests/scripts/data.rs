@@ -445,6 +445,7 @@ fn a_subflow_is_kept_to_its_own_window() {
     s.inject(answer.window(1_000));
     s.expect(ack(1));
     s.inject(ack(1).opt(dack(1)).window(3));
+    s.act(|c| c.set_nodelay(true));
     s.write(0, 900);
     s.on(flow).expect(data(1, 900));
     s.write(900, 900);

@@ -48,6 +48,7 @@ fn further_samples_move_the_variation_first() {
 #[test]
 fn every_round_trip_is_measured() {
     let mut s = client_with_rtt(ms(400));
+    s.act(|c| c.set_nodelay(true));
     let mut last = srtt(&mut s);
     for i in 0..5 {
         s.write(200 * i, 100);

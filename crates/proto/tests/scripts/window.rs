@@ -122,6 +122,7 @@ fn zero_window_probes_without_an_answer_end_the_connection() {
 #[test]
 fn a_sliver_of_window_is_not_used_while_data_is_in_flight() {
     let mut s = unscaled_client(20_000);
+    s.act(|c| c.set_nodelay(true));
     s.write(0, 2 * FULL);
     s.expect(data(place(0), FULL));
     s.expect(data(place(1), FULL));
