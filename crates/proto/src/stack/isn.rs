@@ -20,7 +20,7 @@ impl IsnGenerator {
 
     /// The number for a SYN or SYN/ACK that leaves now.
     pub(super) fn next(&self, now: Instant, local: SocketAddr, remote: SocketAddr) -> SeqNum {
-        // It advances every 4 microseconds, and so goes round in 4.77 hours. [9293-MUST-8, 6528-3-1]
+        // It advances every 4 microseconds, and so goes round in 4.77 hours. [9293-MUST-8, 6528-3-1, 8684-3-2]
         let clock = (now.as_nanos() / 4_000) as u32;
         self.of_pair(local, remote).wrapping_add(clock)
     }

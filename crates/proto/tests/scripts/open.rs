@@ -167,7 +167,7 @@ fn isn(seed: u8, after_ms: u64, ports: (u16, u16)) -> SeqNum {
     s.next_packet().expect("a SYN").seg.tcp.seq
 }
 
-// [9293-MUST-8, 9293-SHLD-1, 6528-3-1]
+// [9293-MUST-8, 9293-SHLD-1, 6528-3-1, 8684-3-2]
 #[test]
 fn the_initial_sequence_number_of_a_pair_moves_with_the_clock() {
     let first = isn(1, 0, (2_000, 80));

@@ -599,3 +599,24 @@ fn a_lossy_path_delivers_everything() {
     pair.assert_received(Side::Server, 400_000);
     pair.assert_received(Side::Client, 400_000);
 }
+
+// [9293-MUST-3]
+#[test]
+fn a_segment_with_a_wrong_checksum_is_dropped_and_counted() {
+    use polypath_proto::{LinkId, Received, RxChecksum};
+    let mut s = Script::plain_server(&ScriptOptions::default());
+    let ip = polypath_wire::IpHeader::new(PEER, WIFI);
+    let flags = polypath_wire::TcpFlags::ACK | polypath_wire::TcpFlags::FIN;
+    let tcp = polypath_wire::TcpHeader { src_port: 50_000, dst_port: STACK_PORT, flags, ..Default::default() };
+    let segment = polypath_wire::Segment { ip, tcp, options: polypath_wire::TcpOptions::default() };
+    let mut headers = polypath_proto::HeaderBuf::new();
+    polypath_wire::emit_headers(&segment, &[], polypath_proto::ChecksumMode::Full, &mut headers);
+    let last = headers.len() - 1;
+    headers[last] ^= 1;
+    s.act_on_stack(|stack, now| {
+        let (payload, checksum) = (bytes::Bytes::new(), RxChecksum::Unverified);
+        stack.handle_packet(now, LinkId(0), Received { headers: &headers, payload, checksum });
+    });
+    assert_eq!(s.stack.mib().get(Counter::TcpInCsumErrors), 1);
+    s.expect_nothing();
+}
