@@ -1,5 +1,6 @@
 //! The real command on an ordinary host. Data, the kernel's own counters, and what is left behind are checked, not speed.
 
+mod handover;
 mod obstacles;
 mod resume;
 mod world;

@@ -235,6 +235,21 @@ impl Download<'_> {
         until(&format!("{interface} is not used"), || self.world.received(interface) > start + 300_000);
     }
 
+    /// The longest time without a byte, of those that begin within `during` from now.
+    pub(crate) fn longest_gap(&self, during: Duration) -> Duration {
+        let (begin, mut last, mut len, mut longest) = (Instant::now(), Instant::now(), self.len(), Duration::ZERO);
+        while begin.elapsed() < during || last.elapsed() > Duration::from_millis(100) {
+            std::thread::sleep(Duration::from_millis(1));
+            let now = self.len();
+            longest = longest.max(last.elapsed());
+            if now > len {
+                (last, len) = (Instant::now(), now);
+            }
+            assert!(last.elapsed() < NEVER, "nothing came any more");
+        }
+        longest
+    }
+
     /// Waits until it uses `interface` no more.
     pub(crate) fn leaves(&self, interface: &str) {
         let mut last = self.world.received(interface);
