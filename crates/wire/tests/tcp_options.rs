@@ -102,6 +102,16 @@ fn options_packed_to_the_last_byte_can_be_emitted_again() {
     assert_eq!(bytes_of(&options), bytes);
 }
 
+// [9293-MUST-69]
+#[test]
+fn what_is_left_of_the_last_word_is_zero() {
+    // Four options that find room only one right after the other: 37 bytes, and three.
+    let nine = [99, 9, 1, 2, 3, 4, 5, 6, 7];
+    let four = [&nine[..], &nine, &nine, &[99, 10, 1, 2, 3, 4, 5, 6, 7, 8]].concat();
+    let padded = [&four[..], &[0; 3]].concat();
+    assert_eq!(bytes_of(&TcpOptions::parse(&padded)), padded);
+}
+
 // [9293-MUST-4]
 #[test]
 fn the_end_of_list_ends_it() {
