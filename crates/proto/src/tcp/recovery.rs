@@ -39,14 +39,14 @@ pub(super) struct Recovery {
     duplicate_acks: u32,
     /// A timeout: the first segment goes again, whatever is in flight.
     retransmit_due: bool,
-    /// The one time the SYN or SYN/ACK was sent, while it was sent once.
+    /// When the SYN or SYN/ACK was last sent.
     handshake_sent: Option<Instant>,
     handshake_repeated: bool,
 }
 
 impl Recovery {
-    pub(super) fn handshake_sent_once(&self) -> Option<Instant> {
-        self.handshake_sent.filter(|_| !self.handshake_repeated)
+    pub(super) fn handshake_sent(&self) -> Option<Instant> {
+        self.handshake_sent
     }
 
     pub(super) fn handshake_repeated(&self) -> bool {
@@ -59,7 +59,7 @@ impl Recovery {
 
     pub(super) fn on_handshake_sent(&mut self, now: Instant) {
         self.handshake_repeated = self.handshake_sent.is_some();
-        self.handshake_sent.get_or_insert(now);
+        self.handshake_sent = Some(now);
     }
 
     pub(super) fn on_handshake_timeout(&mut self) {

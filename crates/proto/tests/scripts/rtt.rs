@@ -116,6 +116,13 @@ fn timestamps_tell_which_syn_was_answered() {
     s.inject(syn_ack());
     s.expect(ack(1));
     assert_eq!(srtt(&mut s), ms(50));
+    // That of the first says when it was sent, and not how long its answer was lost.
+    let mut s = Script::client(&ScriptOptions::default());
+    let first = s.expect(syn()).seg.options.timestamps.unwrap().val;
+    s.expect_after(ms(1_000), syn());
+    s.inject(syn_ack().tsecr(first));
+    s.expect(ack(1));
+    assert_eq!(s.info().subflows[0].srtt, None);
 }
 
 // [5681-3.1-2]
