@@ -125,6 +125,20 @@ fn timestamps_tell_which_syn_was_answered() {
     assert_eq!(s.info().subflows[0].srtt, None);
 }
 
+#[test]
+fn a_syn_that_the_network_delivers_twice_was_not_lost() {
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn());
+    s.expect(syn_ack());
+    s.advance(ms(10));
+    s.inject(syn());
+    s.expect(syn_ack());
+    s.inject(ack(1));
+    s.accept();
+    s.write(0, 15_000);
+    assert_eq!(core::iter::from_fn(|| s.next_packet()).count(), 10);
+}
+
 // [5681-3.1-2]
 #[test]
 fn after_a_lost_syn_ack_the_server_begins_with_one_segment() {
