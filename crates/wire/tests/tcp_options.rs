@@ -197,15 +197,3 @@ fn the_first_of_each_multipath_option_is_at_hand() {
     options.mptcp.push(Dss::default().into());
     assert_eq!(options.dss(), Some(&dss));
 }
-
-// [9293-MUST-69]
-#[test]
-fn what_follows_the_options_up_to_the_data_is_zero() {
-    // A window scale is three bytes long: what pads it to four is the end of the list, or a NOP before it.
-    let options = TcpOptions { window_scale: Some(7), ..TcpOptions::default() };
-    let bytes = bytes_of(&options);
-    assert_eq!(bytes.len(), 4);
-    let option = bytes.windows(3).position(|w| w == [3, 3, 7]).expect("the option");
-    assert!(bytes[..option].iter().all(|b| *b == 1), "NOPs before it: {bytes:?}");
-    assert!(bytes[option + 3..].iter().all(|b| *b == 0), "zeros after it: {bytes:?}");
-}

@@ -567,19 +567,6 @@ fn timestamps_echo_the_segment_that_the_acknowledgement_waits_for() {
     assert_eq!(s.expect(ack(11)).seg.options.timestamps.unwrap().ecr, early);
 }
 
-// [9293-MUST-3]
-#[test]
-fn a_wrong_checksum_is_counted_and_forgotten() {
-    let mut s = Script::plain_server(&ScriptOptions::default());
-    s.corrupt_next();
-    s.inject(data(1, 10));
-    s.expect_nothing();
-    assert_eq!(s.read().0, []);
-    assert_eq!(s.stack.mib().get(Counter::TcpInCsumErrors), 1);
-    s.inject(data(1, 10));
-    s.expect(ack(11));
-}
-
 #[test]
 fn what_is_no_packet_is_counted_and_forgotten() {
     let mut s = Script::plain_server(&ScriptOptions::default());

@@ -98,7 +98,6 @@ pub(crate) struct Script {
     flows: Vec<Flow>,
     /// The flow that unqualified segments belong to.
     current: usize,
-    corrupt_next: bool,
 }
 
 impl Script {
@@ -128,7 +127,6 @@ impl Script {
             sent: VecDeque::new(),
             flows: Vec::new(),
             current: 0,
-            corrupt_next: false,
         }
     }
 
@@ -487,10 +485,6 @@ impl Script {
     fn inject_raw(&mut self, seg: &Segment, payload: Bytes) {
         let mut headers = HeaderBuf::new();
         emit_headers(seg, core::slice::from_ref(&payload), ChecksumMode::Full, &mut headers);
-        if core::mem::take(&mut self.corrupt_next) {
-            // The last byte of the checksum.
-            headers[37] ^= 1;
-        }
         let local = seg.ip.dst;
         let link = self.stack.addresses().iter().find(|a| a.addr == local).map_or(LinkId(0), |a| a.link);
         let rx = Received { headers: &headers, payload, checksum: RxChecksum::Unverified };
@@ -528,11 +522,6 @@ impl Script {
             }
             Opt::LongDss { ack, map } => dss(ack, map, false, true),
         }
-    }
-
-    /// The next segment to the stack has a wrong checksum.
-    pub(crate) fn corrupt_next(&mut self) {
-        self.corrupt_next = true;
     }
 
     /// The peer sends timestamps from now on, agreed or not.
