@@ -4,7 +4,6 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -45,7 +44,6 @@ pub(crate) struct Socket {
     remote: SocketAddr,
     read_waiters: Arc<Notify>,
     write_waiters: Arc<Notify>,
-    nodelay: AtomicBool,
     linger: Mutex<Option<Duration>>,
 }
 
@@ -67,7 +65,6 @@ impl Socket {
             remote: info.remote,
             read_waiters: wait.read.waiters(),
             write_waiters: wait.write.waiters(),
-            nodelay: AtomicBool::new(false),
             linger: Mutex::new(None),
         })
     }
@@ -236,12 +233,18 @@ impl Socket {
         })?
     }
 
-    pub(crate) fn nodelay(&self) -> bool {
-        self.nodelay.load(Ordering::Relaxed)
+    pub(crate) fn nodelay(&self) -> io::Result<bool> {
+        self.host
+            .shared()
+            .look(|core, now| core.connection(now, self.id).is_some_and(|connection| connection.nodelay()))
     }
 
-    pub(crate) fn set_nodelay(&self, nodelay: bool) {
-        self.nodelay.store(nodelay, Ordering::Relaxed);
+    pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.host.shared().call(|core, now| {
+            if let Some(mut connection) = core.connection(now, self.id) {
+                connection.set_nodelay(nodelay);
+            }
+        })
     }
 
     pub(crate) fn linger(&self) -> Option<Duration> {

@@ -134,21 +134,21 @@ impl MptcpStream {
         self.socket.abort()
     }
 
-    /// Whether [`set_nodelay`](Self::set_nodelay) has been asked for.
+    /// Whether small writes are sent at once.
     ///
     /// # Errors
-    /// None; the signature is tokio's.
+    /// The host is gone.
     pub fn nodelay(&self) -> io::Result<bool> {
-        Ok(self.socket.nodelay())
+        self.socket.nodelay()
     }
 
-    /// Accepted and remembered. The stack has no Nagle algorithm and never delays small writes.
+    /// Whether small writes are sent at once, also while earlier ones are unacknowledged: no Nagle algorithm (RFC 9293,
+    /// section 3.7.4). Off at first, unless [`Config::nodelay`](polypath_proto::Config::nodelay) says otherwise.
     ///
     /// # Errors
-    /// None; the signature is tokio's.
+    /// The host is gone.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.socket.set_nodelay(nodelay);
-        Ok(())
+        self.socket.set_nodelay(nodelay)
     }
 
     /// What [`set_linger`](Self::set_linger) has set.

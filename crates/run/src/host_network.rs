@@ -35,10 +35,14 @@ impl Network for HostNetwork {
         let port = |local: SocketAddr| if host.is_attached() { 0 } else { local.port() };
         let local = local.map(|local| SocketAddr::new(local.ip(), port(local)));
         async move {
-            match local.filter(|local| !local.ip().is_unspecified() || local.port() != 0) {
-                Some(local) => MptcpStream::connect_from(&host, local, remote).await,
-                None => MptcpStream::connect(&host, remote).await,
-            }
+            let stream = match local.filter(|local| !local.ip().is_unspecified() || local.port() != 0) {
+                Some(local) => MptcpStream::connect_from(&host, local, remote).await?,
+                None => MptcpStream::connect(&host, remote).await?,
+            };
+            // Whether the program has set TCP_NODELAY shows nowhere on the way of its data, and may change: what it
+            // writes is never held back. The pipe to the supervisor gathers what the network does not take at once.
+            stream.set_nodelay(true)?;
+            Ok(stream)
         }
     }
 

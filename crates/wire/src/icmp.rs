@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    // [9293-MUST-54, 8201-4-2]
+    // [9293-MUST-54, 9293-MUST-55, 8201-4-2]
     #[test]
     fn a_router_says_how_large_packets_may_be() {
         let mut packet = vec![0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 192, 0, 2, 1, 10, 1, 0, 2];
@@ -130,6 +130,12 @@ mod tests {
             seq: SeqNum(0x0102_0304),
         };
         assert_eq!(IcmpError::parse(&packet), Some(expected));
+        // Source quench, time exceeded, parameter problem.
+        for kind in [4, 11, 12] {
+            let mut other = packet.clone();
+            (other[20], other[21]) = (kind, 0);
+            assert_eq!(IcmpError::parse(&other), None);
+        }
         // About UDP, or cut short: nothing for us.
         let mut udp = packet.clone();
         udp[37] = 17;

@@ -209,13 +209,13 @@ impl Tcp {
 
     fn sample_handshake_rtt(&mut self, now: Instant, seg: &Segment) {
         self.timers.stop(Timer::Retransmit);
-        if let Some(sent) = self.recovery.handshake_sent_once() {
-            self.rtt.on_sample(now, now - sent);
-        } else if let (Some(ts), Some(_)) = (seg.options.timestamps, &self.ts) {
-            // Karn: which SYN was it? The timestamp says (RFC 7323, section 4.1). [9293-MUST-18]
-            let elapsed = self.timestamp(now).wrapping_sub(ts.ecr);
-            if elapsed < MAX_ECHO_AGE {
-                self.rtt.on_sample(now, Duration::from_millis(u64::from(elapsed.max(1))));
+        if let Some(sent) = self.recovery.handshake_sent() {
+            // Karn: which SYN was it? The last one, if its timestamp comes back. That of an earlier one measures how long
+            // something was lost, too. [9293-MUST-18]
+            let echo = seg.options.timestamps.filter(|_| self.ts.is_some()).map(|ts| ts.ecr);
+            let is_last = echo == Some(super::send::timestamp_at(sent, self.ts_offset));
+            if !self.recovery.handshake_repeated() || is_last {
+                self.rtt.on_sample(now, now - sent);
             }
         }
         if self.recovery.backoff() > 0 {

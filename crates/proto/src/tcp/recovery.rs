@@ -4,6 +4,7 @@
 
 use super::prr::Prr;
 use super::rack::Rack;
+use super::rtt::MIN_RTO;
 use super::{AckOutcome, MAX_RTO, Tcp, Timer, TxRecord};
 use crate::seq::Ssn;
 use crate::time::{Duration, Instant};
@@ -39,14 +40,16 @@ pub(super) struct Recovery {
     duplicate_acks: u32,
     /// A timeout: the first segment goes again, whatever is in flight.
     retransmit_due: bool,
-    /// The one time the SYN or SYN/ACK was sent, while it was sent once.
+    /// When the SYN or SYN/ACK was last sent.
     handshake_sent: Option<Instant>,
     handshake_repeated: bool,
+    /// It was repeated so late that it, or the answer, was lost.
+    handshake_lost: bool,
 }
 
 impl Recovery {
-    pub(super) fn handshake_sent_once(&self) -> Option<Instant> {
-        self.handshake_sent.filter(|_| !self.handshake_repeated)
+    pub(super) fn handshake_sent(&self) -> Option<Instant> {
+        self.handshake_sent
     }
 
     pub(super) fn handshake_repeated(&self) -> bool {
@@ -57,9 +60,16 @@ impl Recovery {
         self.backoff
     }
 
+    pub(super) fn handshake_lost(&self) -> bool {
+        self.handshake_lost
+    }
+
     pub(super) fn on_handshake_sent(&mut self, now: Instant) {
-        self.handshake_repeated = self.handshake_sent.is_some();
-        self.handshake_sent.get_or_insert(now);
+        if let Some(before) = self.handshake_sent.replace(now) {
+            self.handshake_repeated = true;
+            // A SYN that the network delivers twice is answered twice, and nothing was lost.
+            self.handshake_lost |= now - before >= MIN_RTO;
+        }
     }
 
     pub(super) fn on_handshake_timeout(&mut self) {

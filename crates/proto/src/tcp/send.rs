@@ -203,9 +203,9 @@ impl Tcp {
         self.snd_nxt = Ssn::FIRST;
     }
 
-    /// A SYN or SYN/ACK had to be sent more than once.
+    /// A SYN or SYN/ACK was lost.
     pub(crate) fn handshake_was_lost(&self) -> bool {
-        self.recovery.handshake_repeated()
+        self.recovery.handshake_lost()
     }
 
     /// A join's third ACK is known to have arrived.

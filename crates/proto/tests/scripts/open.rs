@@ -176,6 +176,22 @@ fn the_initial_sequence_number_of_a_pair_moves_with_the_clock() {
     assert_eq!(isn(1, 60_000, (2_000, 80)).distance(first), 15_000_000);
 }
 
+// [8684-3-2]
+#[test]
+fn so_does_that_of_a_join() {
+    let isn = |after| {
+        let mut s = Script::client(&ScriptOptions::two_addresses());
+        s.expect(syn());
+        s.advance(ms(after));
+        s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+        s.inject(ack(1).opt(dack(1)));
+        s.take_syn().1.seg.tcp
+    };
+    let (first, second) = (isn(100), isn(300));
+    assert_eq!(first.src_port, second.src_port);
+    assert_eq!(second.seq.distance(first.seq), 50_000);
+}
+
 // [9293-MUST-9, 6528-3-2]
 #[test]
 fn the_initial_sequence_numbers_of_pairs_and_stacks_tell_nothing_of_each_other() {

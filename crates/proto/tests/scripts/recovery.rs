@@ -568,7 +568,7 @@ fn timestamps_echo_the_segment_that_the_acknowledgement_waits_for() {
 }
 
 #[test]
-fn a_wrong_checksum_is_counted_and_forgotten() {
+fn what_is_no_packet_is_counted_and_forgotten() {
     let mut s = Script::plain_server(&ScriptOptions::default());
     s.act_on_stack(|stack, now| {
         let headers = [0x45; 40];

@@ -116,6 +116,27 @@ fn timestamps_tell_which_syn_was_answered() {
     s.inject(syn_ack());
     s.expect(ack(1));
     assert_eq!(srtt(&mut s), ms(50));
+    // That of the first says when it was sent, and not how long its answer was lost.
+    let mut s = Script::client(&ScriptOptions::default());
+    let first = s.expect(syn()).seg.options.timestamps.unwrap().val;
+    s.expect_after(ms(1_000), syn());
+    s.inject(syn_ack().tsecr(first));
+    s.expect(ack(1));
+    assert_eq!(s.info().subflows[0].srtt, None);
+}
+
+#[test]
+fn a_syn_that_the_network_delivers_twice_was_not_lost() {
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn());
+    s.expect(syn_ack());
+    s.advance(ms(10));
+    s.inject(syn());
+    s.expect(syn_ack());
+    s.inject(ack(1));
+    s.accept();
+    s.write(0, 15_000);
+    assert_eq!(core::iter::from_fn(|| s.next_packet()).count(), 10);
 }
 
 // [5681-3.1-2]
