@@ -134,7 +134,7 @@ fn a_user_timeout_holds_for_the_syn_and_for_questions_to_a_shut_window() {
     let until = s.now + MINUTE;
     while s.now < until {
         s.advance(ms(100));
-        while s.next_packet().is_some() {
+        while s.closed().is_none() && s.next_packet().is_some() {
             s.inject(ack(101).window(0));
         }
     }
