@@ -44,7 +44,11 @@ fn an_address_that_goes_and_comes_back_under_a_download() {
             until("the kernel was not told", || world.counters().get("RmAddr") >= round as i64);
             let before = world.received(interface);
             let back = Instant::now();
-            world.host.ip(&format!("addr add {address}/32 dev {interface}\n")).expect("ip");
+            // With the last address of an interface its routes go too.
+            world
+                .host
+                .ip(&format!("addr add {address}/32 dev {interface}\nroute add default dev {interface}\n"))
+                .expect("ip");
             // More than a join and its acknowledgements.
             until("the address is not used again", || world.received(interface) > before + 20_000);
             returns.push(back.elapsed());
