@@ -35,6 +35,8 @@ impl TraceFile {
     /// # Errors
     /// The file cannot be created, or the host is traced already.
     pub fn start(host: &Host, path: &Path, program: &str) -> io::Result<TraceFile> {
+        // Asked first, so that a trace that is being written is not emptied.
+        host.shared().configure(|core| if core.trace.is_some() { Err(traced_already()) } else { Ok(()) })?;
         let mut out = BufWriter::with_capacity(FILE_BUFFER, File::create(path)?);
         // The stack's time is relative to its start.
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -46,7 +48,7 @@ impl TraceFile {
         let (spool, feed) = Spool::start("polypath trace", LineFile(out))?;
         host.shared().configure(|core| {
             if core.trace.is_some() {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the host is being traced already"));
+                return Err(traced_already());
             }
             core.trace = Some(TraceFeed(feed));
             core.stack.set_tracing(true);
@@ -78,6 +80,10 @@ impl Drop for TraceFile {
         // Who wants to know calls `finish`.
         let _ = self.end();
     }
+}
+
+fn traced_already() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, "the host is being traced already")
 }
 
 /// The stack's end of it.

@@ -19,6 +19,8 @@ const ADD_ADDR_AGAIN: Duration = Duration::from_secs(1);
 const ADD_ADDR_TRIES: u32 = 4;
 /// Addresses of one peer that are remembered: an ADD_ADDR flood costs no more.
 const MAX_REMOTE_ADDRESSES: usize = 8;
+/// Echoes that wait to be sent; a peer that wants more has to ask again.
+const MAX_ECHOES: usize = 32;
 
 /// An address the peer was told of.
 #[derive(Copy, Clone, Debug)]
@@ -91,8 +93,10 @@ impl Connection {
     fn push_add_addr(&mut self, addr: IpAddr, port: Option<u16>, address_id: u8) {
         let Some(session) = self.multipath.session() else { return };
         let hmac = add_addr_hmac(session.local_key, session.remote_key, address_id, addr, port);
-        let option = AddAddr { echo: false, address_id, addr, port, hmac: Some(hmac) };
-        self.signals.push_back(Signal { option: MptcpOption::AddAddr(option), on: None });
+        let option = MptcpOption::AddAddr(AddAddr { echo: false, address_id, addr, port, hmac: Some(hmac) });
+        if self.signals.iter().all(|signal| signal.option != option) {
+            self.signals.push_back(Signal { option, on: None });
+        }
     }
 
     pub(super) fn repeat_announcements(&mut self, now: Instant) {
@@ -128,7 +132,9 @@ impl Connection {
         }
         // The echo repeats the option without the HMAC. [8684-3.4.1-10]
         let echo = MptcpOption::AddAddr(AddAddr { echo: true, hmac: None, ..*add });
-        self.signals.push_back(Signal { option: echo, on: None });
+        if self.signals.len() < MAX_ECHOES && self.signals.iter().all(|signal| signal.option != echo) {
+            self.signals.push_back(Signal { option: echo, on: None });
+        }
         // [8684-3.4.1-5, 8684-3.9.1-1]
         let port = add.port.unwrap_or_else(|| self.get(id).map_or(0, |s| s.tcp.remote.port()));
         let remote = SocketAddr::new(add.addr, port);
@@ -174,10 +180,10 @@ impl Connection {
         let Some(s) = self.get_mut(id) else { return };
         // [8684-3.4.2-4]
         s.question = Some(Question::Window);
-        s.doubted_at = Some(now);
+        s.doubted_at = Some((now, 1));
         s.stalled.get_or_insert(now);
         let patience = s.tcp.rtt.rto();
-        self.timers.set_if_earlier(ConnectionTimer::Doubt, now + patience);
+        self.timers.set_if_earlier(ConnectionTimer::Doubt, now + patience / 2);
         self.reinject_outstanding(id, ReinjectReason::AddressRemoved);
     }
 
@@ -185,15 +191,23 @@ impl Connection {
     pub(super) fn resolve_doubts(&mut self, now: Instant, env: &Env<'_>) {
         for id in self.ids() {
             let Some(s) = self.get_mut(id) else { continue };
-            let Some(asked) = s.doubted_at.take() else { continue };
+            let Some((asked, times)) = s.doubted_at.take() else { continue };
             if s.tcp.last_received > asked {
                 // [8684-3.4.2-5]
+                let initial = s.remote_id == 0;
+                self.initial_removed &= !initial;
                 continue;
             }
             let patience = s.tcp.rtt.rto();
             if now - asked < patience {
-                s.doubted_at = Some(asked);
-                self.timers.set_if_earlier(ConnectionTimer::Doubt, asked + patience);
+                // The question may have been lost: ask twice. [9293-MUST-29]
+                let again = times == 1 && now - asked >= patience / 2;
+                if again {
+                    s.question = Some(Question::Window);
+                }
+                s.doubted_at = Some((asked, if again { 2 } else { times }));
+                let next = if again || times > 1 { patience } else { patience / 2 };
+                self.timers.set_if_earlier(ConnectionTimer::Doubt, asked + next);
                 continue;
             }
             // [8684-3.4.2-3, 8684-3.4.2-8]
@@ -221,13 +235,26 @@ impl Connection {
         for id in self.ids() {
             let Some(s) = self.get_mut(id).filter(|s| s.tcp.local.ip() == addr && s.backup != backup) else { continue };
             s.backup = backup;
+            s.priority_said = false;
             if s.established {
-                // It speaks of the subflow that it travels on.
-                let option = MptcpOption::MpPrio(MpPrio { backup });
-                self.signals.push_back(Signal { option, on: Some(id) });
-                self.journal.trace(|| TraceEvent::PathPriority { subflow: id, backup, by: By::Here });
+                self.say_priority(id);
             }
         }
+    }
+
+    /// Tells the peer of a subflow's priority, where its SYN did not.
+    pub(super) fn say_priority(&mut self, id: SubflowId) {
+        if !self.is_active() {
+            return;
+        }
+        let Some(s) = self.get_mut(id).filter(|s| !s.priority_said) else { return };
+        s.priority_said = true;
+        let backup = s.backup;
+        // It speaks of the subflow that it travels on; the last word counts.
+        self.signals.retain(|signal| signal.on != Some(id) || !matches!(signal.option, MptcpOption::MpPrio(_)));
+        let option = MptcpOption::MpPrio(MpPrio { backup });
+        self.signals.push_back(Signal { option, on: Some(id) });
+        self.journal.trace(|| TraceEvent::PathPriority { subflow: id, backup, by: By::Here });
     }
 
     /// A local address appeared.

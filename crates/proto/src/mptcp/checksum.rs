@@ -69,12 +69,23 @@ impl Connection {
             return Err(Obstacle::Corrupt);
         }
         self.fall_back_with_mp_fail(mp_fail);
-        let held = self.get_mut(id).map(|s| s.rx.take_held()).unwrap_or_default();
         if let Some(s) = self.get_mut(id) {
             s.tcp.ack_now();
         }
-        // A middlebox that changes data is taken for part of the path, as in TCP.
-        held.into_iter().try_for_each(|(ssn, piece)| self.assemble(Dsn(ssn.0), piece))
+        Ok(())
+    }
+
+    /// What waited to be verified is taken as it is: a middlebox that changes data is part of the path now, as in TCP.
+    pub(super) fn release_held(&mut self) {
+        let had = self.assembler.next();
+        for id in self.ids() {
+            let held = self.get_mut(id).map(|s| s.rx.take_held()).unwrap_or_default();
+            for (ssn, piece) in held {
+                // Plain TCP has no place that data must not lie at.
+                let _ = self.assemble(Dsn(ssn.0), piece);
+            }
+        }
+        self.collect_in_order(had);
     }
 
     /// MP_FAIL on a segment of a living subflow: our data does not arrive as it was sent. It is answered in kind. False:

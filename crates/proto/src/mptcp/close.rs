@@ -99,6 +99,7 @@ impl Connection {
 
     /// Takes every step towards the end that has become possible.
     pub(super) fn advance_close(&mut self, now: Instant) {
+        self.drop_joins_of_plain_tcp(now);
         let all_scheduled = self.data_nxt == self.send.end();
         if self.send_half == SendHalf::FinQueued && self.established && all_scheduled {
             self.send_half = SendHalf::FinSent;
@@ -119,6 +120,18 @@ impl Connection {
         if self.is_active() && self.eof && self.send_half == SendHalf::FinAcked && !self.finished {
             self.close_all_subflows();
             self.finish(now);
+        }
+    }
+
+    /// Joins under way when the connection fell back.
+    fn drop_joins_of_plain_tcp(&mut self, now: Instant) {
+        if !matches!(self.multipath, Multipath::Fallback(_)) || !self.established || self.subflow_count() < 2 {
+            return;
+        }
+        for id in self.ids() {
+            if self.get(id).is_some_and(|s| !s.established) {
+                self.drop_subflow(now, id, CloseReason::Aborted);
+            }
         }
     }
 

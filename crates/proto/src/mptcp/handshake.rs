@@ -24,6 +24,9 @@ use polypath_wire::{
 // [8684-3.1-7]
 const VERSION: u8 = 1;
 
+/// Remote ends that are remembered to have answered.
+const MAX_REMOTES: usize = 32;
+
 /// The MP_JOIN of a SYN.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct JoinSyn {
@@ -435,7 +438,8 @@ impl Connection {
         let (local, remote) = (s.tcp.local.ip(), s.tcp.remote);
         self.ever_joined |= joined;
         self.judge_alarm(now, local);
-        if self.role == Role::Client && !self.known_remotes.contains(&remote) {
+        if self.role == Role::Client && !self.known_remotes.contains(&remote) && self.known_remotes.len() < MAX_REMOTES
+        {
             self.known_remotes.push(remote);
         }
         self.congestion.on_subflow_added(id, mss, initial);
@@ -445,6 +449,9 @@ impl Connection {
         self.start_keepalive(now, id);
         self.trace_congestion(id, CongestionReason::Start);
         self.subflow_news(id, SubflowChange::Established);
+        if joined {
+            self.say_priority(id);
+        }
         if !self.writable_wanted {
             return;
         }
@@ -454,6 +461,9 @@ impl Connection {
 
     /// The peer has shown that it knows both keys: subflows may be added.
     pub(super) fn on_confirmed(&mut self, now: Instant, env: &Env<'_>) {
+        for id in self.ids() {
+            self.say_priority(id);
+        }
         self.notify_path_manager(now, env, &PathEvent::Established);
     }
 
@@ -496,6 +506,8 @@ impl Connection {
         if let Some(address) = env.addresses.iter().find(|a| a.addr == subflow.tcp.local.ip()) {
             subflow.name.clone_from(&address.name);
             subflow.backup = address.backup;
+            // MP_CAPABLE has no flag for it.
+            subflow.priority_said = !address.backup || subflow.handshake != Handshake::Capable;
         }
     }
 

@@ -3,9 +3,10 @@
 //! In order: the handshake, if it is not over; TCP's checks; what the MPTCP options say; what is
 //! acknowledged; the data.
 
+use super::info::SubflowChange;
 use super::narrate::relative;
 use super::stream::Obstacle;
-use super::{CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, info::SubflowChange};
+use super::{CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, Subflow};
 use crate::SubflowId;
 use crate::congestion::{AckSample, Congestion};
 use crate::mib::Counter;
@@ -194,13 +195,21 @@ impl Connection {
         true
     }
 
-    /// The first subflow is the only one there ever was, and in both directions its bytes are the connection's,
-    /// in the same places.
+    /// The first subflow is the only one that ever carried anything, and in both directions its bytes are the
+    /// connection's, in the same places.
     pub(super) fn may_fall_back(&self, id: SubflowId) -> bool {
         // [8684-3.7-17]
-        let only = self.subflow_count() == 1
-            && self.get(id).is_some_and(|s| s.handshake == Handshake::Done && s.rx.is_identity());
-        only && self.bytes_reinjected == 0 && !self.ever_joined
+        let only = self.get(id).is_some_and(|s| s.handshake == Handshake::Done && s.rx.is_identity());
+        // One that waits for our fourth ACK may carry data of the peer's already.
+        let silent = |s: &Subflow| matches!(s.handshake, Handshake::JoinSyn { .. } | Handshake::JoinSynAck { .. });
+        let alone = self.iter().all(|(other, s)| other == id || silent(s));
+        only && alone && self.bytes_reinjected == 0 && !self.ever_joined
+    }
+
+    /// The same where the peer has said nothing of it. Once it has sent mappings it may take itself to be in Multipath
+    /// TCP, and send bytes again at another place of the subflow: read as plain TCP, they would be doubled.
+    pub(super) fn may_fall_back_unasked(&self, id: SubflowId) -> bool {
+        !self.mapping_seen && self.may_fall_back(id)
     }
 
     /// Bytes of the stream here or taken already.
@@ -233,7 +242,7 @@ impl Connection {
             };
             return self.close_subflow_with_reset(now, env, id, reset, CloseReason::ProtocolError);
         }
-        if fin && !has_mptcp(seg) && self.data_fin_at.is_none() && self.may_fall_back(id) {
+        if fin && !has_mptcp(seg) && self.data_fin_at.is_none() && self.may_fall_back_unasked(id) {
             // The end of the stream came without a word on the connection's: this is plain TCP.
             self.fall_back(FallbackReason::NoDss);
         }
@@ -252,10 +261,11 @@ impl Connection {
     }
 
     /// Data in order without a mapping. RFC 8684, section 3.7: options are removed on the way, or the peer has
-    /// noticed that ours are; while there is only the first subflow, the connection goes on as plain TCP.
+    /// noticed that ours are. Where no mapping ever came, and there is only the first subflow, the connection goes on as
+    /// plain TCP.
     // [8684-6-2]
     fn on_unmapped_data(&mut self, id: SubflowId, ssn: Ssn, data: Bytes) -> Result<(), Obstacle> {
-        let fallback = self.may_fall_back(id);
+        let fallback = self.may_fall_back_unasked(id);
         self.journal.count(Counter::MPTcpExtDSSNoMatchTCP);
         self.journal.trace(|| TraceEvent::MappingMissing { subflow: id, fallback });
         if !fallback {
@@ -322,7 +332,9 @@ impl Connection {
             let Some(s) = self.get_mut(id) else { return false };
             let rcv_nxt = s.tcp.rcv_nxt();
             // [8684-3.1-26, 8684-3.1-27, 8684-3.1-28]
-            return s.rx.insert(ssn, dsn, u64::from(*data_len), check, rcv_nxt).is_ok();
+            let taken = s.rx.insert(ssn, dsn, u64::from(*data_len), check, rcv_nxt).is_ok();
+            self.mapping_seen |= taken;
+            return taken;
         }
         true
     }
@@ -415,6 +427,7 @@ impl Connection {
             self.journal.count(Counter::MPTcpExtDSSNotMatching);
             MappingOutcome::Conflict
         };
+        self.mapping_seen |= outcome == MappingOutcome::Taken;
         if len > 0 {
             self.trace_mapping_received(id, ssn, dsn, len, outcome);
         }

@@ -195,6 +195,8 @@ pub(crate) struct Connection {
     false_alarms: u32,
     /// A DATA_ACK has come.
     data_ack_seen: bool,
+    /// A mapping of the peer's was taken.
+    mapping_seen: bool,
     /// When so much was sent: how fast the numbers are used up.
     rate_mark: (Instant, Dsn),
     /// A zero-window probe timer may be running.
@@ -269,6 +271,7 @@ impl Connection {
             given_up: None,
             false_alarms: 0,
             data_ack_seen: false,
+            mapping_seen: false,
             rate_mark: (Instant::ZERO, Dsn::FIRST),
             persisting: false,
             fastclose: false,
@@ -335,15 +338,17 @@ impl Connection {
             FallbackReason::SimultaneousOpen => self.journal.count(Counter::MPTcpExtSimultConnectFallback),
             _ => {}
         }
-        if self.send_half == SendHalf::FinSent {
-            // The DATA_FIN said nothing to a peer without DSS: a FIN must.
+        if matches!(self.send_half, SendHalf::FinSent | SendHalf::FinAcked) {
+            // The DATA_FIN says nothing to a peer without DSS: a FIN must.
             self.send_half = SendHalf::FinQueued;
             self.data_nxt = self.send.end();
+            self.data_una = self.data_una.min(self.data_nxt);
             self.data_fin_on = SubflowSet::default();
             self.timers.stop(timers::ConnectionTimer::DataFin);
         }
         self.signals.clear();
         self.reinjections.clear();
+        self.release_held();
     }
 
     /// What the peer's SYN asks for.

@@ -110,6 +110,7 @@ impl Connection {
             s.tcp.die();
         }
         self.close_subflow(now, env, id, reason);
+        self.reap_subflows(now);
         Some(sent)
     }
 
@@ -149,7 +150,7 @@ impl Connection {
     /// RFC 8985, section 7.3. The end of what was sent serves as the probe, also where new data could.
     fn send_tail_probe(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
         let id = self.ids().find(|id| self.get(*id).is_some_and(|s| s.tail_probe_due))?;
-        let option_bytes = self.data_option_bytes();
+        let option_bytes = self.resent_option_bytes();
         let s = self.get_mut(id)?;
         s.tail_probe_due = false;
         let record = s.tcp.on_probe_timer(now, option_bytes)?;
@@ -162,7 +163,7 @@ impl Connection {
             let alone = self.subflow_count() == 1;
             let cwnd = self.congestion.window(id);
             let Some(s) = self.get(id).filter(|s| s.tcp.has_lost() && s.reset.is_none()) else { continue };
-            let mss = s.tcp.mss_with(self.data_option_bytes());
+            let mss = s.tcp.mss_with(self.resent_option_bytes());
             // While the path does not answer, one small segment at a time asks whether it lives.
             // [9293-SHLD-16, 7323-2.4-4]
             // [8684-3.3.6-1]
@@ -213,9 +214,10 @@ impl Connection {
             return None;
         };
         self.data_nxt += a.len;
-        self.judge_rate(now);
         self.start_user_timeout(now);
         let sent = self.send_data(now, env, a.on, a.dsn, a.len, out);
+        // Not before: its length was chosen for the numbers as they were.
+        self.judge_rate(now);
         if !self.timers.is_set(ConnectionTimer::DataRetransmit) {
             self.arm_data_retransmit(now);
         }

@@ -64,6 +64,12 @@ impl Connection {
         }
     }
 
+    /// The same for segments sent again: the first data, with the keys, may be among them.
+    pub(super) fn resent_option_bytes(&self) -> usize {
+        let keys = self.multipath.session().is_some_and(|session| self.role == Role::Client && !session.confirmed);
+        self.data_option_bytes().max(if keys { super::output::CAPABLE_DATA_BYTES } else { 0 })
+    }
+
     /// The client's first data repeats the keys until they are known to have arrived.
     pub(super) fn carries_keys(&self, confirmed: bool, s: &Subflow, ssn: Ssn) -> bool {
         !confirmed && self.role == Role::Client && ssn == Ssn::FIRST && !self.is_joined(s)
@@ -251,6 +257,11 @@ impl Connection {
             }
             // The only subflow has delivered it. A peer without DSS would read a second copy as new bytes, and
             // one whose application is slow (Linux acknowledges on the subflow first) needs none.
+            return self.arm_data_retransmit(now);
+        }
+        let bare = |(_, s): (SubflowId, &Subflow)| !s.is_usable() || s.bare_acks > 0;
+        if self.iter().all(bare) {
+            // Nor does one whose DATA_ACKs are removed on the way need any.
             return self.arm_data_retransmit(now);
         }
         let holders = self.iter().filter(|(_, s)| s.stalled.is_none()).flat_map(|(_, s)| s.tcp.outstanding());

@@ -71,8 +71,10 @@ pub(crate) struct Subflow {
     pub(crate) established: bool,
     pub(crate) local_id: u8,
     pub(crate) remote_id: u8,
-    /// We asked the peer to use it only as a backup.
+    /// We want the peer to use it only as a backup.
     pub(crate) backup: bool,
+    /// The peer knows that, from the SYN or by MP_PRIO.
+    pub(crate) priority_said: bool,
     /// The peer asked us to.
     pub(crate) remote_backup: bool,
     pub(crate) name: Option<Arc<str>>,
@@ -97,7 +99,8 @@ pub(crate) struct Subflow {
     /// The peer does not want it opened again (RFC 8684, section 3.6).
     pub(crate) refused_for_good: bool,
     /// The peer says that its address is gone, and was asked whether that is so.
-    pub(crate) doubted_at: Option<Instant>,
+    /// When, and how often.
+    pub(crate) doubted_at: Option<(Instant, u32)>,
     /// A DATA_ACK has come on it: options survive the way here.
     pub(crate) data_ack_seen: bool,
     /// Acknowledgements of data in a row that had no MPTCP option.
@@ -122,6 +125,7 @@ impl Subflow {
             local_id,
             remote_id,
             backup: false,
+            priority_said: true,
             remote_backup: false,
             name: None,
             rx: RxMappings::default(),

@@ -137,6 +137,7 @@ impl PathManager for SubflowManager {
             PathEvent::Announced(remote) => self.retries.retain(|r| r.remote != remote),
             PathEvent::LocalAddresses | PathEvent::RemoteAddresses | PathEvent::Timer => {}
         }
+        self.retries.retain(|r| r.remote == view.initial_remote || view.remotes.contains(&r.remote));
         if !self.ready {
             return;
         }

@@ -209,12 +209,14 @@ impl Stack {
             SynCookies::UnderPressure => flooded,
             SynCookies::Always => true,
         };
+        // What a pair has left behind bounds the numbers of its next connection: a cookie has no place for that.
+        let returning = self.time_waits.contains(&tuple);
         let full = self.listeners.get(listener.0).is_none_or(super::Listener::is_full);
         if full || (flooded && !stateless) {
             self.mib.count(Counter::TcpExtListenOverflows);
             return;
         }
-        if stateless {
+        if stateless && !returning {
             return self.answer_with_cookie(now, on, tuple, seg);
         }
         // [8684-3.1-18]

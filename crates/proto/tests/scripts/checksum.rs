@@ -259,3 +259,20 @@ fn a_wrong_one_on_the_only_subflow_where_plain_tcp_could_not_go_on_resets_it_wit
     assert!(packet.seg.options.mptcp.contains(&fail), "{packet:?}");
     assert_eq!(s.closed(), None, "the connection waits for another subflow");
 }
+
+/// Bytes that wait for the rest of their mapping are not lost when it ends, whoever ends it.
+#[test]
+fn what_waited_to_be_verified_is_taken_when_the_peer_falls_back() {
+    let half = |s: &mut Script| s.inject(data(1, 100).opt(map_sum(1, 1, 300, 1)));
+    let mut s = client(&asking());
+    half(&mut s);
+    s.inject(data(101, 100).opt(infinite_map(1, 1, 1)));
+    s.inject(data(201, 100));
+    assert_eq!(s.read(), (stream(0, 300), false));
+    let mut s = client(&asking());
+    half(&mut s);
+    let fail = mp_fail(false, &s, 1);
+    s.inject(ack(1).opt(fail));
+    s.inject(data(101, 200).opt(map_sum(1, 1, 300, 1)));
+    assert_eq!(s.read(), (stream(0, 300), false));
+}

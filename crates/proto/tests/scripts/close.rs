@@ -411,3 +411,17 @@ fn two_stacks_close_without_a_timeout() {
         pair.assert_received(Side::Server, 10_000);
     }
 }
+
+/// A peer that is reset and never comes back must not be waited for without end.
+// [8684-3.3.3-10]
+#[test]
+fn a_connection_whose_only_subflow_was_reset_is_given_up_in_the_end() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    // A checksum that was not agreed on.
+    s.inject(data(1, 100).opt(map_sum(1, 1, 100, 1)));
+    s.expect(rst_ack());
+    s.advance(ms(59_000));
+    assert_eq!(s.closed(), None);
+    s.advance(ms(1_000));
+    assert_eq!(s.closed(), Some(Some(ConnectionError::TimedOut)));
+}

@@ -180,16 +180,81 @@ fn a_data_fin_that_said_nothing_becomes_a_fin() {
     assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
 }
 
+/// The peer may not know that its options are removed now: hearing nothing of them in our DATA_ACKs, it sends the same
+/// bytes again at another place of the subflow (Linux does), and a plain stream would hold them twice.
+// [8684-3.7-7, 8684-3.7-8]
 #[test]
-fn data_without_dss_after_mappings_in_place_makes_plain_tcp() {
+fn data_without_dss_after_mappings_resets_the_subflow() {
     let mut s = Script::active_server(&ScriptOptions::default());
     s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
     s.expect(ack(101).opt(dack(101)));
     s.inject(data(101, 100));
-    s.expect(ack(201).plain());
+    s.expect(rst_ack().ack(201).opt(tcprst(ResetReason::MiddleboxInterference)));
+    s.inject(data(201, 100).payload(&stream(100, 100)));
+    assert_eq!(s.read(), (stream(0, 100), false));
+    assert_eq!(s.multipath(), MultipathState::Active);
+}
+
+#[test]
+fn an_end_without_dss_after_mappings_ends_the_subflow_and_not_the_stream() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.expect(ack(101).opt(dack(101)));
+    s.inject(fin(101));
+    assert_eq!(s.read(), (stream(0, 100), false));
+    assert_eq!(s.multipath(), MultipathState::Active);
+}
+
+/// A join that never got further than its SYN has carried nothing, and ends with Multipath TCP.
+// [8684-3.7-3]
+#[test]
+fn a_join_under_way_does_not_keep_a_connection_from_falling_back() {
+    let joining = || {
+        let mut s = Script::active_client(&ScriptOptions::two_addresses());
+        let (second, _) = s.take_syn();
+        s.on(0);
+        (s, second)
+    };
+    // The peer acknowledges as plain TCP does.
+    let (mut s, second) = joining();
+    for n in 0..3 {
+        s.write(n * 100, 100);
+        s.on(0).expect(data(1 + n as u32 * 100, 100));
+        s.inject(ack(101 + n as u32 * 100));
+    }
     assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
-    assert_eq!(s.read(), (stream(0, 200), false));
-    assert_plain_tcp_works_with_a_farewell(&mut s, 1, 201);
+    s.expect_silence(ms(30_000));
+    s.on(second).inject(syn_ack());
+    s.on(second).expect(rst(1));
+    // Once is not enough; but a peer that reads plain TCP must not get the bytes twice.
+    let (mut s, _) = joining();
+    s.write(0, 100);
+    s.on(0).expect(data(1, 100));
+    s.inject(ack(101));
+    s.advance(ms(5_000));
+    while let Some(p) = s.next_packet() {
+        assert!(p.payload.is_empty(), "{}", s.describe(&p));
+    }
+    // It sends as plain TCP does.
+    let (mut s, _) = joining();
+    s.inject(data(1, 100));
+    s.expect(ack(101).plain());
+    assert_eq!(s.read(), (stream(0, 100), false));
+    s.expect_silence(ms(30_000));
+}
+
+#[test]
+fn a_stream_that_had_ended_before_the_fallback_ends_with_a_fin() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.shutdown();
+    s.inject(ack(1).opt(dack(2)));
+    s.clear();
+    s.inject(data(1, 100));
+    assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
+    s.expect(fin(1));
+    s.inject(fin(101).ack(2));
+    assert_eq!(s.read(), (stream(0, 100), true));
+    assert_eq!(s.closed(), Some(None));
 }
 
 // [8684-3.3.1-9, 8684-3.7-7, 8684-3.7-8]

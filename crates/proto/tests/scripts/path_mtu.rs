@@ -3,9 +3,11 @@
 use crate::support::*;
 use polypath_proto::mib::Counter;
 use polypath_proto::trace::{MtuReason, TraceEvent};
-use polypath_proto::{ConnectOptions, SubflowEvent};
-use polypath_wire::{Segment, SeqNum};
+use polypath_proto::{ConnectOptions, HeaderBuf, SubflowEvent};
+use polypath_wire::{ChecksumMode, Segment, SeqNum, emit_headers};
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
 
 const FULL: usize = MSS as usize;
 /// IP and TCP headers with timestamps.
@@ -361,4 +363,46 @@ fn a_router_that_speaks_of_a_probe_shortens_the_search() {
     assert_eq!(pair.info(Side::Client).subflows[0].path_mtu, 1300);
     let mib = pair.client.stack.mib();
     assert_eq!((mib.get(Counter::TcpExtTCPMTUPSuccess), mib.get(Counter::TcpExtTCPMTUPFail)), (1, 1));
+}
+
+fn size(p: &Segment, payload: &bytes::Bytes) -> usize {
+    let mut headers = HeaderBuf::new();
+    emit_headers(p, core::slice::from_ref(payload), ChecksumMode::Full, &mut headers);
+    headers.len() + payload.len()
+}
+
+#[test]
+fn the_first_data_with_its_keys_fits_when_it_is_sent_again() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+    s.expect(ack(1));
+    s.write(0, 20_000);
+    let first = s.next_packet().expect("the first data");
+    s.clear();
+    tell(&mut s, &first.seg, 1400);
+    for _ in 0..6 {
+        while let Some(p) = s.next_packet() {
+            assert!(size(&p.seg, &p.payload) <= 1400, "{}", s.describe(&p));
+        }
+        s.advance(ms(1_000));
+    }
+}
+
+/// From 286 Mbit/s on DSNs have 64 bits (RFC 8684, section 3.3.1), and segments hold less.
+// [8684-3.3.1-12]
+#[test]
+fn nothing_is_too_large_when_the_numbers_become_wider_or_narrower() {
+    let options = PairOptions { client_addresses: vec![(WIFI, false)], delay: ms(1), ..PairOptions::default() };
+    let mut pair = Pair::connected(&options);
+    let largest = Rc::new(Cell::new(0));
+    let seen = largest.clone();
+    pair.lose(move |p| {
+        seen.set(seen.get().max(size(&p.seg, &p.payload)));
+        false
+    });
+    const BYTES: u64 = 72 << 20;
+    pair.send(Side::Client, BYTES);
+    pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == BYTES);
+    assert_eq!(largest.get(), 1500);
 }

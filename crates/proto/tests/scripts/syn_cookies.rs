@@ -125,3 +125,24 @@ fn a_flood_of_syns_does_not_shut_out_who_answers() {
     s.accept();
     assert_eq!(s.multipath(), MultipathState::Active);
 }
+
+/// What a pair has left in TIME-WAIT is needed to answer its next SYN: nothing is left to a cookie.
+// [9293-MAY-2]
+#[test]
+fn a_pair_in_time_wait_opens_again_without_a_cookie() {
+    let mut s = Script::server(&always());
+    s.inject(syn());
+    s.expect(syn_ack());
+    s.inject(ack(1));
+    s.accept();
+    s.shutdown();
+    s.expect(fin(1));
+    s.inject(fin(1).ack(2));
+    s.expect(ack(2).seq(2));
+    s.close();
+    assert_eq!(s.stack.connection_count(), 0);
+    s.advance(ms(5_000));
+    s.inject(syn().seq(70_000));
+    s.expect(Seg { seq: None, ..syn_ack().ack(70_001) });
+    assert_eq!(s.stack.connection_count(), 1);
+}
