@@ -148,4 +148,8 @@ pub struct ConnectOptions {
     pub local: Option<SocketAddr>,
     /// Plain TCP for this one.
     pub no_multipath: bool,
+    /// Data may go with the SYN (TCP Fast Open, RFC 7413): the SYN waits up to 10 ms for the first write where the
+    /// server has given a cookie before, and asks for one where not. The server may see that data twice, so it has to be
+    /// a request that may be repeated.
+    pub fast_open: bool,
 }

@@ -54,6 +54,20 @@ counters! {
     TcpExtSyncookiesSent,
     /// Cookies that came back.
     TcpExtSyncookiesRecv,
+    /// Connections whose data went with the SYN and was taken (RFC 7413).
+    TcpExtTCPFastOpenActive,
+    /// Those whose data was not taken, or whose SYN had to be sent again without.
+    TcpExtTCPFastOpenActiveFail,
+    /// Connections that came with data in the SYN.
+    TcpExtTCPFastOpenPassive,
+    /// SYNs with data and a cookie that is not good.
+    TcpExtTCPFastOpenPassiveFail,
+    /// SYNs whose data was not taken because too many such handshakes were under way.
+    TcpExtTCPFastOpenListenOverflow,
+    /// SYNs that ask for a Fast Open cookie, sent or received.
+    TcpExtTCPFastOpenCookieReqd,
+    /// Paths on which Fast Open is left out because such SYNs went unanswered.
+    TcpExtTCPFastOpenBlackhole,
     /// Segments with a timestamp from the past (RFC 7323, section 5).
     TcpExtPAWSEstab,
     /// Recoveries begun because of SACKs (RFC 8985).

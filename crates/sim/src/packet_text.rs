@@ -199,6 +199,9 @@ fn options(out: &mut String, options: &TcpOptions, bases: Bases) {
     if let Some(timestamps) = options.timestamps {
         parts.push(format!("ts {}/{}", timestamps.val, timestamps.ecr));
     }
+    if let Some(cookie) = options.fast_open {
+        parts.push(format!("fast open {}", if cookie.is_request() { "request" } else { "cookie" }));
+    }
     for block in &options.sack {
         parts.push(format!("sack {}-{}", relative(block.left, bases.ack), relative(block.right, bases.ack)));
     }

@@ -11,7 +11,7 @@
 //! | ADD_ADDR of IPv6 with port | 44 | does not fit: goes without timestamps |
 
 use crate::mptcp::MptcpOption;
-use crate::options::{MAX_OPTIONS_LEN, SackBlock, TcpOptions, Timestamps};
+use crate::options::{FastOpenCookie, MAX_OPTIONS_LEN, SackBlock, TcpOptions, Timestamps};
 
 /// What only a SYN or SYN/ACK carries.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -22,6 +22,9 @@ pub struct SynOptions {
     pub window_scale: Option<u8>,
     /// SACK may be used towards the sender.
     pub sack_permitted: bool,
+    /// A Fast Open cookie, or the request for one. Beside MP_CAPABLE and timestamps there is room for 14 bytes of
+    /// cookie in a SYN and for 6 in a SYN/ACK.
+    pub fast_open: Option<FastOpenCookie>,
 }
 
 /// What a segment would like to carry.
@@ -54,7 +57,8 @@ pub struct Fitted {
 
 /// Decides which of the wanted options go into a segment.
 ///
-/// In order of precedence: [`mptcp`](Wanted::mptcp); the handshake's options; timestamps; signals; SACK.
+/// In order of precedence: [`mptcp`](Wanted::mptcp); the handshake's options; timestamps; the Fast Open cookie; signals;
+/// SACK.
 /// An ADD_ADDR (or its echo) wants a pure ACK of its own without DSS, as Linux sends it: it waits unless it
 /// is the first signal and `mptcp` is `None`, then no other signal goes with it, and timestamps give way if
 /// they must. To get one out, therefore, ask for a pure ACK without `mptcp`.
@@ -72,6 +76,11 @@ pub fn fit(wanted: &Wanted<'_>) -> Fitted {
     if options.aligned_len() > MAX_OPTIONS_LEN {
         options.timestamps = None;
     }
+    // [8684-B-3]
+    options.fast_open = handshake.and_then(|handshake| handshake.fast_open);
+    if options.aligned_len() > MAX_OPTIONS_LEN {
+        options.fast_open = None;
+    }
     if *super_segment {
         return Fitted { options, signals_sent: 0 };
     }
@@ -85,7 +94,7 @@ pub fn fit(wanted: &Wanted<'_>) -> Fitted {
 
 /// Adds what fits; every real combination of `mptcp` and handshake does.
 fn add_handshake(options: &mut TcpOptions, handshake: &SynOptions) {
-    let SynOptions { mss, window_scale, sack_permitted } = *handshake;
+    let SynOptions { mss, window_scale, sack_permitted, fast_open: _ } = *handshake;
     options.mss = mss;
     if options.aligned_len() > MAX_OPTIONS_LEN {
         options.mss = None;

@@ -38,7 +38,7 @@ pub use mptcp::{
     AddAddr, CapableFlags, CapableKeys, Dss, DssMapping, MpCapable, MpFail, MpFastclose, MpJoin, MpPrio, MpTcprst,
     MptcpOption, RemoveAddr, ResetReason, WireDsn,
 };
-pub use options::{MAX_OPTIONS_LEN, SackBlock, TcpOptions, Timestamps, UnknownOption};
+pub use options::{FastOpenCookie, MAX_OPTIONS_LEN, SackBlock, TcpOptions, Timestamps, UnknownOption};
 pub use packet::{
     ChecksumMode, HeaderBuf, MAX_HEADER_LEN, Segment, emit_headers, header_len, parse_headers, verify_checksum,
 };

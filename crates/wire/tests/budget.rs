@@ -1,14 +1,15 @@
 //! Who gets into the 40 bytes.
 
 use polypath_wire::{
-    AddAddr, CapableFlags, CapableKeys, Dss, DssMapping, Key, MAX_OPTIONS_LEN, MpCapable, MpFail, MpJoin, MpPrio,
-    MptcpOption, RemoveAddr, SackBlock, SeqNum, SynOptions, TcpOptions, Timestamps, Token, Wanted, WireDsn, fit,
+    AddAddr, CapableFlags, CapableKeys, Dss, DssMapping, FastOpenCookie, Key, MAX_OPTIONS_LEN, MpCapable, MpFail,
+    MpJoin, MpPrio, MptcpOption, RemoveAddr, SackBlock, SeqNum, SynOptions, TcpOptions, Timestamps, Token, Wanted,
+    WireDsn, fit,
 };
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::strategies::{mandatory, sack_block, signal, timestamps};
+use crate::strategies::{cookie, mandatory, sack_block, signal, timestamps};
 
 const TIMESTAMPS: Option<Timestamps> = Some(Timestamps { val: 1, ecr: 2 });
 const PRIO: MptcpOption = MptcpOption::MpPrio(MpPrio { backup: true });
@@ -35,8 +36,9 @@ fn full_dss() -> Option<MptcpOption> {
 }
 
 fn handshake() -> impl Strategy<Value = SynOptions> {
-    (any::<Option<u16>>(), option::of(0..=14_u8), any::<bool>())
-        .prop_map(|(mss, window_scale, sack_permitted)| SynOptions { mss, window_scale, sack_permitted })
+    (any::<Option<u16>>(), option::of(0..=14_u8), any::<bool>(), option::of(cookie())).prop_map(
+        |(mss, window_scale, sack_permitted, fast_open)| SynOptions { mss, window_scale, sack_permitted, fast_open },
+    )
 }
 
 proptest! {
@@ -94,6 +96,9 @@ fn aligned_len(options: &TcpOptions) -> usize {
         TcpOptions { window_scale: options.window_scale, ..none.clone() },
         TcpOptions { sack_permitted: options.sack_permitted, timestamps: options.timestamps, ..none.clone() },
     ];
+    if options.fast_open.is_some() {
+        parts.push(TcpOptions { fast_open: options.fast_open, ..none.clone() });
+    }
     if !options.sack.is_empty() {
         parts.push(TcpOptions { sack: options.sack.clone(), ..none.clone() });
     }
@@ -103,15 +108,20 @@ fn aligned_len(options: &TcpOptions) -> usize {
     parts.iter().map(TcpOptions::emitted_len).sum()
 }
 
-// [9293-MUST-65, 7323-2.2-1, 2018-2-1]
+// [9293-MUST-65, 7323-2.2-1, 2018-2-1, 8684-B-3]
 #[test]
 fn every_segment_of_the_handshakes_carries_all_it_wants() {
-    let syn = SynOptions { mss: Some(1460), window_scale: Some(10), sack_permitted: true };
+    let cookie = |len: usize| FastOpenCookie::new(&vec![7; len]);
+    let syn = SynOptions { mss: Some(1460), window_scale: Some(10), sack_permitted: true, fast_open: None };
+    let with = |len| Some(SynOptions { fast_open: cookie(len), ..syn });
     let capable = |keys| MptcpOption::MpCapable(MpCapable { version: 1, flags: CapableFlags::HMAC_SHA256, keys });
     let (backup, address_id) = (false, 1);
     let cases = [
         (Some(syn), capable(CapableKeys::Syn), 24),
         (Some(syn), capable(CapableKeys::SynAck { sender: Key(1) }), 32),
+        (with(0), capable(CapableKeys::Syn), 28),
+        (with(14), capable(CapableKeys::Syn), 40),
+        (with(6), capable(CapableKeys::SynAck { sender: Key(1) }), 40),
         (None, capable(CapableKeys::Ack { sender: Key(1), receiver: Key(2) }), 32),
         (Some(syn), MpJoin::Syn { backup, address_id, token: Token(1), nonce: 2 }.into(), 32),
         (Some(syn), MpJoin::SynAck { backup, address_id, hmac: 1, nonce: 2 }.into(), 36),
@@ -123,8 +133,8 @@ fn every_segment_of_the_handshakes_carries_all_it_wants() {
         assert_eq!(options.emitted_len(), len, "{mptcp:?}");
         assert_eq!(options.timestamps, TIMESTAMPS);
         assert_eq!(options.mptcp[..], [mptcp]);
-        let got =
-            SynOptions { mss: options.mss, window_scale: options.window_scale, sack_permitted: options.sack_permitted };
+        let TcpOptions { mss, window_scale, sack_permitted, fast_open, .. } = options;
+        let got = SynOptions { mss, window_scale, sack_permitted, fast_open };
         assert_eq!(got, handshake.unwrap_or_default());
     }
 }

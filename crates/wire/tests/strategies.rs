@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use polypath_wire::{
-    AddAddr, CapableFlags, CapableKeys, Dss, DssMapping, Ecn, IpHeader, Key, MAX_OPTIONS_LEN, MpCapable, MpFail,
-    MpFastclose, MpJoin, MpPrio, MpTcprst, MptcpOption, RemoveAddr, ResetReason, SackBlock, Segment, SeqNum, TcpFlags,
-    TcpHeader, TcpOptions, Timestamps, Token, UnknownOption, WireDsn,
+    AddAddr, CapableFlags, CapableKeys, Dss, DssMapping, Ecn, FastOpenCookie, IpHeader, Key, MAX_OPTIONS_LEN,
+    MpCapable, MpFail, MpFastclose, MpJoin, MpPrio, MpTcprst, MptcpOption, RemoveAddr, ResetReason, SackBlock, Segment,
+    SeqNum, TcpFlags, TcpHeader, TcpOptions, Timestamps, Token, UnknownOption, WireDsn,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -110,14 +110,21 @@ pub(crate) fn mptcp_option() -> impl Strategy<Value = MptcpOption> {
 
 /// An option that nobody knows, or one known by its kind but not of the length it has to have.
 pub(crate) fn unknown_option() -> impl Strategy<Value = UnknownOption> {
-    let unknown = prop_oneof![Just(6_u8), 9..=29_u8, 31..=255_u8];
+    let unknown = prop_oneof![Just(6_u8), 9..=29_u8, 31..=33_u8, 35..=255_u8];
     prop_oneof![
         (unknown, vec(any::<u8>(), 0..=12)),
         (prop_oneof![Just(2), Just(3), Just(4), Just(5), Just(8)], vec(any::<u8>(), 3..=7)),
+        (Just(34), prop_oneof![vec(any::<u8>(), 1..=3), vec(any::<u8>(), 5..=5)]),
         // The subtype that RFC 8684 leaves to experiments.
         (Just(30), vec(any::<u8>(), 0..=6).prop_map(|tail| [&[0xf0], tail.as_slice()].concat())),
     ]
     .prop_map(|(kind, data)| UnknownOption { kind, data: data.into_iter().collect() })
+}
+
+pub(crate) fn cookie() -> impl Strategy<Value = FastOpenCookie> {
+    prop_oneof![Just(0), 2..=8_usize]
+        .prop_flat_map(|words| vec(any::<u8>(), 2 * words))
+        .prop_map(|bytes| FastOpenCookie::new(&bytes).expect("an even number of bytes, not two"))
 }
 
 /// Any options that fit into a header.
@@ -128,10 +135,11 @@ pub(crate) fn tcp_options() -> impl Strategy<Value = TcpOptions> {
         any::<bool>(),
         option::of(timestamps()),
         vec(sack_block(), 0..=4),
+        option::of(cookie()),
         vec(mptcp_option(), 0..=4),
         vec(unknown_option(), 0..=4),
     )
-        .prop_map(|(mss, window_scale, sack_permitted, timestamps, sack, mptcp, unknown)| {
+        .prop_map(|(mss, window_scale, sack_permitted, timestamps, sack, fast_open, mptcp, unknown)| {
             let mut options = TcpOptions::default();
             let mut add = |change: &dyn Fn(&mut TcpOptions)| {
                 let mut more = options.clone();
@@ -150,6 +158,7 @@ pub(crate) fn tcp_options() -> impl Strategy<Value = TcpOptions> {
             add(&|o| o.window_scale = window_scale);
             add(&|o| o.sack_permitted = sack_permitted);
             add(&|o| o.timestamps = timestamps);
+            add(&|o| o.fast_open = fast_open);
             for block in &sack {
                 add(&|o| o.sack.push(*block));
             }

@@ -90,6 +90,21 @@ fn the_order_and_alignment_of_linux() {
     );
 }
 
+// [7413-4.1.1-1]
+#[test]
+fn a_fast_open_cookie_has_4_to_16_bytes_an_even_number_and_the_request_for_one_none() {
+    for len in 0..=18_u8 {
+        let bytes: Vec<u8> = [34, len + 2].into_iter().chain((0..len).map(|n| n + 1)).collect();
+        let options = TcpOptions::parse(&bytes);
+        let body = &bytes[2..];
+        let good = len == 0 || (4..=16).contains(&len) && len % 2 == 0;
+        assert_eq!(options.fast_open.map(|cookie| cookie.as_bytes().to_vec()), good.then(|| body.to_vec()));
+        assert_eq!(options.fast_open.is_some_and(|cookie| cookie.is_request()), len == 0);
+        assert_eq!(options.unknown.len(), usize::from(!good), "{len}");
+        assert_eq!(bytes_of(&options)[..bytes.len()], bytes);
+    }
+}
+
 // [9293-MUST-64]
 #[test]
 fn options_packed_to_the_last_byte_can_be_emitted_again() {

@@ -23,7 +23,8 @@ impl Farewell {
     /// acknowledges nothing: plain TCP does from here on. [8684-3.7-6, 8684-3.7-16]
     pub(super) fn new(session: &Session, una: Dsn) -> Farewell {
         let checksum = session.checksum.then_some(0);
-        let mapping = DssMapping { dsn: session.number(una), ssn: una.0 as u32, len: 0, checksum };
+        let ssn = (una.0 - session.unnumbered) as u32;
+        let mapping = DssMapping { dsn: session.number(una), ssn, len: 0, checksum };
         let option = MptcpOption::Dss(Dss { data_ack: None, mapping: Some(mapping), data_fin: false });
         Farewell { option, sent_to: None }
     }

@@ -222,7 +222,7 @@ impl Connection {
         s.tcp.on_syn_ack(now, seg);
         match s.handshake {
             Handshake::JoinSyn { nonce } => self.on_join_syn_ack(now, env, id, nonce, seg),
-            _ => self.on_capable_syn_ack(now, id, seg),
+            _ => self.on_capable_syn_ack(now, env, id, seg),
         }
     }
 
@@ -239,7 +239,8 @@ impl Connection {
         }
     }
 
-    fn on_capable_syn_ack(&mut self, now: Instant, id: SubflowId, seg: &Segment) {
+    fn on_capable_syn_ack(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment) {
+        let unnumbered = self.get(id).map_or(0, |s| s.tcp.syn_bytes_sent());
         if let Multipath::Negotiating { local_key } = self.multipath {
             // [8684-3.1-17]
             let answer = capable_of(seg).ok_or(FallbackReason::NotOffered).and_then(|c| judge(c).map(|()| c));
@@ -247,7 +248,7 @@ impl Connection {
                 Ok(MpCapable { flags, keys: CapableKeys::SynAck { sender }, .. }) => {
                     let terms = Terms::of(*flags);
                     self.checksum |= terms.checksum;
-                    let mut session = Session::new(local_key, *sender);
+                    let mut session = Session::new(local_key, *sender).after_syn_data(unnumbered, 0);
                     session.checksum = self.checksum;
                     session.deny_join_initial = terms.deny_join_initial;
                     Multipath::Active(session)
@@ -262,6 +263,7 @@ impl Connection {
             });
             self.trace_multipath();
         }
+        self.settle_fast_open(env, id, seg);
         self.on_connection_established(now, id);
     }
 
@@ -349,6 +351,7 @@ impl Connection {
     fn on_capable_third_ack(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment) -> bool {
         if let Multipath::Negotiating { local_key } = self.multipath {
             let capable = capable_of(seg);
+            let unnumbered = self.get(id).map_or(0, |s| s.tcp.syn_bytes_received());
             if capable.is_none() && seg.options.mptcp.iter().any(|o| matches!(o, MptcpOption::Dss(_))) {
                 // It overtook the segment with the keys, which will come (again): the client repeats it.
                 return false;
@@ -358,7 +361,8 @@ impl Connection {
                 Some(CapableKeys::Ack { sender, receiver } | CapableKeys::Data { sender, receiver, .. })
                     if *receiver == local_key =>
                 {
-                    let mut session = Session { confirmed: true, ..Session::new(local_key, *sender) };
+                    let session = Session { confirmed: true, ..Session::new(local_key, *sender) };
+                    let mut session = session.after_syn_data(0, unnumbered);
                     session.checksum = self.checksum;
                     session.deny_join_initial = self.peer_denies_join_initial;
                     Multipath::Active(session)
@@ -375,7 +379,9 @@ impl Connection {
         if let Some(s) = self.get_mut(id) {
             s.tcp.on_handshake_ack(now, seg);
         }
-        self.on_connection_established(now, id);
+        if !self.established {
+            self.on_connection_established(now, id);
+        }
         self.on_confirmed(now, env);
         true
     }
@@ -416,13 +422,15 @@ impl Connection {
         true
     }
 
-    fn on_connection_established(&mut self, now: Instant, id: SubflowId) {
+    pub(super) fn on_connection_established(&mut self, now: Instant, id: SubflowId) {
         self.established = true;
         if let Some(s) = self.get(id) {
             self.data_wnd_end = Dsn(s.tcp.window_edge().0);
         }
         self.restart_user_timeout(now);
-        self.news.push_back(News::Connected);
+        if !self.fast_opened {
+            self.news.push_back(News::Connected);
+        }
         self.on_subflow_established(now, id);
     }
 

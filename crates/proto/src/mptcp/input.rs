@@ -175,7 +175,7 @@ impl Connection {
             return false;
         }
         // One that would not have moved the DATA_ACK needs none. [8684-3.3.2-7]
-        if !out.advanced || s.tcp.snd_una() <= Ssn::FIRST || s.tcp.counters.bytes_sent == 0 {
+        if !out.advanced || s.tcp.snd_una() <= Ssn::FIRST + s.tcp.syn_bytes_sent() || s.tcp.counters.bytes_sent == 0 {
             return false;
         }
         s.bare_acks += 1;
@@ -327,8 +327,9 @@ impl Connection {
         if let CapableKeys::Data { data_len, checksum, .. } = keys
             && payload > 0
         {
-            let (dsn, ssn) = (Dsn::FIRST, Ssn::FIRST);
-            let Ok(check) = self.check_of(dsn, ssn.0 as u32, *data_len, *checksum) else { return false };
+            let unnumbered = self.get(id).map_or(0, |s| s.tcp.syn_bytes_received());
+            let (dsn, ssn) = (Dsn::FIRST + unnumbered, Ssn::FIRST + unnumbered);
+            let Ok(check) = self.check_of(dsn, Ssn::FIRST.0 as u32, *data_len, *checksum) else { return false };
             let Some(s) = self.get_mut(id) else { return false };
             let rcv_nxt = s.tcp.rcv_nxt();
             // [8684-3.1-26, 8684-3.1-27, 8684-3.1-28]
@@ -343,7 +344,9 @@ impl Connection {
         let (data_una, rcv_nxt) = (self.data_una, Dsn(self.assembler.next()));
         let Some(session) = self.multipath.session_mut() else { return true };
         let seen = dss.data_ack.is_some();
-        let was_confirmed = core::mem::replace(&mut session.confirmed, true);
+        // A server that has no key of ours yet, because it answers the data of our SYN, cannot make DATA_ACKs.
+        let was_confirmed = session.confirmed;
+        session.confirmed |= seen;
         // [8684-3.3.2-2]
         if let Some(mapping) = &dss.mapping {
             session.long_acks = matches!(mapping.dsn, WireDsn::Long(_));
@@ -358,7 +361,7 @@ impl Connection {
         if let Some(ack) = data_ack {
             self.on_data_ack(now, env, id, ack, seg);
         }
-        if !was_confirmed {
+        if seen && !was_confirmed {
             // [8684-3.1-5]
             self.on_confirmed(now, env);
         }
@@ -415,7 +418,8 @@ impl Connection {
         }
         let Some(s) = self.get_mut(id) else { return false };
         let rcv_nxt = s.tcp.rcv_nxt();
-        let ssn = unwrap_relative_ssn(m.ssn, rcv_nxt);
+        let unnumbered = s.tcp.syn_bytes_received();
+        let ssn = unwrap_relative_ssn(m.ssn.wrapping_add(unnumbered as u32), rcv_nxt);
         let seq = s.tcp.seq_of(seg);
         // [8684-3.3.1-15]
         // Only what the segment itself brings: mappings for bytes to come would cost memory on trust.

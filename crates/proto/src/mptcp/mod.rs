@@ -8,6 +8,7 @@
 mod address;
 mod checksum;
 mod close;
+mod fast_open;
 mod handshake;
 mod info;
 mod input;
@@ -29,6 +30,7 @@ pub use info::{ConnectionError, ConnectionInfo, MultipathState, SubflowInfo};
 pub use session::FallbackReason;
 pub use subflow::CloseReason;
 
+pub(crate) use fast_open::FastOpenOutcome;
 pub(crate) use handshake::{JoinSyn, Terms, echoed_key, offers_multipath, usable_offer};
 pub(crate) use info::{SubflowChange, SubflowNews};
 pub use output::{Transmit, TransmitBuf};
@@ -47,7 +49,7 @@ use crate::time::Instant;
 use crate::{Config, LinkConfig, LocalAddress, SubflowId};
 use bytes::Bytes;
 use checksum::Farewell;
-use polypath_wire::{MpFail, MptcpOption};
+use polypath_wire::{FastOpenCookie, MpFail, MptcpOption};
 use receive_window::ReceiveWindow;
 use schedule::Reinjection;
 use settings::Settings;
@@ -92,6 +94,8 @@ pub(crate) enum Request {
     Refuse { local: SocketAddr, remote: SocketAddr, link: crate::LinkId, seq: polypath_wire::SeqNum },
     /// Packets of so many bytes pass between two addresses: for subflows to come.
     LearnPathMtu { local: IpAddr, remote: IpAddr, mtu: u32 },
+    /// What a client's handshake has shown of Fast Open between two addresses.
+    LearnFastOpen { local: IpAddr, remote: IpAddr, outcome: FastOpenOutcome },
     /// Forget a subflow's addresses, or keep them in TIME-WAIT.
     Release { local: SocketAddr, remote: SocketAddr, time_wait: Option<TimeWait>, counters: Box<Counters> },
 }
@@ -138,6 +142,12 @@ pub(crate) struct Connection {
     deny_join_initial: bool,
     peer_denies_join_initial: bool,
     established: bool,
+    /// What a client's SYN carries, until it is answered (RFC 7413).
+    fast_open: Option<fast_open::FastOpen>,
+    /// The cookie on a server's SYN/ACK.
+    granted_cookie: Option<FastOpenCookie>,
+    /// The application has this since the SYN, with its data.
+    fast_opened: bool,
     // Sending, by DSN.
     send: SendBuffer,
     send_half: SendHalf,
@@ -228,6 +238,9 @@ impl Connection {
             deny_join_initial: !config.allow_join_initial,
             peer_denies_join_initial: false,
             established: false,
+            fast_open: None,
+            granted_cookie: None,
+            fast_opened: false,
             send: SendBuffer::new(Dsn::FIRST),
             send_half: SendHalf::Open,
             data_una: Dsn::FIRST,
@@ -363,7 +376,7 @@ impl Connection {
     }
 
     pub(crate) fn was_established(&self) -> bool {
-        self.established
+        self.established || self.fast_opened
     }
 
     /// Nothing more will happen, and the application has been told: the slot may go.

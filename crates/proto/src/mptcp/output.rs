@@ -13,7 +13,7 @@ use crate::time::{Duration, Instant};
 use crate::trace::{By, CongestionReason, RetransmitReason, TraceEvent};
 use bytes::Bytes;
 use polypath_wire::{
-    Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, Segment, TcpFlags, Wanted, emit_headers, fit,
+    Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, Segment, SynOptions, TcpFlags, Wanted, emit_headers, fit,
 };
 
 /// A DSS with nothing but an infinite mapping with a 64-bit DSN and checksum.
@@ -77,7 +77,10 @@ impl Connection {
     }
 
     fn send_handshake(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
-        let id = self.ids().find(|id| self.get(*id).is_some_and(|s| s.send_syn))?;
+        let waits = self.syn_waits();
+        let id = self.ids().find(|id| self.get(*id).is_some_and(|s| s.send_syn)).filter(|_| !waits)?;
+        let active = self.get(id)?.tcp.state == State::SynSent && self.get(id)?.handshake == Handshake::Capable;
+        let payload = if active { self.syn_payload(id) } else { Chunks::default() };
         let patience = self.handshake_patience(now, id);
         let option = self.syn_option(self.get(id)?);
         let s = self.get_mut(id)?;
@@ -89,7 +92,8 @@ impl Connection {
         } | s.tcp.ecn_setup_flags();
         s.tcp.on_handshake_sent(now, patience);
         self.start_user_timeout(now);
-        Some(self.emit(now, env, id, &Outgoing { ssn: Ssn::ORIGIN, flags, payload: None, option, signals: &[] }, out))
+        let payload = Some(&payload).filter(|payload| payload.len() > 0);
+        Some(self.emit(now, env, id, &Outgoing { ssn: Ssn::ORIGIN, flags, payload, option, signals: &[] }, out))
     }
 
     fn send_reset(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
@@ -253,7 +257,8 @@ impl Connection {
             // [8684-3.3.1-15]
             let mapping = session.map(|session| {
                 let (ssn, len) = (s.tcp.snd_nxt(), len as u16);
-                Mapping { dsn, ssn, len, checksum: session.checksum_of(dsn, ssn.0 as u32, len, &payload) }
+                let relative = (ssn.0 - s.tcp.syn_bytes_sent()) as u32;
+                Mapping { dsn, ssn, len, checksum: session.checksum_of(dsn, relative, len, &payload) }
             });
             let ssn = s.tcp.push_data(now, dsn, payload.clone(), mapping);
             (ssn, mapping)
@@ -394,7 +399,7 @@ impl Connection {
         }
         let map = DssMapping {
             dsn: session.number(mapping.dsn),
-            ssn: mapping.ssn.0 as u32,
+            ssn: (mapping.ssn.0 - s.tcp.syn_bytes_sent()) as u32,
             len: mapping.len,
             checksum: mapping.checksum,
         };
@@ -454,6 +459,8 @@ impl Connection {
         let signals = if mp_fail.is_some() { mp_fail.as_slice() } else { what.signals };
         self.note_sent(id, what.flags, what.option.iter().chain(signals));
         let settings = self.settings;
+        let is_syn = what.flags.contains(TcpFlags::SYN);
+        let fast_open = self.fast_open_option(what.flags);
         let Some(s) = self.get_mut(id) else {
             return Transmit { link: LinkId(0), len: 0, segment_size: None };
         };
@@ -461,7 +468,7 @@ impl Connection {
         let has_payload = what.payload.is_some();
         let fitted = fit(&Wanted {
             // [9293-MUST-65]
-            handshake: what.flags.contains(TcpFlags::SYN).then(|| s.tcp.syn_options()),
+            handshake: is_syn.then(|| SynOptions { fast_open, ..s.tcp.syn_options() }),
             // [7323-3.2-3]
             timestamps: s.tcp.timestamps(now),
             mptcp: what.option.clone(),
@@ -490,7 +497,7 @@ impl Connection {
         Transmit {
             link: s.tcp.link,
             len: out.headers.len() + payload_len,
-            segment_size: (payload_len as u64 > mss).then_some(mss as u16),
+            segment_size: (payload_len as u64 > mss && !is_syn).then_some(mss as u16),
         }
     }
 }

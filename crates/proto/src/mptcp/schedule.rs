@@ -72,7 +72,8 @@ impl Connection {
 
     /// The client's first data repeats the keys until they are known to have arrived.
     pub(super) fn carries_keys(&self, confirmed: bool, s: &Subflow, ssn: Ssn) -> bool {
-        !confirmed && self.role == Role::Client && ssn == Ssn::FIRST && !self.is_joined(s)
+        let first = Ssn::FIRST + s.tcp.syn_bytes_sent();
+        !confirmed && self.role == Role::Client && ssn == first && !self.is_joined(s)
     }
 
     fn is_joined(&self, s: &Subflow) -> bool {

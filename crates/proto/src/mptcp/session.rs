@@ -51,6 +51,8 @@ pub(crate) struct Session {
     pub(crate) remote_token: Token,
     pub(crate) local_dsn: DsnSpace,
     pub(crate) remote_dsn: DsnSpace,
+    /// Bytes that went with our SYN, before the numbers begin.
+    pub(crate) unnumbered: u64,
     /// The peer has shown that it knows both keys (RFC 8684, section 3.1: fully established).
     pub(crate) confirmed: bool,
     /// Our mappings and DATA_FINs have 64-bit DSNs.
@@ -71,11 +73,22 @@ impl Session {
             remote_token: remote_key.token(),
             local_dsn: DsnSpace::new(local_key.idsn()),
             remote_dsn: DsnSpace::new(remote_key.idsn()),
+            unnumbered: 0,
             confirmed: false,
             long_dsns: false,
             checksum: false,
             long_acks: false,
             deny_join_initial: false,
+        }
+    }
+
+    /// What went with the SYNs has no numbers: they begin after it (RFC 8684, appendix B). [8684-B-1]
+    pub(crate) fn after_syn_data(self, sent: u64, received: u64) -> Self {
+        Session {
+            local_dsn: DsnSpace::new(self.local_key.idsn().wrapping_sub(sent)),
+            remote_dsn: DsnSpace::new(self.remote_key.idsn().wrapping_sub(received)),
+            unnumbered: sent,
+            ..self
         }
     }
 

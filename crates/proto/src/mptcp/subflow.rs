@@ -154,7 +154,7 @@ impl Subflow {
     /// May carry data and signals.
     pub(crate) fn is_usable(&self) -> bool {
         // [8684-3.2-12]
-        self.established && self.reset.is_none() && self.tcp.state.can_send() && !self.close_wanted
+        self.established && self.reset.is_none() && self.tcp.can_send() && !self.close_wanted
     }
 
     /// The peer can still hear us on it.

@@ -27,13 +27,15 @@ pub(super) enum ConnectionTimer {
     Doubt,
     /// Signals wait for acknowledgements that mean something else.
     Signals,
+    /// A SYN waits for data to go with it (RFC 7413).
+    FastOpen,
     /// Data has waited for its acknowledgement for as long as the application wants.
     UserTimeout,
     /// No subflow is left, or the application is gone: how long to wait.
     Abandon,
 }
 
-const ALL: [ConnectionTimer; 9] = [
+const ALL: [ConnectionTimer; 10] = [
     ConnectionTimer::DataFin,
     ConnectionTimer::DataRetransmit,
     ConnectionTimer::Liveness,
@@ -41,6 +43,7 @@ const ALL: [ConnectionTimer; 9] = [
     ConnectionTimer::AddAddr,
     ConnectionTimer::Doubt,
     ConnectionTimer::Signals,
+    ConnectionTimer::FastOpen,
     ConnectionTimer::UserTimeout,
     ConnectionTimer::Abandon,
 ];
@@ -140,7 +143,7 @@ impl Connection {
             ConnectionTimer::AddAddr => self.repeat_announcements(now),
             ConnectionTimer::Doubt => self.resolve_doubts(now, env),
             // They go out when the connection is asked for packets next.
-            ConnectionTimer::Signals => {}
+            ConnectionTimer::Signals | ConnectionTimer::FastOpen => {}
             ConnectionTimer::UserTimeout => self.on_user_timeout(now),
             ConnectionTimer::Abandon => self.fail(now, ConnectionError::TimedOut),
         }

@@ -15,11 +15,21 @@ pub(super) struct Listener {
     /// Handshakes that are not over.
     pub(super) half_open: usize,
     pub(super) ready: VecDeque<ConnectionId>,
+    /// So many connections may have their SYN's data before their handshake is over.
+    pub(super) fast_open_limit: usize,
+    pub(super) opening_fast: Vec<ConnectionId>,
 }
 
 impl Listener {
     pub(super) fn new(local: SocketAddr, backlog: usize) -> Self {
-        Listener { local, backlog: backlog.max(1), half_open: 0, ready: VecDeque::new() }
+        Listener {
+            local,
+            backlog: backlog.max(1),
+            half_open: 0,
+            ready: VecDeque::new(),
+            fast_open_limit: 0,
+            opening_fast: Vec::new(),
+        }
     }
 
     pub(super) fn takes(&self, to: SocketAddr) -> bool {
@@ -74,6 +84,14 @@ impl super::Stack {
         }
         // [9293-MUST-41]
         Ok(ListenerId(self.listeners.insert(Listener::new(local, backlog))))
+    }
+
+    /// Takes data that comes with SYNs (TCP Fast Open, RFC 7413), of so many connections at once whose handshakes are
+    /// under way; 0: of none, as at first. Such data may come twice: the application has to stand that.
+    pub fn set_fast_open(&mut self, id: ListenerId, limit: usize) {
+        if let Some(l) = self.listeners.get_mut(id.0) {
+            l.fast_open_limit = limit;
+        }
     }
 
     pub(super) fn port_is_listening(&self, port: u16) -> bool {

@@ -2,6 +2,7 @@
 
 mod api;
 mod blackhole;
+mod fast_open;
 mod isn;
 mod listener;
 mod open;
@@ -25,6 +26,7 @@ use crate::trace::Trace;
 use crate::{Config, LinkConfig, LinkId, LocalAddress, SubflowId};
 use blackhole::Blackholes;
 use bytes::Bytes;
+use fast_open::FastOpens;
 use foldhash::quality::SeedableRandomState;
 use isn::IsnGenerator;
 use listener::Listener;
@@ -167,6 +169,7 @@ pub struct Stack {
     events: VecDeque<Event>,
     blackholes: Blackholes,
     cookies: CookieJar,
+    fast_opens: FastOpens,
     /// Of what is over. What live subflows have counted is theirs.
     mib: Mib,
     tracing: bool,
@@ -205,6 +208,8 @@ impl Stack {
         rng.fill_bytes(&mut secret);
         let mut cookie_secret = [0; 32];
         rng.fill_bytes(&mut cookie_secret);
+        let mut fast_open_secret = [0; 32];
+        rng.fill_bytes(&mut fast_open_secret);
         Stack {
             config,
             links: Vec::new(),
@@ -224,6 +229,7 @@ impl Stack {
             events: VecDeque::new(),
             blackholes: Blackholes::default(),
             cookies: CookieJar::new(cookie_secret),
+            fast_opens: FastOpens::new(fast_open_secret),
             mib: Mib::default(),
             tracing: false,
             traces: VecDeque::new(),
@@ -299,7 +305,7 @@ impl Stack {
         // [9293-MUST-57]
         let is_new = !self.time_waits.contains(&tuple) || self.time_waits.reopens(&tuple, &seg);
         if is_syn && is_new && self.addresses.iter().any(|a| a.addr == tuple.local.ip()) {
-            return self.on_syn(now, on, tuple, &seg);
+            return self.on_syn(now, on, tuple, &seg, &rx.payload);
         }
         if self.time_waits.contains(&tuple) {
             let answer = self.time_waits.answer(now, &tuple, &seg);
@@ -544,6 +550,11 @@ impl Stack {
         match request {
             Request::Open { local, remote } => self.open_join(now, id, local, remote),
             Request::LearnPathMtu { local, remote, mtu } => self.path_mtus.learn(now, local, remote, mtu),
+            Request::LearnFastOpen { local, remote, outcome } => {
+                if self.fast_opens.learn(now, (local, remote), &outcome) {
+                    self.mib.count(Counter::TcpExtTCPFastOpenBlackhole);
+                }
+            }
             Request::Release { local, remote, time_wait, counters } => {
                 self.mib.add_subflow(&counters);
                 let tuple = FourTuple { local, remote };

@@ -10,7 +10,7 @@ use crate::time::Instant;
 use crate::{ConnectOptions, LinkId, SubflowId};
 use bytes::Bytes;
 use core::hash::BuildHasher;
-use polypath_wire::{Key, Segment, TcpFlags, TcpOptions};
+use polypath_wire::{FastOpenCookie, Key, Segment, TcpFlags, TcpOptions};
 use rand::Rng;
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,6 +35,23 @@ pub enum ConnectError {
     /// No port is free.
     #[error("no free local port is left for this destination")]
     NoPort,
+}
+
+/// What answers a SYN.
+struct Newcomer {
+    tuple: FourTuple,
+    multipath: Multipath,
+    tcp: Tcp,
+    fast_open: FastOpenAnswer,
+}
+
+/// What a server makes of a SYN's Fast Open option.
+enum FastOpenAnswer {
+    None,
+    /// A cookie for the next time.
+    Cookie(FastOpenCookie),
+    /// The SYN's data is taken.
+    Data(Bytes),
 }
 
 impl Stack {
@@ -84,6 +101,10 @@ impl Stack {
         connection.journal.count(Counter::TcpActiveOpens);
         if matches!(multipath, Multipath::Negotiating { .. }) {
             connection.journal.count(Counter::MPTcpExtMPCapableSYNTX);
+        }
+        let path = (local.ip(), remote.ip());
+        if let Some((cookie, mss)) = self.fast_opens.offer(now, path).filter(|_| options.fast_open) {
+            connection.prepare_fast_open(now, cookie, mss);
         }
         let subflow = Subflow::new(now, Tcp::connect(now, &params), Handshake::Capable, 0, 0);
         let id = self.install(now, connection_with(&mut connection, self, subflow), connection, None);
@@ -195,7 +216,7 @@ impl Stack {
     }
 
     /// A SYN for nothing that exists yet.
-    pub(super) fn on_syn(&mut self, now: Instant, on: LinkId, tuple: FourTuple, seg: &Segment) {
+    pub(super) fn on_syn(&mut self, now: Instant, on: LinkId, tuple: FourTuple, seg: &Segment, payload: &Bytes) {
         // [8684-3.2-18]
         if let Some(join) = JoinSyn::of(seg) {
             return self.on_join_syn(now, on, tuple, seg, join);
@@ -226,19 +247,45 @@ impl Stack {
         };
         let params = self.params(now, tuple.local, tuple.remote, on);
         let tcp = Tcp::accept(now, &params, seg);
-        self.take_in(now, listener, tuple, multipath, seg, tcp);
+        let fast_open = self.judge_fast_open(now, listener, tuple, seg, payload);
+        self.take_in(now, listener, Newcomer { tuple, multipath, tcp, fast_open }, seg);
     }
 
-    /// Makes a connection of a listener from a peer's SYN.
-    fn take_in(
+    /// What a SYN's Fast Open option is worth.
+    fn judge_fast_open(
         &mut self,
         now: Instant,
         listener: ListenerId,
         tuple: FourTuple,
-        multipath: Multipath,
         seg: &Segment,
-        tcp: Tcp,
-    ) {
+        payload: &Bytes,
+    ) -> FastOpenAnswer {
+        let path = (tuple.local.ip(), tuple.remote.ip());
+        let limit = self.listeners.get(listener.0).map_or(0, |l| l.fast_open_limit);
+        let Some(cookie) = seg.options.fast_open.filter(|_| limit > 0) else { return FastOpenAnswer::None };
+        // [7413-4.2.2-1]
+        if !self.fast_opens.is_good(now, path, cookie) {
+            self.mib.count(match cookie.is_request() {
+                true => Counter::TcpExtTCPFastOpenCookieReqd,
+                false => Counter::TcpExtTCPFastOpenPassiveFail,
+            });
+            return FastOpenAnswer::Cookie(self.fast_opens.cookie(now, path));
+        }
+        let connections = &self.connections;
+        let opening = |id: &ConnectionId| connections.get(id.0).is_some_and(|slot| slot.connection.is_opening_fast());
+        let Some(l) = self.listeners.get_mut(listener.0) else { return FastOpenAnswer::None };
+        l.opening_fast.retain(opening);
+        // [7413-4.2.2-2]
+        if l.opening_fast.len() >= limit {
+            self.mib.count(Counter::TcpExtTCPFastOpenListenOverflow);
+            return FastOpenAnswer::None;
+        }
+        if payload.is_empty() { FastOpenAnswer::None } else { FastOpenAnswer::Data(payload.clone()) }
+    }
+
+    /// Makes a connection of a listener from a peer's SYN.
+    fn take_in(&mut self, now: Instant, listener: ListenerId, new: Newcomer, seg: &Segment) {
+        let Newcomer { tuple, multipath, tcp, fast_open } = new;
         let mut connection = self.new_connection(Role::Server, multipath, tuple.local, tuple.remote);
         connection.journal.count(Counter::TcpPassiveOpens);
         connection.take_terms(mptcp::Terms::offered(seg));
@@ -250,10 +297,19 @@ impl Stack {
         if let Some(id) = subflow {
             connection.trace_received(id, seg);
         }
+        let early = matches!(fast_open, FastOpenAnswer::Data(_));
+        match (fast_open, subflow) {
+            (FastOpenAnswer::Cookie(cookie), _) => connection.grant_cookie(cookie),
+            (FastOpenAnswer::Data(payload), Some(id)) => connection.accept_fast_open(now, id, payload),
+            _ => {}
+        }
         if let Some(l) = self.listeners.get_mut(listener.0) {
             l.half_open += 1;
         }
-        self.install(now, subflow, connection, Some(listener));
+        let id = self.install(now, subflow, connection, Some(listener));
+        if let Some(l) = self.listeners.get_mut(listener.0).filter(|_| early) {
+            l.opening_fast.push(id);
+        }
     }
 
     /// Answers a SYN, and remembers nothing of it.
@@ -317,7 +373,7 @@ impl Stack {
         let params = TcpParams { iss: baked.iss, ..self.params(now, tuple.local, tuple.remote, on) };
         let mut tcp = Tcp::accept(now, &params, &syn);
         tcp.resume_handshake();
-        self.take_in(now, listener, tuple, multipath, &syn, tcp);
+        self.take_in(now, listener, Newcomer { tuple, multipath, tcp, fast_open: FastOpenAnswer::None }, &syn);
         if let Some(&(id, subflow)) = self.by_tuple.get(&tuple) {
             self.with_connection(id, |c, env| c.on_segment(now, env, subflow, seg, payload.clone()));
             self.settle(now, id);

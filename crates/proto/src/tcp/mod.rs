@@ -7,6 +7,7 @@ mod ack;
 mod challenge;
 mod counters;
 mod ecn;
+mod fast_open;
 mod path_mtu;
 mod prr;
 mod rack;
@@ -146,6 +147,9 @@ pub(crate) struct Tcp {
     snd_space: SsnSpace,
     snd_una: Ssn,
     snd_nxt: Ssn,
+    /// Bytes that went with our SYN, and how many of them the peer took (RFC 7413).
+    syn_sent: u64,
+    syn_taken: u64,
     snd_wnd: SendWindow,
     board: scoreboard::Scoreboard,
     recovery: recovery::Recovery,
@@ -158,6 +162,8 @@ pub(crate) struct Tcp {
     last_data_sent: Instant,
     // Receiving.
     rcv_space: SsnSpace,
+    /// Bytes of the peer's SYN that were taken.
+    syn_received: u64,
     assembler: Assembler,
     fin_at: Option<Ssn>,
     /// The largest window ever advertised: segments are accepted this far ahead.
@@ -205,6 +211,8 @@ impl Tcp {
             snd_space: SsnSpace::new(p.iss),
             snd_una: Ssn::ORIGIN,
             snd_nxt: Ssn::ORIGIN,
+            syn_sent: 0,
+            syn_taken: 0,
             snd_wnd: SendWindow::closed(),
             board: scoreboard::Scoreboard::default(),
             recovery: recovery::Recovery::default(),
@@ -214,6 +222,7 @@ impl Tcp {
             round_end: Ssn::FIRST,
             last_data_sent: now,
             rcv_space: SsnSpace::new(SeqNum(0)),
+            syn_received: 0,
             assembler: Assembler::new(Ssn::FIRST.0),
             fin_at: None,
             max_window: 65_535,

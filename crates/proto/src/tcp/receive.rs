@@ -174,15 +174,17 @@ impl Tcp {
         self.snd_wscale = o.window_scale.unwrap_or(0).min(14);
         self.sack_ok = o.sack_permitted;
         self.ts = o.timestamps.map(|ts| TimestampState { recent: ts.val, recent_at: now });
-        self.snd_wnd = SendWindow::of_syn(seg.tcp.window, self.seq_of(seg));
+        self.snd_wnd = SendWindow::of_syn(seg.tcp.window, self.seq_of(seg), self.snd_una.max(Ssn::FIRST));
         self.last_received = now;
     }
 
     /// SYN-SENT: the peer's SYN/ACK, which acknowledges our SYN (section 3.10.7.3).
     pub(crate) fn on_syn_ack(&mut self, now: Instant, seg: &Segment) {
+        self.snd_una = self.snd_space.unwrap(seg.tcp.ack, Ssn::FIRST);
+        self.syn_taken = self.snd_una - Ssn::FIRST;
+        (self.snd_nxt, self.round_end) = (self.snd_una, self.snd_una);
         self.take_syn(now, seg);
         self.ecn.on_syn_ack(seg);
-        self.snd_una = Ssn::FIRST;
         self.sample_handshake_rtt(now, seg);
         self.state = State::Established;
         self.ack_now();

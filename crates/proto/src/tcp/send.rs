@@ -45,6 +45,7 @@ impl Tcp {
             // [7323-2.2-1]
             window_scale: (active || self.wscale_agreed).then_some(self.rcv_wscale),
             sack_permitted: active || self.sack_ok,
+            fast_open: None,
         }
     }
 
@@ -89,7 +90,8 @@ impl Tcp {
 
     /// The segment acknowledges our SYN, and nothing that was never sent.
     pub(crate) fn acknowledges_syn(&self, seg: &Segment) -> bool {
-        self.snd_space.unwrap(seg.tcp.ack, Ssn::FIRST) == Ssn::FIRST
+        let ack = self.snd_space.unwrap(seg.tcp.ack, Ssn::FIRST);
+        ack >= Ssn::FIRST && ack <= self.handshake_end()
     }
 
     /// A segment that begins there has been sent, and not been acknowledged.
@@ -128,7 +130,7 @@ impl Tcp {
 
     /// Takes new data in flight; returns its place.
     pub(crate) fn push_data(&mut self, now: Instant, dsn: Dsn, payload: Chunks, mapping: Option<Mapping>) -> Ssn {
-        debug_assert!(self.state.can_send());
+        debug_assert!(self.can_send());
         let ssn = self.snd_nxt;
         let len = payload.len() as u64;
         self.counters.bytes_sent += len;
@@ -193,7 +195,7 @@ impl Tcp {
 
     /// The SYN or SYN/ACK leaves (again).
     pub(crate) fn on_handshake_sent(&mut self, now: Instant, retry_after: Duration) {
-        self.snd_nxt = Ssn::FIRST;
+        self.snd_nxt = self.snd_nxt.max(Ssn::FIRST);
         self.recovery.on_handshake_sent(now);
         self.timers.set(Timer::Retransmit, now + retry_after);
     }

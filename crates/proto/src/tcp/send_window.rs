@@ -24,10 +24,10 @@ impl SendWindow {
         SendWindow { size: 0, edge: first, furthest: first, largest: 0, wl1: Ssn::ORIGIN, wl2: Ssn::ORIGIN }
     }
 
-    /// As the peer's SYN or SYN/ACK says: never scaled.
-    pub(super) fn of_syn(window: u16, seq: Ssn) -> Self {
+    /// As the peer's SYN or SYN/ACK says, which acknowledges `ack`: never scaled.
+    pub(super) fn of_syn(window: u16, seq: Ssn, ack: Ssn) -> Self {
         let size = u64::from(window);
-        let edge = Ssn::FIRST + size;
+        let edge = ack + size;
         SendWindow { size, edge, furthest: edge, largest: size, wl1: seq, wl2: Ssn::ORIGIN }
     }
 

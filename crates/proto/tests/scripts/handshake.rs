@@ -253,3 +253,20 @@ fn two_stacks_connect_and_both_applications_are_told() {
         assert_eq!(up, [(WIFI, SubflowEvent::Established)]);
     }
 }
+
+/// A server that answers the data of a SYN has no key of the client's yet, and makes no DATA_ACK.
+// [8684-3.1-25]
+#[test]
+fn data_without_a_data_ack_does_not_say_that_the_keys_have_arrived() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+    s.expect(ack(1));
+    let key = s.stack_key();
+    s.inject(data(1, 100).opt(Opt::Dss { ack: None, map: Some((1, 1, 100)), fin: false }));
+    assert_eq!(s.read(), (stream(0, 100), false));
+    s.expect(ack(101).opt(capable_ack(key, PEER_KEY)));
+    s.inject(ack(1).seq(101).opt(dack(1)));
+    s.write(0, 100);
+    s.expect(data(1, 100).opt(map(1, 1, 100, 101)));
+}

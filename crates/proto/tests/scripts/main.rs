@@ -8,6 +8,7 @@ mod congestion;
 mod data;
 mod ecn;
 mod fallback;
+mod fast_open;
 mod handshake;
 mod instruments;
 mod join;

@@ -159,7 +159,8 @@ fn less_than_ipv6_guarantees_is_not_believed() {
 
 /// The path MTU of a new connection from an address.
 fn mtu_of_new_connection(s: &mut Script, local: IpAddr) -> u32 {
-    let options = ConnectOptions { local: Some(SocketAddr::new(local, 0)), no_multipath: true };
+    let options =
+        ConnectOptions { local: Some(SocketAddr::new(local, 0)), no_multipath: true, ..ConnectOptions::default() };
     let id = s.act_on_stack(|stack, now| stack.connect(now, SocketAddr::new(PEER, PEER_PORT), options)).unwrap();
     s.drain();
     let (_, syn) = s.take_syn();

@@ -1,6 +1,6 @@
 //! Options to bytes.
 //!
-//! In Linux's order (MSS, SACK permitted, timestamps, window scale, SACK, Multipath TCP), each option
+//! In Linux's order (MSS, SACK permitted, timestamps, window scale, SACK, Fast Open, Multipath TCP), each option
 //! aligned to 32 bits with NOPs as Linux does. A peer may pack options more tightly than that; a value
 //! read from such a header is emitted without alignment, so that it always fits again.
 
@@ -47,7 +47,7 @@ impl TcpOptions {
     }
 
     pub(crate) fn aligned_len(&self) -> usize {
-        let TcpOptions { mss, window_scale, sack_permitted, timestamps, sack, mptcp, unknown } = self;
+        let TcpOptions { mss, window_scale, sack_permitted, timestamps, sack, fast_open, mptcp, unknown } = self;
         let mut len = 4 * usize::from(mss.is_some()) + 4 * usize::from(window_scale.is_some());
         // SACK permitted takes the place of the two NOPs before the timestamps.
         len += match (timestamps, sack_permitted) {
@@ -59,24 +59,26 @@ impl TcpOptions {
             len += 4 + 8 * sack.len();
         }
         len += mptcp.iter().map(|option| option.wire_len().next_multiple_of(4)).sum::<usize>();
+        len += fast_open.map_or(0, |cookie| cookie.wire_len().next_multiple_of(4));
         len + unknown.iter().map(|option| option.wire_len().next_multiple_of(4)).sum::<usize>()
     }
 
     fn packed_len(&self) -> usize {
-        let TcpOptions { mss, window_scale, sack_permitted, timestamps, sack, mptcp, unknown } = self;
+        let TcpOptions { mss, window_scale, sack_permitted, timestamps, sack, fast_open, mptcp, unknown } = self;
         let mut len = 4 * usize::from(mss.is_some()) + 3 * usize::from(window_scale.is_some());
         len += 2 * usize::from(*sack_permitted) + 10 * usize::from(timestamps.is_some());
         if !sack.is_empty() {
             len += 2 + 8 * sack.len();
         }
         len += mptcp.iter().map(MptcpOption::wire_len).sum::<usize>();
+        len += fast_open.map_or(0, |cookie| cookie.wire_len());
         len += unknown.iter().map(UnknownOption::wire_len).sum::<usize>();
         len.next_multiple_of(4)
     }
 
     #[inline]
     fn emit_in<const ALIGNED: bool>(&self, out: &mut Writer<'_>) {
-        let TcpOptions { mss, window_scale, sack_permitted, timestamps, sack, mptcp, unknown } = self;
+        let TcpOptions { mss, window_scale, sack_permitted, timestamps, sack, fast_open, mptcp, unknown } = self;
         let nops = |out: &mut Writer<'_>, count| {
             if ALIGNED {
                 out.bytes(&[kind::NOP; 2][..count]);
@@ -107,6 +109,14 @@ impl TcpOptions {
             for SackBlock { left, right } in sack {
                 out.u32(left.0);
                 out.u32(right.0);
+            }
+        }
+        if let Some(cookie) = fast_open {
+            // At most 16 bytes, so the length fits.
+            out.bytes(&[kind::FAST_OPEN, cookie.wire_len() as u8]);
+            out.bytes(cookie.as_bytes());
+            if ALIGNED {
+                out.pad(kind::NOP);
             }
         }
         for option in mptcp {

@@ -24,6 +24,7 @@ mod kind {
     pub(super) const SACK: u8 = 5;
     pub(super) const TIMESTAMPS: u8 = 8;
     pub(super) const MPTCP: u8 = crate::mptcp::KIND;
+    pub(super) const FAST_OPEN: u8 = 34;
 }
 
 /// The timestamps option (RFC 7323 section 3).
@@ -42,6 +43,48 @@ pub struct SackBlock {
     pub left: SeqNum,
     /// Sequence number after its last.
     pub right: SeqNum,
+}
+
+/// The Fast Open option (RFC 7413 section 4.1.1): a cookie of 4 to 16 bytes, an even number; or none, which asks
+/// for one.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct FastOpenCookie {
+    bytes: [u8; 16],
+    len: u8,
+}
+
+impl FastOpenCookie {
+    /// Asks for a cookie.
+    pub const REQUEST: FastOpenCookie = FastOpenCookie { bytes: [0; 16], len: 0 };
+
+    /// A cookie, or for no bytes the request for one; `None` for a length that no cookie has.
+    #[must_use]
+    pub fn new(cookie: &[u8]) -> Option<FastOpenCookie> {
+        // [7413-4.1.1-1]
+        if !(cookie.is_empty() || (4..=16).contains(&cookie.len()) && cookie.len().is_multiple_of(2)) {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        bytes[..cookie.len()].copy_from_slice(cookie);
+        Some(FastOpenCookie { bytes, len: cookie.len() as u8 })
+    }
+
+    /// The cookie; empty where one is asked for.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// Whether it asks for a cookie.
+    #[must_use]
+    pub fn is_request(&self) -> bool {
+        self.len == 0
+    }
+
+    /// With kind and length.
+    fn wire_len(&self) -> usize {
+        2 + usize::from(self.len)
+    }
 }
 
 /// An option that is not understood, or whose body is malformed: kept, never acted on.
@@ -67,6 +110,8 @@ pub struct TcpOptions {
     pub timestamps: Option<Timestamps>,
     /// Blocks received out of order.
     pub sack: ArrayVec<SackBlock, 4>,
+    /// A Fast Open cookie, or the request for one, in a SYN or SYN/ACK.
+    pub fast_open: Option<FastOpenCookie>,
     /// The well-formed options of Multipath TCP, in their order.
     pub mptcp: ArrayVec<MptcpOption, 4>,
     /// All others, and any fifth of Multipath TCP, in their order. More than fit here are dropped.

@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::kind;
-use super::{MAX_OPTIONS_LEN, MAX_WINDOW_SCALE, SackBlock, TcpOptions, Timestamps, UnknownOption};
+use super::{FastOpenCookie, MAX_OPTIONS_LEN, MAX_WINDOW_SCALE, SackBlock, TcpOptions, Timestamps, UnknownOption};
 use crate::cursor::Reader;
 use crate::mptcp::MptcpOption;
 use crate::seq::SeqNum;
@@ -13,7 +13,7 @@ impl TcpOptions {
     ///
     /// Never fails: a bad length byte ends the options and leaves the rest ignored, and an option with a
     /// malformed body is kept apart in [`unknown`](Self::unknown). Of an option that may occur once only
-    /// (MSS, window scale, timestamps, SACK) the last one counts.
+    /// (MSS, window scale, timestamps, SACK, Fast Open) the last one counts.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> TcpOptions {
         let mut options = TcpOptions::default();
@@ -53,6 +53,10 @@ impl TcpOptions {
             },
             (kind::SACK, _) => match sack_blocks(data) {
                 Some(blocks) => self.sack = blocks,
+                None => self.keep_apart(kind, data),
+            },
+            (kind::FAST_OPEN, _) => match FastOpenCookie::new(data) {
+                Some(cookie) => self.fast_open = Some(cookie),
                 None => self.keep_apart(kind, data),
             },
             (kind::MSS, &[high, low]) => self.mss = Some(u16::from_be_bytes([high, low])),

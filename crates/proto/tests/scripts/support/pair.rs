@@ -192,6 +192,22 @@ impl Pair {
         pair
     }
 
+    /// Both applications let go of their connection, and the client opens another one.
+    pub(crate) fn reconnect(&mut self, options: ConnectOptions) {
+        let now = self.now;
+        let remote = self.info(Side::Client).remote;
+        for end in [&mut self.client, &mut self.server] {
+            if let Some(mut c) = end.id.take().and_then(|id| end.stack.connection(now, id)) {
+                c.close();
+            }
+            (end.to_write, end.written, end.ended) = (0, 0, false);
+            end.received.clear();
+        }
+        self.drain();
+        self.client.id = Some(self.client.stack.connect(now, remote, options).unwrap());
+        self.drain();
+    }
+
     /// Connected, with a subflow from every client address.
     pub(crate) fn connected(options: &PairOptions) -> Pair {
         let mut pair = Pair::new(options);

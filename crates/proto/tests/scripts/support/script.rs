@@ -150,6 +150,20 @@ impl Script {
         self.add_flow(local, peer);
     }
 
+    /// Connects to the peer once more and writes so much at once; the new connection is the one in hand.
+    pub(crate) fn connect_and_write(&mut self, options: ConnectOptions, len: usize) {
+        let peer = SocketAddr::new(PEER, PEER_PORT);
+        self.clear();
+        self.id = Some(self.stack.connect(self.now, peer, options).unwrap());
+        self.drain();
+        if len > 0 {
+            self.write(0, len);
+        }
+        let ends = |p: &Packet| SocketAddr::new(p.seg.ip.src, p.seg.tcp.src_port);
+        let local = self.sent.front().map(ends).or_else(|| Some(self.info().local)).unwrap();
+        self.add_flow(local, peer);
+    }
+
     /// A stack that listens, before the peer's SYN.
     pub(crate) fn server(options: &ScriptOptions) -> Script {
         let mut s = Script::new(options);
@@ -444,6 +458,7 @@ impl Script {
         options.mss = seg.mss;
         options.window_scale = seg.window_scale;
         options.sack_permitted = seg.sack_permitted;
+        options.fast_open = seg.fast_open;
         let end = relative_seq + payload.len() as u32 + u32::from(syn) + u32::from(seg.flags.contains(TcpFlags::FIN));
         let flow = &mut self.flows[self.current];
         flow.snd_nxt = flow.snd_nxt.max(end);
@@ -648,6 +663,9 @@ impl Script {
         }
         check("length", packet.payload.len() as u32, pattern.len.map(|l| l as u32))?;
         check("window", u32::from(tcp.window), pattern.window.map(u32::from))?;
+        if let Some(cookie) = pattern.fast_open.filter(|cookie| packet.seg.options.fast_open != Some(*cookie)) {
+            return Err(format!("its Fast Open option is {:?}, not {cookie:?}", packet.seg.options.fast_open));
+        }
         if let Some(ecn) = pattern.ecn.filter(|ecn| *ecn != packet.seg.ip.ecn) {
             return Err(format!("it is marked {:?}, not {ecn:?}", packet.seg.ip.ecn));
         }

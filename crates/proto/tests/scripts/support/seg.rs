@@ -1,8 +1,8 @@
 //! A segment as a test writes it: numbers relative to the initial ones, unnamed parts left to the script.
 
 use polypath_wire::{
-    AddAddr, CapableFlags, CapableKeys, Ecn, Key, MpCapable, MpFastclose, MpJoin, MpPrio, MpTcprst, MptcpOption,
-    RemoveAddr, ResetReason, TcpFlags,
+    AddAddr, CapableFlags, CapableKeys, Ecn, FastOpenCookie, Key, MpCapable, MpFastclose, MpJoin, MpPrio, MpTcprst,
+    MptcpOption, RemoveAddr, ResetReason, TcpFlags,
 };
 use std::net::IpAddr;
 
@@ -69,6 +69,8 @@ pub(crate) struct Seg {
     pub(crate) sack_permitted: bool,
     /// The codepoint in the IP header. Expected: any, if not said. Sent: none.
     pub(crate) ecn: Option<Ecn>,
+    /// The Fast Open cookie; empty: the request for one. Expected: any, if not said. Sent: none.
+    pub(crate) fast_open: Option<FastOpenCookie>,
 }
 
 fn seg(flags: TcpFlags) -> Seg {
@@ -88,6 +90,7 @@ fn seg(flags: TcpFlags) -> Seg {
         window_scale: None,
         sack_permitted: false,
         ecn: None,
+        fast_open: None,
     }
 }
 
@@ -172,6 +175,10 @@ impl Seg {
     #[must_use]
     pub(crate) fn ecn(self, ecn: Ecn) -> Seg {
         Seg { ecn: Some(ecn), ..self }
+    }
+    #[must_use]
+    pub(crate) fn fast_open(self, cookie: &[u8]) -> Seg {
+        Seg { fast_open: Some(FastOpenCookie::new(cookie).expect("a length that a cookie has")), ..self }
     }
     /// Without any MPTCP option.
     #[must_use]
