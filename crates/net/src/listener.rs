@@ -66,6 +66,16 @@ impl MptcpListener {
         Ok(self.local)
     }
 
+    /// Takes data that comes with SYNs (TCP Fast Open, RFC 7413) of so many connections at once whose handshakes are
+    /// under way; 0: of none, as at first. Such data may come twice: the application has to stand that. As the socket
+    /// option `TCP_FASTOPEN`.
+    ///
+    /// # Errors
+    /// The host has stopped.
+    pub fn set_fast_open(&self, limit: usize) -> io::Result<()> {
+        self.host.shared().call(|core, _| core.stack.set_fast_open(self.id, limit))
+    }
+
     /// Waits for a connection; with it comes the peer's address. Any number of tasks may wait.
     ///
     /// Cancel-safe: no connection is lost if the future is dropped.

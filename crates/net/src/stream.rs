@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use polypath_proto::{ConnectOptions, ConnectionInfo};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf, Ready};
 use tokio::net::{ToSocketAddrs, lookup_host};
 
 use crate::error;
@@ -79,18 +79,40 @@ impl MptcpStream {
     ///
     /// # Errors
     /// As [`connect`](Self::connect) and [`connect_from`](Self::connect_from).
-    pub async fn connect_with(host: &Host, remote: SocketAddr, mut options: ConnectOptions) -> io::Result<Self> {
+    pub async fn connect_with(host: &Host, remote: SocketAddr, options: ConnectOptions) -> io::Result<Self> {
+        Self::connect_and_write(host, remote, options, &[]).await
+    }
+
+    /// Connects and writes all of `data`. With [`ConnectOptions::fast_open`] its beginning goes with the SYN where the
+    /// server has given a cookie before (TCP Fast Open, RFC 7413), and may then reach the server's application twice.
+    /// Beyond tokio.
+    ///
+    /// # Errors
+    /// As [`connect_with`](Self::connect_with), and as a write.
+    pub async fn connect_and_write(
+        host: &Host,
+        remote: SocketAddr,
+        mut options: ConnectOptions,
+        data: &[u8],
+    ) -> io::Result<Self> {
         if options.local.is_none_or(|local| local.ip().is_unspecified())
             && let Some(source) = host.source(remote.ip())
         {
             options.local = Some(SocketAddr::new(source, options.local.map_or(0, |local| local.port())));
         }
-        let socket = host.shared().call(|core, now| {
+        let (socket, written) = host.shared().call(|core, now| {
             let id = core.stack.connect(now, remote, options).map_err(error::connect)?;
-            Socket::adopt(host, core, now, id, Phase::Connecting)
+            // Before the SYN leaves.
+            let written = match core.stack.connection(now, id) {
+                Some(mut connection) if !data.is_empty() => connection.write(data).unwrap_or_default(),
+                _ => 0,
+            };
+            Socket::adopt(host, core, now, id, Phase::Connecting).map(|socket| (socket, written))
         })??;
         poll_fn(|cx| socket.poll_connected(cx)).await?;
-        Ok(Self { socket })
+        let mut stream = Self { socket };
+        stream.write_all(&data[written..]).await?;
+        Ok(stream)
     }
 
     /// The local address of the first subflow.

@@ -7,6 +7,7 @@ mod bulk;
 mod cell;
 mod course;
 mod expect;
+mod fast_open;
 mod gaps;
 mod kernel_end;
 mod network;
