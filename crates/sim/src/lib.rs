@@ -18,6 +18,7 @@
 
 mod app;
 mod event;
+pub mod grid;
 mod host;
 pub mod link;
 pub mod middlebox;
