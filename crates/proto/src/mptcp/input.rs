@@ -121,7 +121,8 @@ impl Connection {
         let queue = self.mechanisms.queue_limit.filter(|_| self.is_active() && self.subflow_count() > 1);
         let (Some(queue), Some(s)) = (queue, self.get_mut(id)) else { return };
         let (min_rtt, mss) = (s.tcp.rtt.min().unwrap_or_default(), s.tcp.mss_with(0));
-        let path = Path { now, min_rtt, queue, cwnd, mss };
+        let in_flight = out.prior_in_flight;
+        let path = Path { now, min_rtt, queue, cwnd, in_flight, mss };
         s.limit.on_delivered(&path, out.delivered, out.rtt);
         if out.round_start {
             s.limit.on_round(&path);
@@ -245,7 +246,9 @@ impl Connection {
             return;
         }
         let has_data = !payload.is_empty();
+        let hurried = self.is_active() && self.subflow_count() > 1;
         let Some(s) = self.get_mut(id) else { return };
+        s.tcp.hurry_acks(hurried);
         s.tcp.on_data(now, seg, payload);
         if has_data {
             s.last_data = Some(now);

@@ -194,7 +194,7 @@ impl Connection {
         }
         self.restart_idle(now);
         let limits = self.payload_limits(env);
-        let Some(a) = self.assign_reinjection(|s| limits(s)) else {
+        let Some(a) = self.assign_reinjection(now, |s| limits(s)) else {
             self.arm_persist(now);
             return None;
         };
@@ -213,7 +213,7 @@ impl Connection {
         }
         let limits = self.payload_limits(env);
         // [9293-MUST-60]
-        let Some(a) = self.assign_mtu_probe(now).or_else(|| self.assign_new_data(|s| limits(s))) else {
+        let Some(a) = self.assign_mtu_probe(now).or_else(|| self.assign_new_data(now, |s| limits(s))) else {
             self.arm_persist(now);
             // What keeps the window shut goes again instead.
             return if self.unblock_window(now) { self.send_reinjection(now, env, out) } else { None };

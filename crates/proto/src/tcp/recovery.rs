@@ -35,6 +35,8 @@ pub(super) struct Recovery {
     phase: Phase,
     pub(super) rack: Rack,
     probe: Option<Probe>,
+    /// Where the last one ended, also when it is settled.
+    pub(super) last_probe: Option<Ssn>,
     pub(super) dsack_seen: bool,
     backoff: u32,
     duplicate_acks: u32,
@@ -257,6 +259,7 @@ impl Tcp {
             return None;
         }
         self.recovery.probe = Some(Probe { end: self.snd_nxt });
+        self.recovery.last_probe = Some(self.snd_nxt);
         self.recovery.dsack_seen = false;
         self.counters.loss_probes += 1;
         // [8985-7.3-1, 8985-7.3-2]
