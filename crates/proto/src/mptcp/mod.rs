@@ -17,6 +17,7 @@ mod liveness;
 mod mapping;
 mod narrate;
 mod output;
+mod pace;
 mod path_mtu;
 mod receive_window;
 mod schedule;

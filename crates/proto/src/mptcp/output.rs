@@ -73,7 +73,11 @@ impl Connection {
             Connection::send_ack_or_probe,
         ];
         self.tell_path_manager(now, env);
-        STEPS.iter().find_map(|step| step(self, now, env, out))
+        let sent = STEPS.iter().find_map(|step| step(self, now, env, out));
+        if sent.is_none() {
+            self.note_app_limited();
+        }
+        sent
     }
 
     fn send_handshake(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {

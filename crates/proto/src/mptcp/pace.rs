@@ -1,0 +1,24 @@
+//! What lies between congestion control and the packets: who had room to send and was given nothing.
+
+use super::{Connection, schedule};
+
+impl Connection {
+    /// Nothing more leaves now. A subflow that could carry more, whether the application or the scheduler left it idle,
+    /// tells from here on how much there was to send, and not what its path carries.
+    ///
+    /// Where the peer's window is what holds, that is so only while the path is not full: else a connection with a small
+    /// window would never learn that it has found the path's rate.
+    pub(super) fn note_app_limited(&mut self) {
+        let unsent = self.send.end() > self.data_nxt;
+        let (shut, multipath) = (unsent && self.data_wnd_end <= self.data_nxt, self.is_active());
+        for id in self.ids() {
+            let cwnd = self.congestion.window(id);
+            let Some(s) = self.get_mut(id).filter(|s| s.is_usable() && !s.tcp.has_lost()) else { continue };
+            let mss = s.tcp.mss_with(0);
+            let held_by_peer = shut || (unsent && schedule::window_room(s, multipath) < mss);
+            if s.tcp.congestion_room(cwnd) >= mss && !(held_by_peer && s.tcp.fills_path()) {
+                s.tcp.on_app_limited();
+            }
+        }
+    }
+}
