@@ -4,10 +4,12 @@
 //! One object serves a whole connection, because coupled controls need the windows of the siblings.
 //! Algorithms of a single path are lifted by [`PerSubflow`].
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod reno;
 
+pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use reno::Reno;
 
@@ -17,6 +19,12 @@ use crate::time::{Duration, Instant};
 /// The initial window in segments (RFC 6928, section 2).
 // [5681-3.1-1]
 pub const INITIAL_WINDOW_SEGMENTS: u64 = 10;
+
+/// What may leave at once on a subflow that is paced at `rate` bytes per second: what goes in a millisecond, but at least
+/// two segments of `mss` bytes and at most a super-segment of 64 KB (as Linux sizes its own).
+pub fn pacing_quantum(rate: u64, mss: u64) -> u64 {
+    (rate / 1_024).min(65_535).max(2 * mss)
+}
 
 /// How fast data arrived until one acknowledgement (draft-cheng-iccrg-delivery-rate-estimation).
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -117,6 +125,10 @@ pub trait CongestionControl: Send + core::fmt::Debug {
     fn owns_recovery(&self) -> bool {
         false
     }
+    /// How fast to send on the subflow, in bytes per second of payload; none: as fast as the window allows.
+    fn pacing_rate(&self, _id: SubflowId) -> Option<u64> {
+        None
+    }
 }
 
 /// A congestion control that knows one path only.
@@ -139,6 +151,10 @@ pub trait SinglePath: Send + core::fmt::Debug {
     fn window(&self) -> u64;
     /// In bytes.
     fn ssthresh(&self) -> u64;
+    /// See [`CongestionControl::pacing_rate`].
+    fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Runs an independent single-path control on every subflow (uncoupled).
@@ -206,6 +222,10 @@ impl<C: SinglePath> CongestionControl for PerSubflow<C> {
     fn owns_recovery(&self) -> bool {
         C::OWNS_RECOVERY
     }
+
+    fn pacing_rate(&self, id: SubflowId) -> Option<u64> {
+        self.get(id)?.pacing_rate()
+    }
 }
 
 /// The congestion controls that can be chosen by name.
@@ -216,17 +236,20 @@ pub enum CongestionKind {
     /// CUBIC (RFC 9438) on each subflow.
     #[default]
     Cubic,
+    /// BBR version 1 (draft-cardwell-iccrg-bbr-congestion-control-00) on each subflow, with pacing.
+    Bbr,
 }
 
 impl CongestionKind {
     /// Every name that [`str::parse`] knows.
-    pub const NAMES: &'static [&'static str] = &["reno", "cubic"];
+    pub const NAMES: &'static [&'static str] = &["reno", "cubic", "bbr"];
 
     pub(crate) fn build(self) -> Box<dyn CongestionControl> {
         match self {
             CongestionKind::Reno => Box::new(PerSubflow::<Reno> { paths: Vec::new() }),
             // [9293-MAY-18]
             CongestionKind::Cubic => Box::new(PerSubflow::<Cubic> { paths: Vec::new() }),
+            CongestionKind::Bbr => Box::new(PerSubflow::<Bbr> { paths: Vec::new() }),
         }
     }
 }
@@ -237,6 +260,7 @@ impl core::str::FromStr for CongestionKind {
         match s {
             "reno" => Ok(CongestionKind::Reno),
             "cubic" => Ok(CongestionKind::Cubic),
+            "bbr" => Ok(CongestionKind::Bbr),
             other => Err(format!("unknown congestion control '{other}'; known: {}", Self::NAMES.join(", "))),
         }
     }

@@ -139,6 +139,7 @@ impl Connection {
             loss_state: s.tcp.loss_state(),
         };
         self.congestion.on_ack(id, &sample);
+        self.set_pacing_rate(id);
         if self.congestion.window(id) != cwnd {
             self.trace_congestion(id, CongestionReason::Ack);
         }

@@ -1,8 +1,25 @@
-//! What lies between congestion control and the packets: who had room to send and was given nothing.
+//! What lies between congestion control and the packets: whom pacing lets send, and who had room and was given nothing.
 
 use super::{Connection, schedule};
+use crate::SubflowId;
+use crate::time::Instant;
 
 impl Connection {
+    /// Congestion control has heard something.
+    pub(super) fn set_pacing_rate(&mut self, id: SubflowId) {
+        let rate = self.congestion.pacing_rate(id);
+        if let Some(s) = self.get_mut(id) {
+            s.tcp.set_pacing_rate(rate);
+        }
+    }
+
+    /// It is `now`: subflows whose time has come may send again.
+    pub(super) fn pace(&mut self, now: Instant) {
+        for s in self.subflows.iter_mut().flatten() {
+            s.tcp.pace(now);
+        }
+    }
+
     /// Nothing more leaves now. A subflow that could carry more, whether the application or the scheduler left it idle,
     /// tells from here on how much there was to send, and not what its path carries.
     ///

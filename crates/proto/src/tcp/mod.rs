@@ -8,6 +8,7 @@ mod challenge;
 mod counters;
 mod ecn;
 mod fast_open;
+mod pacing;
 mod path_mtu;
 mod prr;
 mod rack;
@@ -155,6 +156,7 @@ pub(crate) struct Tcp {
     board: scoreboard::Scoreboard,
     recovery: recovery::Recovery,
     rate: rate::RateEstimator,
+    pacer: pacing::Pacer,
     ecn: ecn::EcnState,
     /// What was sent before this has seen the window reduced once already.
     reduced_until: Option<Ssn>,
@@ -219,6 +221,7 @@ impl Tcp {
             board: scoreboard::Scoreboard::default(),
             recovery: recovery::Recovery::default(),
             rate: rate::RateEstimator::default(),
+            pacer: pacing::Pacer::default(),
             ecn: ecn::EcnState::new(p.ecn, state, syn),
             reduced_until: None,
             fin_sent: false,

@@ -102,7 +102,7 @@ impl Tcp {
         }
     }
 
-    /// Bytes that loss recovery and a congestion window of `cwnd` allow to send now.
+    /// Bytes that loss recovery, a congestion window of `cwnd` and pacing allow to send now.
     pub(crate) fn congestion_room(&self, cwnd: u64) -> u64 {
         let mss = self.mss_with(0);
         let window = match &self.recovery.phase {
@@ -112,7 +112,7 @@ impl Tcp {
             // [6937-3-3]
             Phase::Open | Phase::Recovery { prr: None, .. } | Phase::Loss { .. } => cwnd,
         };
-        let room = window.saturating_sub(self.board.in_flight());
+        let room = window.saturating_sub(self.board.in_flight()).min(self.pacer.room(mss));
         if self.recovery.retransmit_due { room.max(mss) } else { room }
     }
 
@@ -126,7 +126,8 @@ impl Tcp {
         }
     }
 
-    pub(super) fn on_data_sent(&mut self, bytes: u64) {
+    pub(super) fn on_data_sent(&mut self, now: Instant, bytes: u64) {
+        self.note_paced(now, bytes);
         if let Phase::Recovery { prr: Some(prr), .. } = &mut self.recovery.phase {
             prr.on_sent(bytes);
         }
@@ -275,6 +276,7 @@ impl Tcp {
         let stamp = self.rate.stamp(now, false);
         let record = self.board.retransmit_tail(now, stamp, mss)?;
         self.count_retransmit(&record);
+        self.note_paced(now, record.seq_len());
         Some(record)
     }
 
@@ -355,7 +357,7 @@ impl Tcp {
         let record = self.board.retransmit_first_lost(now, stamp, limit)?;
         self.recovery.retransmit_due = false;
         self.count_retransmit(&record);
-        self.on_data_sent(record.seq_len());
+        self.on_data_sent(now, record.seq_len());
         self.arm_retransmit(now, false);
         Some(record)
     }

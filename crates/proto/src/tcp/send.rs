@@ -191,7 +191,7 @@ impl Tcp {
 
     fn push_record(&mut self, now: Instant, record: TxRecord) {
         self.last_data_sent = now;
-        self.on_data_sent(record.seq_len());
+        self.on_data_sent(now, record.seq_len());
         self.board.push(record);
         self.timers.stop(Timer::Persist);
         self.arm_retransmit(now, false);
