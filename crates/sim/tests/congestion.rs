@@ -1,7 +1,7 @@
 //! Congestion controls on whole paths: what they get of one, what queue they make, and when packets leave.
 
 use bytes::Bytes;
-use polypath_proto::congestion::CongestionKind;
+use polypath_proto::congestion::{CongestionKind, pacing_quantum};
 use polypath_proto::{Config, Duration, Instant};
 use polypath_sim::middlebox::{Action, Filter};
 use polypath_sim::{Direction, Finish, LinkParams, Pace, PathSpec, Pattern, Rate, Report, StreamPlan, Trace, Transfer};
@@ -9,6 +9,7 @@ use polypath_wire::Segment;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+/// Payload of a full segment: timestamps take 12 bytes.
 const MSS: u64 = 1_448;
 
 /// What passed at the client.
@@ -114,7 +115,6 @@ fn one_loss_in_a_hundred_does_not_slow_bbr_down() {
     // What it would be otherwise.
     let (cubic, _) = upload(CongestionKind::Cubic, &WIFI, worth(15, Duration::from_secs(10)), None);
     assert!(mbit(&cubic) < 15.0, "{:.1} Mbit/s: {cubic}", mbit(&cubic));
-    eprintln!("bbr {:.1} cubic {:.1}", mbit(&bbr), mbit(&cubic));
 }
 
 #[test]
@@ -125,6 +125,71 @@ fn bbr_fills_a_path_and_not_its_queue() {
     let wait = seen.median_wait(1, 10);
     assert!(wait < 100, "{wait} ms");
     let (cubic, seen) = upload(CongestionKind::Cubic, &LTE, bytes, None);
-    eprintln!("bbr {:.1} wait {wait}; cubic {:.1} wait {}", mbit(&bbr), mbit(&cubic), seen.median_wait(1, 10));
+    assert!(mbit(&cubic) >= 18.0, "{:.1} Mbit/s: {cubic}", mbit(&cubic));
     assert!(seen.median_wait(1, 10) > 100);
+}
+
+#[test]
+fn bbr_empties_the_path_every_ten_seconds_to_see_its_round_trip() {
+    let (_, seen) = upload(CongestionKind::Bbr, &LTE, worth(18, Duration::from_secs(14)), None);
+    // In each tenth of a second.
+    let sent = |i: u64| {
+        let within = seen.sent.iter().filter(|(at, _)| at.as_millis() / 100 == i);
+        within.map(|(_, bytes)| bytes).sum::<u64>()
+    };
+    let full = worth(15, Duration::from_millis(100));
+    // Four segments for each round trip of 60 ms.
+    let next_to_nothing = 2 * 4 * MSS;
+    for i in 20..100 {
+        assert!(sent(i) > full, "{} bytes after {i}00 ms", sent(i));
+    }
+    let dip: Vec<u64> = (100..125).filter(|i| sent(*i) <= next_to_nothing).collect();
+    assert!((1..=3).contains(&dip.len()), "{dip:?}");
+    // And goes on as before.
+    for i in dip[dip.len() - 1] + 5..dip[dip.len() - 1] + 10 {
+        assert!(sent(i) > full, "{} bytes after {i}00 ms", sent(i));
+    }
+}
+
+#[test]
+fn bbr_spreads_what_it_sends() {
+    let bytes = worth(18, Duration::from_secs(5));
+    let largest = |congestion, from| {
+        let (_, seen) = upload(congestion, &LTE, bytes, None);
+        seen.bursts(from).iter().map(|(_, bytes)| *bytes).max().unwrap()
+    };
+    // At 2.89 times the path's rate, from the first packet on; when that is found, at 1.25 times.
+    let quantum = |gain| pacing_quantum(worth(LTE.mbit, Duration::from_secs(1)) * gain / 100, MSS);
+    for (from, gain) in [(0, 289), (2, 125)] {
+        let largest = largest(CongestionKind::Bbr, from);
+        assert!(largest <= quantum(gain), "{largest} bytes at once, and not {}, after {from} s", quantum(gain));
+    }
+    assert!(largest(CongestionKind::Cubic, 0) > quantum(289));
+}
+
+#[test]
+fn bbr_remembers_the_path_over_the_pauses_of_the_application() {
+    let path = Path { loss: 0.0, ..WIFI };
+    // A piece takes 84 ms at the path's rate; then comes a rest that is longer than the retransmission timeout.
+    let pace = Pace { bytes: 500_000, rest: Duration::from_millis(400) };
+    let (bbr, seen) = upload(CongestionKind::Bbr, &path, 15_000_000, Some(pace));
+    let rate = bbr.client.info.unwrap().subflows[0].delivery_rate.unwrap();
+    assert!(rate * 8 > 45_000_000, "{rate} bytes per second");
+    let bursts = seen.bursts(2);
+    let pieces: Vec<_> = bursts.chunk_by(|a, b| b.0 - a.0 < Duration::from_millis(200)).collect();
+    assert!(pieces.len() > 20);
+    for piece in &pieces[..pieces.len() - 1] {
+        let took = (piece[piece.len() - 1].0 - piece[0].0).as_millis();
+        assert!((75..95).contains(&took), "{took} ms");
+    }
+}
+
+#[test]
+fn a_thin_stream_does_not_teach_bbr_a_thin_path() {
+    let path = Path { loss: 0.0, ..WIFI };
+    // A sixth of what the path holds in each round trip.
+    let pace = Pace { bytes: 20_000, rest: Duration::from_millis(25) };
+    let (bbr, _) = upload(CongestionKind::Bbr, &path, 4_000_000, Some(pace));
+    let rate = bbr.client.info.unwrap().subflows[0].delivery_rate.unwrap();
+    assert!(rate * 8 > 35_000_000, "{rate} bytes per second");
 }

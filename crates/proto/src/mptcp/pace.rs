@@ -2,9 +2,19 @@
 
 use super::{Connection, schedule};
 use crate::SubflowId;
+use crate::congestion::AckSample;
 use crate::time::Instant;
 
 impl Connection {
+    /// A subflow begins: who hears of every acknowledgement hears of the handshake's too, and paces the first window.
+    pub(super) fn begin_pacing(&mut self, now: Instant, id: SubflowId) {
+        let srtt = self.get(id).and_then(|s| s.tcp.rtt.srtt());
+        if let Some(srtt) = srtt.filter(|_| self.congestion.owns_recovery()) {
+            self.congestion.on_ack(id, &AckSample { now, rtt: Some(srtt), srtt, ..AckSample::default() });
+            self.set_pacing_rate(id);
+        }
+    }
+
     /// Congestion control has heard something.
     pub(super) fn set_pacing_rate(&mut self, id: SubflowId) {
         let rate = self.congestion.pacing_rate(id);

@@ -369,3 +369,158 @@ impl SinglePath for Bbr {
         self.pacing_rate
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::congestion::RateSample;
+
+    const MSS: u64 = 1_000;
+    const RTT: Duration = Duration::from_millis(100);
+
+    /// A path whose rate is said for each round trip, with one acknowledgement in each.
+    struct Path {
+        bbr: Bbr,
+        now: Instant,
+        delivered: u64,
+    }
+
+    impl Path {
+        fn new() -> Self {
+            Path { bbr: Bbr::new(MSS, 10), now: Instant::ZERO, delivered: 0 }
+        }
+
+        fn sample(&mut self, bw: u64) -> AckSample {
+            let bytes = bytes_in(bw, RTT);
+            let prior_delivered = self.delivered;
+            self.now += RTT + Duration::from_millis(1);
+            self.delivered += bytes;
+            AckSample {
+                now: self.now,
+                delivered: bytes,
+                in_flight: bytes,
+                rtt: Some(RTT),
+                srtt: RTT,
+                rate: Some(RateSample { delivered: bytes, interval: RTT, prior_delivered, app_limited: false }),
+                total_delivered: self.delivered,
+                in_flight_now: bytes,
+                ..AckSample::default()
+            }
+        }
+
+        /// The rate at which it sends then, in hundredths of `bw`.
+        fn round(&mut self, bw: u64) -> u64 {
+            let sample = self.sample(bw);
+            self.bbr.on_ack(&sample);
+            self.bbr.pacing_rate().unwrap() * 100 / bw
+        }
+
+        /// With too little to send.
+        fn thin_round(&mut self, bw: u64) {
+            let mut sample = self.sample(bw);
+            sample.rate = sample.rate.map(|rate| RateSample { app_limited: true, ..rate });
+            self.bbr.on_ack(&sample);
+        }
+
+        /// In PROBE_BW, for a path of this rate.
+        fn cruising(bw: u64) -> Self {
+            let mut path = Path::new();
+            for _ in 0..20 {
+                path.round(bw);
+            }
+            assert!(matches!(path.bbr.mode, Mode::ProbeBw { .. }), "{:?}", path.bbr);
+            path
+        }
+    }
+
+    #[test]
+    fn the_rate_doubles_until_it_does_not_grow_for_three_rounds() {
+        let mut path = Path::new();
+        // Before anything is known: the first window in a round trip.
+        assert_eq!(path.round(100_000), 288);
+        for bw in [200_000, 400_000, 800_000, 1_000_000] {
+            assert_eq!(path.round(bw), 285);
+        }
+        // 1.25 times as much as before, then the same.
+        assert_eq!([path.round(1_000_000), path.round(1_000_000)], [285; 2]);
+        // What STARTUP had in flight takes a while to go.
+        let mut sample = path.sample(1_000_000);
+        sample.in_flight_now *= 3;
+        path.bbr.on_ack(&sample);
+        assert_eq!((path.bbr.mode, path.bbr.pacing_rate()), (Mode::Drain, Some(343_530)));
+        path.round(1_000_000);
+        assert!(matches!(path.bbr.mode, Mode::ProbeBw { .. }));
+    }
+
+    #[test]
+    fn one_round_of_eight_probes_and_the_next_one_drains() {
+        let mut path = Path::cruising(1_000_000);
+        let mut rates = Vec::new();
+        for _ in 0..16 {
+            let mut sample = path.sample(1_000_000);
+            // As much in flight as a probe wants.
+            sample.in_flight *= 2;
+            path.bbr.on_ack(&sample);
+            rates.push(path.bbr.pacing_rate().unwrap() / 9_900);
+        }
+        for at in rates.windows(9).filter(|at| at[0] == 125) {
+            assert_eq!(at, [125, 75, 100, 100, 100, 100, 100, 100, 125]);
+        }
+        assert_eq!(rates.iter().filter(|rate| **rate == 125).count(), 2, "{rates:?}");
+    }
+
+    #[test]
+    fn want_of_data_lowers_nothing_and_a_slower_path_is_believed_after_ten_rounds() {
+        let mut path = Path::cruising(1_000_000);
+        for _ in 0..50 {
+            path.thin_round(10_000);
+        }
+        assert_eq!(path.bbr.bw.max(), 1_000_000);
+        path.thin_round(1_500_000);
+        assert_eq!(path.bbr.bw.max(), 1_500_000);
+        for _ in 0..10 {
+            path.round(500_000);
+            assert_eq!(path.bbr.bw.max(), 1_500_000);
+        }
+        path.round(500_000);
+        assert_eq!(path.bbr.bw.max(), 500_000);
+    }
+
+    #[test]
+    fn a_recovery_conserves_for_a_round_and_gives_the_window_back() {
+        let mut path = Path::cruising(1_000_000);
+        let before = path.bbr.window();
+        assert!(before > 200 * MSS, "{before}");
+        let mut lossy = |state, lost, flight| {
+            let mut sample = path.sample(1_000_000);
+            (sample.loss_state, sample.lost, sample.delivered, sample.in_flight_now) = (state, lost, MSS, flight);
+            // Of a packet that was sent before the loss.
+            sample.rate = sample.rate.map(|rate| RateSample { prior_delivered: 0, ..rate });
+            path.bbr.on_ack(&sample);
+            path.bbr.window()
+        };
+        // One goes for one that arrives.
+        assert_eq!(lossy(LossState::Recovery, 50 * MSS, 50 * MSS), 51 * MSS);
+        assert_eq!(lossy(LossState::Recovery, 0, 50 * MSS), 51 * MSS);
+        // And then all as before, but for the two segments on top of a probe.
+        let after = lossy(LossState::Open, 0, 50 * MSS);
+        assert!(after >= before - 2 * MSS && after <= before, "{before} and {after}");
+    }
+
+    #[test]
+    fn a_timeout_takes_the_window_and_its_end_gives_it_back() {
+        let mut path = Path::cruising(1_000_000);
+        let before = path.bbr.window();
+        path.bbr.on_congestion(path.now, Congestion::Timeout, before);
+        assert_eq!(path.bbr.window(), MSS);
+        let mut sample = AckSample { loss_state: LossState::Loss, delivered: MSS, ..path.sample(1_000) };
+        path.bbr.on_ack(&sample);
+        assert!(path.bbr.window() <= MIN_SEGMENTS * MSS);
+        sample.loss_state = LossState::Open;
+        path.bbr.on_ack(&sample);
+        assert_eq!(path.bbr.window(), before);
+        // A mark is nothing to it.
+        path.bbr.on_congestion(path.now, Congestion::Ecn, before);
+        assert_eq!(path.bbr.window(), before);
+    }
+}
