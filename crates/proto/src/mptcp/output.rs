@@ -73,7 +73,12 @@ impl Connection {
             Connection::send_ack_or_probe,
         ];
         self.tell_path_manager(now, env);
-        STEPS.iter().find_map(|step| step(self, now, env, out))
+        self.pace(now);
+        let sent = STEPS.iter().find_map(|step| step(self, now, env, out));
+        if sent.is_none() {
+            self.note_app_limited();
+        }
+        sent
     }
 
     fn send_handshake(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
@@ -235,6 +240,7 @@ impl Connection {
         for id in self.ids() {
             if self.get_mut(id).is_some_and(|s| s.established && s.tcp.begins_after_idle(now)) {
                 self.congestion.on_idle(id);
+                self.set_pacing_rate(id);
                 self.trace_congestion(id, CongestionReason::Idle);
             }
         }

@@ -40,7 +40,7 @@ pub(super) struct Assignment {
 
 /// What the peer's window on a subflow leaves room for. In Multipath TCP it counts from the DATA_ACK, and so becomes
 /// smaller by what comes on other subflows: there the furthest edge counts (RFC 8684, section 3.3.5).
-fn window_room(s: &Subflow, multipath: bool) -> u64 {
+pub(super) fn window_room(s: &Subflow, multipath: bool) -> u64 {
     if multipath { s.tcp.furthest_window_room() } else { s.tcp.window_room() }
 }
 
