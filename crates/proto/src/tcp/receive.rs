@@ -210,6 +210,8 @@ impl Tcp {
         self.update_window(seg);
         self.sample_handshake_rtt(now, seg);
         self.state = State::Established;
+        // What was sent before it waits for its own acknowledgement.
+        self.arm_retransmit(now, true);
     }
 
     fn sample_handshake_rtt(&mut self, now: Instant, seg: &Segment) {

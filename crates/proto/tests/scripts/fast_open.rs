@@ -352,6 +352,24 @@ fn so_many_handshakes_with_data_at_once_and_no_more() {
     s.expect(syn_ack().ack(101));
 }
 
+/// A keep-alive, the ACK before it being lost; or the data of the SYN again.
+#[test]
+fn after_a_third_ack_that_brings_nothing_what_was_sent_early_is_still_sent_again() {
+    for third in [ack(1).seq(100), data(1, 100).ack(1)] {
+        let (mut s, cookie) = server(10);
+        s.inject(syn().fast_open(&cookie).len(100));
+        s.expect(syn_ack().ack(101));
+        s.accept();
+        s.write(0, 100);
+        s.expect(data(1, 100));
+        s.advance(ms(500));
+        s.inject(third);
+        s.expect(ack(101).seq(101));
+        s.advance(ms(10_000));
+        s.expect(data(1, 100).payload(&stream(0, 100)));
+    }
+}
+
 #[test]
 fn requests_and_answers_between_two_stacks_arrive_whole() {
     for connect in [PLAIN, MULTIPATH] {
