@@ -96,14 +96,19 @@ impl Connection {
         payload
     }
 
-    /// A client's handshake is over: what became of the data, and of the cookie?
-    pub(super) fn settle_fast_open(&mut self, env: &Env<'_>, id: SubflowId, seg: &Segment) {
-        let Some(s) = self.get(id) else { return };
-        let (local, remote, taken) = (s.tcp.local.ip(), s.tcp.remote.ip(), s.tcp.syn_bytes_sent());
+    /// A client's handshake is over: what of the SYN's data was taken is acknowledged.
+    pub(super) fn settle_syn_data(&mut self, env: &Env<'_>, id: SubflowId) {
         // [7413-4.2.1-2]
-        let una = Dsn::FIRST + taken;
+        let una = Dsn::FIRST + self.get(id).map_or(0, |s| s.tcp.syn_bytes_sent());
         self.data_nxt = self.data_nxt.max(una);
         self.data_acknowledged(env.config.send_buffer_max, una);
+    }
+
+    /// A client's SYN/ACK has come: what became of the data, and of the cookie?
+    pub(super) fn settle_fast_open(&mut self, env: &Env<'_>, id: SubflowId, seg: &Segment) {
+        self.settle_syn_data(env, id);
+        let Some(s) = self.get(id) else { return };
+        let (local, remote, taken) = (s.tcp.local.ip(), s.tcp.remote.ip(), s.tcp.syn_bytes_sent());
         let Some(fast_open) = self.fast_open.take() else { return };
         if fast_open.sent > 0 {
             let active = taken > 0;

@@ -379,6 +379,10 @@ impl Connection {
         if let Some(s) = self.get_mut(id) {
             s.tcp.on_handshake_ack(now, seg);
         }
+        if self.role == Role::Client {
+            // The SYNs crossed.
+            self.settle_syn_data(env, id);
+        }
         if !self.established {
             self.on_connection_established(now, id);
         }

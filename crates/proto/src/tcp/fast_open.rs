@@ -3,7 +3,7 @@
 use super::{State, Tcp};
 use crate::seq::Ssn;
 use bytes::Bytes;
-use polypath_wire::MAX_OPTIONS_LEN;
+use polypath_wire::{MAX_OPTIONS_LEN, Segment};
 
 impl Tcp {
     /// Payload that a SYN has room for, if the peer takes segments of `peer_mss` bytes.
@@ -49,9 +49,13 @@ impl Tcp {
     /// The furthest that an acknowledgement may reach that ends the handshake: what went with our SYN, or after our
     /// SYN/ACK.
     pub(super) fn handshake_end(&self) -> Ssn {
-        match self.state {
-            State::SynSent => Ssn::FIRST + self.syn_sent,
-            _ => self.snd_nxt.max(Ssn::FIRST),
-        }
+        self.snd_nxt.max(Ssn::FIRST + self.syn_sent)
+    }
+
+    /// Our SYN is acknowledged, and what the peer took of its data: the rest is sent from there.
+    pub(super) fn take_syn_acknowledgement(&mut self, seg: &Segment) {
+        self.snd_una = self.snd_space.unwrap(seg.tcp.ack, Ssn::FIRST);
+        self.syn_taken = self.snd_una - Ssn::FIRST;
+        (self.snd_nxt, self.round_end) = (self.snd_una, self.snd_una);
     }
 }

@@ -183,9 +183,7 @@ impl Tcp {
 
     /// SYN-SENT: the peer's SYN/ACK, which acknowledges our SYN (section 3.10.7.3).
     pub(crate) fn on_syn_ack(&mut self, now: Instant, seg: &Segment) {
-        self.snd_una = self.snd_space.unwrap(seg.tcp.ack, Ssn::FIRST);
-        self.syn_taken = self.snd_una - Ssn::FIRST;
-        (self.snd_nxt, self.round_end) = (self.snd_una, self.snd_una);
+        self.take_syn_acknowledgement(seg);
         self.take_syn(now, seg);
         self.ecn.on_syn_ack(seg);
         self.sample_handshake_rtt(now, seg);
@@ -204,9 +202,12 @@ impl Tcp {
         self.seq_of(seg) == Ssn::ORIGIN
     }
 
-    /// SYN-RECEIVED: the segment acknowledges our SYN/ACK.
+    /// SYN-RECEIVED: the segment acknowledges our SYN/ACK, or our SYN where both crossed.
     pub(crate) fn on_handshake_ack(&mut self, now: Instant, seg: &Segment) {
         self.snd_una = Ssn::FIRST;
+        if self.syn_sent > 0 {
+            self.take_syn_acknowledgement(seg);
+        }
         self.update_window(seg);
         self.sample_handshake_rtt(now, seg);
         self.state = State::Established;

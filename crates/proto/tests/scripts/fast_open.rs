@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use polypath_proto::mib::Counter;
-use polypath_proto::{ConnectOptions, ConnectionError, FallbackReason, MultipathState};
+use polypath_proto::{ConnectOptions, ConnectionError, FallbackReason, MultipathState, State};
 
 const COOKIE: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
 const PLAIN: ConnectOptions = ConnectOptions { local: None, no_multipath: true, fast_open: true };
@@ -367,6 +367,33 @@ fn after_a_third_ack_that_brings_nothing_what_was_sent_early_is_still_sent_again
         s.expect(ack(101).seq(101));
         s.advance(ms(10_000));
         s.expect(data(1, 100).payload(&stream(0, 100)));
+    }
+}
+
+// [9293-MUST-10, 7413-4.2.1-2]
+#[test]
+fn a_peer_whose_syn_crossed_ours_may_take_our_data() {
+    for taken in [0, 40, 100] {
+        for lost in [true, false] {
+            let mut s = sent_with_syn(100, PLAIN);
+            s.inject(syn());
+            s.expect(syn_ack().ack(1).seq(0));
+            // Its SYN/ACK was lost: then this is what it sends to acknowledge ours.
+            s.inject(if lost { ack(1 + taken).seq(1) } else { syn_ack().ack(1 + taken) });
+            assert_eq!(s.info().subflows[0].state, State::Established);
+            if taken < 100 {
+                let rest = stream(u64::from(taken), 100 - taken as usize);
+                s.expect(data(1 + taken, rest.len()).ack(1).payload(&rest));
+                s.inject(ack(101).seq(1));
+            }
+            assert_eq!((s.info().send_queue, s.info().bytes_acked), (0, 100));
+            s.clear();
+            s.write(100, 100);
+            s.expect(data(101, 100).payload(&stream(100, 100)));
+            s.inject(ack(201).seq(1));
+            s.expect_silence(ms(200_000));
+            assert_eq!(s.closed(), None);
+        }
     }
 }
 
