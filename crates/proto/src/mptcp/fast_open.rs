@@ -66,7 +66,8 @@ impl Connection {
     pub(super) fn fast_open_option(&self, flags: TcpFlags) -> Option<FastOpenCookie> {
         match (flags.contains(TcpFlags::SYN), flags.contains(TcpFlags::ACK)) {
             (true, false) => self.fast_open.filter(|f| !f.syn_lost).map(|f| f.cookie),
-            (true, true) => self.granted_cookie,
+            // Joins that come later asked for none.
+            (true, true) => self.granted_cookie.filter(|_| !self.established),
             _ => None,
         }
     }

@@ -29,7 +29,10 @@ impl Connection {
         self.trace_received(id, seg);
         match state {
             State::Closed => return,
-            State::SynSent => return self.on_syn_sent(now, env, id, seg),
+            State::SynSent => {
+                self.on_syn_sent(now, env, id, seg);
+                return self.advance_close(now);
+            }
             State::SynReceived if !self.on_syn_received(now, env, id, seg) => return,
             _ => {}
         }

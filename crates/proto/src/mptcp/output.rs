@@ -282,7 +282,9 @@ impl Connection {
     fn send_data_fin(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
         let id = self.data_fin_on.iter().find(|id| self.get(*id).is_some_and(Subflow::is_alive))?;
         let Multipath::Active(session) = &self.multipath else { return None };
-        if self.send_half != SendHalf::FinSent {
+        // The keys go first: without them the peer makes nothing of it. [8684-3.1-4]
+        let keys_due = self.role == Role::Client && !session.confirmed && self.get(id).is_some_and(|s| s.tcp.wants_ack());
+        if self.send_half != SendHalf::FinSent || keys_due {
             return None;
         }
         // [8684-3.3.3-3]

@@ -3,6 +3,7 @@
 use crate::support::*;
 use polypath_proto::mib::Counter;
 use polypath_proto::{ConnectOptions, ConnectionError, FallbackReason, MultipathState, State};
+use polypath_wire::MpJoin;
 
 const COOKIE: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
 const PLAIN: ConnectOptions = ConnectOptions { local: None, no_multipath: true, fast_open: true };
@@ -161,6 +162,35 @@ fn a_refused_connection_fails_though_its_syn_had_data() {
     let mut s = sent_with_syn(100, PLAIN);
     s.inject(rst_ack().seq(0).ack(101));
     assert_eq!(s.closed(), Some(Some(ConnectionError::Refused)));
+}
+
+#[test]
+fn a_stream_that_ends_before_its_syn_is_answered_ends() {
+    for len in [0, 100] {
+        let mut s = client_with_cookie();
+        s.connect_and_write(PLAIN, len);
+        s.shutdown();
+        s.expect(syn().fast_open(&COOKIE).payload(&stream(0, len)));
+        s.inject(syn_ack().ack(1 + len as u32));
+        s.expect(fin(1 + len as u32).ack(1));
+    }
+}
+
+/// The third ACK brings the key. Without it a server makes nothing of a DATA_FIN.
+// [8684-3.1-4]
+#[test]
+fn in_multipath_tcp_the_keys_go_before_such_an_end() {
+    for (fast_open, len) in [(true, 100), (true, 0), (false, 0)] {
+        let mut s = client_with_cookie();
+        s.connect_and_write(ConnectOptions { fast_open, ..MULTIPATH }, len);
+        s.shutdown();
+        s.expect(syn().payload(&stream(0, len)).opt(capable_syn()));
+        let end = 1 + len as u32;
+        s.inject(syn_ack().ack(end).opt(capable_syn_ack(PEER_KEY)));
+        let key = s.stack_key();
+        s.expect(ack(1).seq(end).opt(capable_ack(key, PEER_KEY)));
+        s.expect(ack(1).seq(end).opt(data_fin(1, 1)));
+    }
 }
 
 /// The data of the SYN has no data sequence numbers: they, and those of the subflow in mappings, begin after it.
@@ -395,6 +425,24 @@ fn a_peer_whose_syn_crossed_ours_may_take_our_data() {
             assert_eq!(s.closed(), None);
         }
     }
+}
+
+// [7413-4.2.2-1]
+#[test]
+fn a_join_that_asks_for_no_cookie_gets_none() {
+    let mut s = Script::server(&ScriptOptions::default());
+    let listener = s.listener.expect("a listener");
+    s.stack.set_fast_open(listener, 10);
+    s.inject(syn().fast_open(&[]).opt(capable_syn()));
+    assert_ne!(s.expect(syn_ack()).seg.options.fast_open, None);
+    let key = s.stack_key();
+    s.advance(RTT);
+    s.inject(ack(1).opt(capable_ack(PEER_KEY, key)));
+    s.accept();
+    again(&mut s, 50_003);
+    let join = MpJoin::Syn { backup: false, address_id: 1, token: key.token(), nonce: 5 };
+    s.inject(syn().no_timestamps().opt(join));
+    assert_eq!(s.expect(syn_ack()).seg.options.fast_open, None);
 }
 
 #[test]
