@@ -2,6 +2,7 @@
 
 use super::FourTuple;
 use crate::mptcp::TimeWait;
+use crate::tcp::Challenges;
 use crate::time::{Duration, Instant};
 use core::hash::BuildHasher;
 use polypath_wire::{Segment, SeqNum, TcpFlags};
@@ -13,10 +14,17 @@ const LENGTH: Duration = Duration::from_secs(60);
 /// Beyond what the old connection has sent, and may have in the network (Linux: 65,535 + 2).
 const ISN_STEP: u32 = 65_537;
 
+#[derive(Debug)]
+struct Waiting {
+    what: TimeWait,
+    until: Instant,
+    challenges: Challenges,
+}
+
 /// All of them expire after the same time, so a queue is their timer.
 #[derive(Debug)]
 pub(super) struct TimeWaits<S> {
-    by_tuple: HashMap<FourTuple, (TimeWait, Instant), S>,
+    by_tuple: HashMap<FourTuple, Waiting, S>,
     order: VecDeque<(Instant, FourTuple)>,
 }
 
@@ -26,8 +34,9 @@ impl<S: BuildHasher> TimeWaits<S> {
     }
 
     pub(super) fn insert(&mut self, now: Instant, tuple: FourTuple, what: TimeWait) {
-        self.by_tuple.insert(tuple, (what, now + LENGTH));
-        self.order.push_back((now + LENGTH, tuple));
+        let until = now + LENGTH;
+        self.by_tuple.insert(tuple, Waiting { what, until, challenges: Challenges::default() });
+        self.order.push_back((until, tuple));
     }
 
     pub(super) fn contains(&self, tuple: &FourTuple) -> bool {
@@ -45,7 +54,7 @@ impl<S: BuildHasher> TimeWaits<S> {
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some((_, tuple)) = self.order.front().filter(|(at, _)| *at <= now).copied() {
             self.order.pop_front();
-            if self.by_tuple.get(&tuple).is_some_and(|(_, at)| *at <= now) {
+            if self.by_tuple.get(&tuple).is_some_and(|waiting| waiting.until <= now) {
                 self.by_tuple.remove(&tuple);
             }
         }
@@ -53,7 +62,7 @@ impl<S: BuildHasher> TimeWaits<S> {
 
     /// Whether a SYN is so new that it may open the pair again.
     pub(super) fn reopens(&self, tuple: &FourTuple, syn: &Segment) -> bool {
-        let Some((tw, _)) = self.by_tuple.get(tuple) else { return false };
+        let Some(Waiting { what: tw, .. }) = self.by_tuple.get(tuple) else { return false };
         // RFC 6191, section 2: later than anything of the old connection, by timestamps or else by number.
         // [9293-SHLD-4]
         let age =
@@ -66,30 +75,34 @@ impl<S: BuildHasher> TimeWaits<S> {
     pub(super) fn beyond(&self, tuple: &FourTuple, iss: SeqNum) -> SeqNum {
         match self.by_tuple.get(tuple) {
             // [9293-MAY-2]
-            Some((tw, _)) if iss.distance(tw.snd_nxt) <= 0 => tw.snd_nxt.wrapping_add(ISN_STEP),
+            Some(Waiting { what: tw, .. }) if iss.distance(tw.snd_nxt) <= 0 => tw.snd_nxt.wrapping_add(ISN_STEP),
             _ => iss,
         }
     }
 
-    /// The peer sent its FIN again: our last acknowledgement was lost. Or a SYN that is no new one (RFC 5961, section
-    /// 4.2).
+    /// What the peer sends again was not acknowledged, as far as it knows. The same answer gets a SYN that is no new one
+    /// (RFC 5961, section 4.2).
     pub(super) fn answer(
         &mut self,
         now: Instant,
         tuple: &FourTuple,
         seg: &Segment,
     ) -> Option<(Segment, crate::LinkId)> {
-        let (tw, until) = self.by_tuple.get_mut(tuple)?;
+        let Waiting { what: tw, until, challenges } = self.by_tuple.get_mut(tuple)?;
         let flags = seg.tcp.flags;
-        if flags.contains(TcpFlags::RST) || !flags.intersects(TcpFlags::FIN | TcpFlags::SYN) {
+        if flags.contains(TcpFlags::RST) {
             return None;
         }
         if flags.contains(TcpFlags::FIN) {
             // [9293-3.10.7.4-5]
             *until = now + LENGTH;
             self.order.push_back((*until, *tuple));
+            return Some((acknowledgement(tuple, tw), tw.link));
         }
-        Some((acknowledgement(tuple, tw), tw.link))
+        // [9293-3.10.7.4-1]
+        let old = seg.tcp.seq.distance(tw.rcv_nxt) < 0;
+        let due = (old || flags.contains(TcpFlags::SYN)) && challenges.take(now);
+        due.then(|| (acknowledgement(tuple, tw), tw.link))
     }
 }
 

@@ -9,14 +9,14 @@ const PERIOD: Duration = Duration::from_secs(5);
 
 /// Counts challenge ACKs: nobody can make us send many, and two ends that disagree do not talk for ever.
 #[derive(Copy, Clone, Debug, Default)]
-pub(super) struct Challenges {
+pub(crate) struct Challenges {
     period_began: Option<Instant>,
     sent: u32,
 }
 
 impl Challenges {
     /// Whether one more may be sent.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         if self.period_began.is_none_or(|began| now - began >= PERIOD) {
             *self = Challenges { period_began: Some(now), sent: 0 };
         }

@@ -21,6 +21,7 @@ mod send;
 mod send_window;
 mod timers;
 
+pub(crate) use challenge::Challenges;
 pub use counters::Counters;
 pub(crate) use path_mtu::{ProbeOutcome, RAISE_AFTER};
 pub(crate) use receive::{AckOutcome, Verdict};
@@ -173,7 +174,7 @@ pub(crate) struct Tcp {
     /// The largest window ever advertised: segments are accepted this far ahead.
     max_window: u64,
     last_ack_sent: Ssn,
-    challenges: challenge::Challenges,
+    challenges: Challenges,
     ack: ack::AckPolicy,
     // Time.
     pub(crate) rtt: rtt::RttEstimator,
@@ -233,7 +234,7 @@ impl Tcp {
             fin_at: None,
             max_window: 65_535,
             last_ack_sent: Ssn::FIRST,
-            challenges: challenge::Challenges::default(),
+            challenges: Challenges::default(),
             ack: ack::AckPolicy::default(),
             rtt: rtt::RttEstimator::default(),
             timers: Timers::default(),

@@ -34,6 +34,45 @@ fn a_fin_that_comes_again_starts_the_time_anew() {
     assert_eq!(s.next_packet().map(|p| p.seg.tcp.flags), Some(TcpFlags::RST));
 }
 
+/// All our acknowledgements were lost.
+// [9293-3.10.7.4-1]
+#[test]
+fn what_comes_again_is_acknowledged_and_a_new_pure_acknowledgement_is_not() {
+    let mut s = Script::plain_client(&ScriptOptions::default());
+    s.shutdown();
+    s.expect(fin(1));
+    s.inject(data(1, 100).ack(2));
+    s.inject(fin(101).ack(2));
+    s.clear();
+    s.advance(ms(200));
+    s.inject(data(1, 100).ack(2));
+    s.expect(ack(102).seq(2));
+    // A keep-alive.
+    s.inject(ack(2).seq(101));
+    s.expect(ack(102).seq(2));
+    s.inject(ack(2).seq(102));
+    s.inject(rst(1));
+    s.expect_nothing();
+}
+
+// [5961-7-1]
+#[test]
+fn strangers_get_few_answers() {
+    for stranger in [data(0, 1).ack(2), syn().seq(0).tsval(1)] {
+        let mut s = waiting(true);
+        for _ in 0..100 {
+            s.inject(stranger.clone());
+        }
+        assert_eq!(core::iter::from_fn(|| s.next_packet()).count(), 10);
+        // The peer's end is acknowledged whatever they do.
+        s.inject(fin(1).ack(2));
+        s.expect(ack(2).seq(2));
+        s.advance(ms(5_000));
+        s.inject(stranger);
+        s.expect(ack(2).seq(2));
+    }
+}
+
 /// The answer to a SYN.
 fn answer(s: &mut Script, syn: Seg) -> TcpFlags {
     s.inject(syn);
