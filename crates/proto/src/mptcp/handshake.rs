@@ -314,11 +314,14 @@ impl Connection {
 
     /// SYN-RECEIVED (RFC 9293, section 3.10.7.4). True: the handshake is over, go on with the segment.
     pub(super) fn on_syn_received(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment) -> bool {
-        let (initial, role) = (self.is_initial_handshake(), self.role);
+        let (initial, role, fast_opened) = (self.is_initial_handshake(), self.role, self.fast_opened);
         let Some(s) = self.get_mut(id) else { return false };
         let flags = seg.tcp.flags;
         if flags.contains(TcpFlags::RST) {
             if s.tcp.seq_of(seg) == s.tcp.rcv_nxt() {
+                if fast_opened && !matches!(s.handshake, Handshake::JoinSynAck { .. }) {
+                    self.requests.push(Request::NoteFastOpenReset);
+                }
                 if initial {
                     // An active open is told that it was refused; a passive one is forgotten. [9293-MUST-11]
                     let active = role == Role::Client;

@@ -100,6 +100,8 @@ pub(crate) enum Request {
     LearnPathMtu { local: IpAddr, remote: IpAddr, mtu: u32 },
     /// What a client's handshake has shown of Fast Open between two addresses.
     LearnFastOpen { local: IpAddr, remote: IpAddr, outcome: FastOpenOutcome },
+    /// A reset ended a handshake whose data was taken early.
+    NoteFastOpenReset,
     /// Forget a subflow's addresses, or keep them in TIME-WAIT.
     Release { local: SocketAddr, remote: SocketAddr, time_wait: Option<TimeWait>, counters: Box<Counters> },
 }

@@ -1,11 +1,14 @@
 //! Listening ports and the connections that wait to be accepted.
 
 use super::{ConnectionId, ListenerId};
+use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 /// Linux: the default of tcp_max_syn_backlog on a host with enough memory.
 const MAX_HALF_OPEN: usize = 1024;
+/// How long a handshake with data counts as under way that a reset ended (Linux: the same).
+const FAST_RESET_COUNTS_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -18,6 +21,8 @@ pub(super) struct Listener {
     /// So many connections may have their SYN's data before their handshake is over.
     pub(super) fast_open_limit: usize,
     pub(super) opening_fast: Vec<ConnectionId>,
+    /// Until when such handshakes count that a reset ended.
+    fast_resets: VecDeque<Instant>,
 }
 
 impl Listener {
@@ -29,6 +34,7 @@ impl Listener {
             ready: VecDeque::new(),
             fast_open_limit: 0,
             opening_fast: Vec::new(),
+            fast_resets: VecDeque::new(),
         }
     }
 
@@ -45,6 +51,16 @@ impl Listener {
     /// Handshakes under way have a limit of their own, so that SYNs of nobody do not shut out everybody soon.
     pub(super) fn is_flooded(&self) -> bool {
         self.half_open >= self.backlog.max(MAX_HALF_OPEN)
+    }
+
+    /// No further handshake may have its data taken early now; `is_opening` knows those that are under way.
+    // [7413-4.2.2-2]
+    pub(super) fn is_fast_open_full(&mut self, now: Instant, is_opening: impl Fn(&ConnectionId) -> bool) -> bool {
+        self.opening_fast.retain(is_opening);
+        while self.fast_resets.front().is_some_and(|until| *until <= now) {
+            self.fast_resets.pop_front();
+        }
+        self.opening_fast.len() + self.fast_resets.len() >= self.fast_open_limit
     }
 }
 
@@ -87,10 +103,20 @@ impl super::Stack {
     }
 
     /// Takes data that comes with SYNs (TCP Fast Open, RFC 7413), of so many connections at once whose handshakes are
-    /// under way; 0: of none, as at first. Such data may come twice: the application has to stand that.
+    /// under way, or were ended by a reset within a minute; 0: of none, as at first. Such data may come twice: the
+    /// application has to stand that.
     pub fn set_fast_open(&mut self, id: ListenerId, limit: usize) {
         if let Some(l) = self.listeners.get_mut(id.0) {
             l.fast_open_limit = limit;
+        }
+    }
+
+    /// Whoever forges SYNs with a cookie makes their supposed sender reset what they open: that makes no room for more.
+    pub(super) fn note_fast_open_reset(&mut self, now: Instant, id: ConnectionId) {
+        let listener = self.connections.get(id.0).and_then(|slot| slot.listener);
+        if let Some(l) = listener.and_then(|listener| self.listeners.get_mut(listener.0)) {
+            // [7413-4.2.2-5]
+            l.fast_resets.push_back(now + FAST_RESET_COUNTS_FOR);
         }
     }
 
@@ -113,7 +139,7 @@ impl super::Stack {
     }
 
     /// Stops listening. Connections that nobody accepted are reset; joins to accepted ones go on.
-    pub fn close_listener(&mut self, now: crate::Instant, id: ListenerId) {
+    pub fn close_listener(&mut self, now: Instant, id: ListenerId) {
         if self.listeners.remove(id.0).is_none() {
             return;
         }

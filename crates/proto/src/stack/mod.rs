@@ -555,6 +555,7 @@ impl Stack {
                     self.mib.count(Counter::TcpExtTCPFastOpenBlackhole);
                 }
             }
+            Request::NoteFastOpenReset => self.note_fast_open_reset(now, id),
             Request::Release { local, remote, time_wait, counters } => {
                 self.mib.add_subflow(&counters);
                 let tuple = FourTuple { local, remote };

@@ -274,9 +274,7 @@ impl Stack {
         let connections = &self.connections;
         let opening = |id: &ConnectionId| connections.get(id.0).is_some_and(|slot| slot.connection.is_opening_fast());
         let Some(l) = self.listeners.get_mut(listener.0) else { return FastOpenAnswer::None };
-        l.opening_fast.retain(opening);
-        // [7413-4.2.2-2]
-        if l.opening_fast.len() >= limit {
+        if l.is_fast_open_full(now, opening) {
             self.mib.count(Counter::TcpExtTCPFastOpenListenOverflow);
             return FastOpenAnswer::None;
         }

@@ -382,6 +382,30 @@ fn so_many_handshakes_with_data_at_once_and_no_more() {
     s.expect(syn_ack().ack(101));
 }
 
+/// Whoever forges SYNs with a cookie makes their supposed sender reset what they open.
+// [7413-4.2.2-5]
+#[test]
+fn a_handshake_that_a_reset_ended_counts_for_a_minute() {
+    let (mut s, cookie) = server(2);
+    let attempt = |s: &mut Script, port, taken| {
+        again(s, port);
+        s.inject(syn().fast_open(&cookie).len(100));
+        s.expect(syn_ack().ack(if taken { 101 } else { 1 }));
+        s.inject(rst(if taken { 101 } else { 1 }));
+        s.expect_nothing();
+    };
+    attempt(&mut s, 51_000, true);
+    s.advance(ms(30_000));
+    attempt(&mut s, 51_001, true);
+    attempt(&mut s, 51_002, false);
+    s.advance(ms(29_999));
+    attempt(&mut s, 51_003, false);
+    s.advance(ms(1));
+    attempt(&mut s, 51_004, true);
+    attempt(&mut s, 51_005, false);
+    assert_eq!(counted(&s, Counter::TcpExtTCPFastOpenListenOverflow), 3);
+}
+
 /// A keep-alive, the ACK before it being lost; or the data of the SYN again.
 #[test]
 fn after_a_third_ack_that_brings_nothing_what_was_sent_early_is_still_sent_again() {
