@@ -285,6 +285,15 @@ impl Connection {
         }
     }
 
+    /// All that are left acknowledge without options, and there is no way back to plain TCP.
+    // [8684-3.7-5]
+    pub(super) fn reset_bare_subflows(&mut self, now: Instant, env: &Env<'_>) {
+        let bare: Vec<SubflowId> = self.iter().filter(|(_, s)| s.is_usable()).map(|(id, _)| id).collect();
+        for id in bare {
+            self.close_subflow_with_reset(now, env, id, ResetReason::MiddleboxInterference, CloseReason::ProtocolError);
+        }
+    }
+
     /// An orphan that still makes progress is not given up.
     pub(super) fn note_progress(&mut self, now: Instant) {
         if self.orphaned && !self.finished {

@@ -320,7 +320,11 @@ impl Connection {
         }
         let bare = |(_, s): (SubflowId, &Subflow)| !s.is_usable() || s.bare_acks > 0;
         if self.iter().all(bare) {
-            // Nor does one whose DATA_ACKs are removed on the way need any.
+            // Nor does one whose DATA_ACKs are removed on the way need any. When nothing else comes, another has to
+            // take over.
+            if !self.timers.is_set(ConnectionTimer::DataRetransmit) {
+                self.reset_bare_subflows(now, env);
+            }
             return self.arm_data_retransmit(now);
         }
         let holders = self.iter().filter(|(_, s)| s.stalled.is_none()).flat_map(|(_, s)| s.tcp.outstanding());

@@ -346,6 +346,28 @@ fn a_joined_subflow_whose_options_vanish_is_reset() {
     s.on(0).expect(data(1, 100).opt(map(1, 1, 100, 1)));
 }
 
+/// The last one cannot fall back any more. One acknowledgement without options is not enough to reset it, unless nothing
+/// else comes.
+// [8684-3.3.6-3, 8684-3.7-5]
+#[test]
+fn a_last_subflow_whose_options_vanish_gives_way_to_another() {
+    let mut s = Script::active_client(&ScriptOptions::two_addresses());
+    let second = let_join(&mut s);
+    s.on(second).inject(rst(1).opt(tcprst(ResetReason::AdministrativelyProhibited)));
+    s.clear();
+    s.write(0, 100);
+    s.on(0).expect(data(1, 100).opt(map(1, 1, 100, 1)));
+    // A proxy acknowledged it by itself, and lost it.
+    s.inject(ack(101));
+    s.expect_nothing();
+    s.advance(ms(600));
+    s.expect(rst_ack().seq(101).opt(tcprst(ResetReason::MiddleboxInterference)));
+    let third = let_join(&mut s);
+    s.advance(ms(1_000));
+    s.on(third).expect(data(1, 100).opt(map(1, 1, 100, 1)));
+    assert_eq!(s.closed(), None);
+}
+
 // [8684-3.1-12]
 #[test]
 fn flag_b_makes_plain_tcp() {
