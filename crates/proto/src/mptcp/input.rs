@@ -234,7 +234,10 @@ impl Connection {
     /// connection's, in the same places.
     pub(super) fn may_fall_back(&self, id: SubflowId) -> bool {
         // [8684-3.7-17]
-        let only = self.get(id).is_some_and(|s| s.handshake == Handshake::Done && s.rx.is_identity());
+        let first = |s: &Subflow| s.handshake == Handshake::Done && s.rx.is_identity();
+        // A peer that closed it as a subflow has not ended its stream.
+        let ended = |s: &Subflow| s.tcp.fin_received() && !s.plain_fin && self.data_fin_at.is_none();
+        let only = self.get(id).is_some_and(|s| first(s) && !ended(s));
         // One that waits for our fourth ACK may carry data of the peer's already.
         let silent = |s: &Subflow| matches!(s.handshake, Handshake::JoinSyn { .. } | Handshake::JoinSynAck { .. });
         let alone = self.iter().all(|(other, s)| other == id || silent(s));
@@ -265,6 +268,9 @@ impl Connection {
         if has_data {
             s.last_data = Some(now);
         }
+        if fin {
+            s.plain_fin = !has_mptcp(seg);
+        }
         let known = self.data_received();
         // [8684-3.3.1-9, 8684-3.7-7]
         let drained = match self.drain_subflow(id) {
@@ -279,9 +285,9 @@ impl Connection {
             };
             return self.close_subflow_with_reset(now, env, id, reset, CloseReason::ProtocolError);
         }
-        if fin && !has_mptcp(seg) && self.data_fin_at.is_none() && self.may_fall_back_unasked(id) {
-            // The end of the stream came without a word on the connection's: this is plain TCP.
-            self.fall_back(FallbackReason::NoDss);
+        if !self.judge_plain_fin(id) {
+            let reset = ResetReason::MiddleboxInterference;
+            return self.close_subflow_with_reset(now, env, id, reset, CloseReason::ProtocolError);
         }
         let fresh = self.data_received().saturating_sub(known);
         self.window.on_arrival(now, fresh as usize, self.longest_rtt());
@@ -295,6 +301,22 @@ impl Connection {
             self.on_subflow_fin();
         }
         self.watch_liveness(now);
+    }
+
+    /// The end of a subflow came without a word on the connection's. From the only one this is the end of the stream in
+    /// plain TCP: all bytes before it had mappings, and it has none that could come twice. False: there is no way back,
+    /// and a FIN in answer would look to a peer in plain TCP like the end of our stream.
+    fn judge_plain_fin(&mut self, id: SubflowId) -> bool {
+        let plain = self.get(id).is_some_and(|s| s.plain_fin && s.tcp.fin_received());
+        if !plain || !self.is_active() || self.data_fin_at.is_some() {
+            return true;
+        }
+        if self.may_fall_back(id) {
+            self.fall_back(FallbackReason::NoDss);
+            return true;
+        }
+        // A peer that has another subflow is not in plain TCP.
+        self.iter().any(|(other, s)| other != id && s.is_usable())
     }
 
     /// Data in order without a mapping. RFC 8684, section 3.7: options are removed on the way, or the peer has

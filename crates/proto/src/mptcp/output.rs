@@ -283,7 +283,8 @@ impl Connection {
         let id = self.data_fin_on.iter().find(|id| self.get(*id).is_some_and(Subflow::is_alive))?;
         let Multipath::Active(session) = &self.multipath else { return None };
         // The keys go first: without them the peer makes nothing of it. [8684-3.1-4]
-        let keys_due = self.role == Role::Client && !session.confirmed && self.get(id).is_some_and(|s| s.tcp.wants_ack());
+        let keys_due =
+            self.role == Role::Client && !session.confirmed && self.get(id).is_some_and(|s| s.tcp.wants_ack());
         if self.send_half != SendHalf::FinSent || keys_due {
             return None;
         }
@@ -311,8 +312,9 @@ impl Connection {
         let due = |s: &Subflow| s.close_wanted && s.established && s.tcp.state.can_send() && s.reset.is_none();
         let id = self.ids().find(|id| self.get(*id).is_some_and(due))?;
         let dsn = self.data_nxt;
-        let option = self.ack_option(id);
         let ssn = self.get_mut(id)?.tcp.push_fin(now, dsn);
+        // [8684-3.7-6]
+        let option = self.ack_option(id).or_else(|| self.farewell_option(id, ssn + 1));
         let flags = TcpFlags::FIN | TcpFlags::ACK;
         Some(self.emit(now, env, id, &Outgoing { ssn, flags, payload: None, option, signals: &[] }, out))
     }
@@ -370,7 +372,7 @@ impl Connection {
         out: &mut TransmitBuf,
     ) -> Transmit {
         if r.fin {
-            let option = self.ack_option(id);
+            let option = self.ack_option(id).or_else(|| self.farewell_option(id, r.ssn + 1));
             let flags = TcpFlags::FIN | TcpFlags::ACK;
             return self.emit(now, env, id, &Outgoing { ssn: r.ssn, flags, payload: None, option, signals: &[] }, out);
         }

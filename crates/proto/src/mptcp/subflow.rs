@@ -112,6 +112,8 @@ pub(crate) struct Subflow {
     /// The peer says that its address is gone, and was asked whether that is so.
     /// When, and how often.
     pub(crate) doubted_at: Option<(Instant, u32)>,
+    /// The peer's FIN came without any MPTCP option.
+    pub(crate) plain_fin: bool,
     /// A DATA_ACK has come on it: options survive the way here.
     pub(crate) data_ack_seen: bool,
     /// Acknowledgements of data in a row that had no MPTCP option.
@@ -158,6 +160,7 @@ impl Subflow {
             failed: None,
             refused_for_good: false,
             doubted_at: None,
+            plain_fin: false,
             data_ack_seen: false,
             bare_acks: 0,
             reinjected_to: Dsn::FIRST,

@@ -160,7 +160,7 @@ fn a_fin_before_any_dss_makes_a_client_plain() {
     assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
     assert_eq!(s.read(), (Vec::new(), true));
     s.shutdown();
-    s.expect(fin(1).ack(2).plain());
+    s.expect(fin(1).ack(2).opt(farewell(1, 1)));
     s.inject(ack(2));
     assert_eq!(s.closed(), Some(None));
 }
@@ -176,7 +176,7 @@ fn a_data_fin_that_said_nothing_becomes_a_fin() {
     s.shutdown();
     s.clear();
     s.inject(ack(101));
-    s.expect(fin(101).plain());
+    s.expect(fin(101).opt(farewell(1, 1)));
     assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
 }
 
@@ -195,14 +195,115 @@ fn data_without_dss_after_mappings_resets_the_subflow() {
     assert_eq!(s.multipath(), MultipathState::Active);
 }
 
+/// A FIN has no bytes that could come twice. A peer in plain TCP would take a FIN of ours for the end of our stream.
 #[test]
-fn an_end_without_dss_after_mappings_ends_the_subflow_and_not_the_stream() {
+fn a_peer_whose_stream_ends_without_dss_after_mappings_still_gets_the_answer() {
     let mut s = Script::active_server(&ScriptOptions::default());
     s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
     s.expect(ack(101).opt(dack(101)));
-    s.inject(fin(101));
-    assert_eq!(s.read(), (stream(0, 100), false));
+    s.inject(fin(101).ack(1));
+    s.expect(ack(102).seq(1).plain());
+    assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
+    assert_eq!(s.read(), (stream(0, 100), true));
+    s.advance(ms(1_000));
+    s.write(0, 100);
+    s.expect(data(1, 100).payload(&stream(0, 100)).opt(farewell(1, 1)));
+    s.inject(ack(101));
+    s.shutdown();
+    s.expect(fin(101).plain());
+    s.inject(ack(102));
+    assert_eq!(s.closed(), Some(None));
+}
+
+#[test]
+fn an_end_without_dss_counts_when_all_before_it_has_come() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.expect(ack(101).opt(dack(101)));
+    s.inject(fin(201).ack(1));
     assert_eq!(s.multipath(), MultipathState::Active);
+    s.clear();
+    s.inject(data(101, 100).opt(map(101, 101, 100, 1)));
+    s.expect(ack(202).seq(1).plain());
+    assert_eq!(s.read(), (stream(0, 200), true));
+    // What was missing may be a second copy, if it comes without a mapping.
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.expect(ack(101).opt(dack(101)));
+    s.inject(fin(201).ack(1));
+    s.clear();
+    s.inject(data(101, 100));
+    s.expect(rst_ack().opt(tcprst(ResetReason::MiddleboxInterference)));
+    assert_eq!(s.read(), (stream(0, 100), false));
+}
+
+/// Where there is no way back to plain TCP, a FIN of ours would still look like the end of our stream.
+#[test]
+fn an_end_without_dss_where_there_is_no_way_back_is_answered_with_a_reset() {
+    let mut s = Script::active_client(&ScriptOptions::two_addresses());
+    let second = let_join(&mut s);
+    s.on(second).inject(rst(1));
+    s.clear();
+    s.on(0).inject(fin(1).ack(1));
+    s.expect(rst_ack().ack(2).opt(tcprst(ResetReason::MiddleboxInterference)));
+    assert_eq!(s.read(), (Vec::new(), false));
+    assert_eq!(s.multipath(), MultipathState::Active);
+}
+
+/// The peer spoke Multipath TCP when it closed its only subflow: its stream goes on elsewhere.
+// [8684-3.3.3-1]
+#[test]
+fn the_end_of_a_subflow_becomes_no_end_of_the_stream_by_a_fallback() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.write(0, 100);
+    s.clear();
+    s.inject(fin(101).ack(1).opt(dack(1)));
+    s.expect(ack(102).opt(dack(101)));
+    s.inject(ack(101).seq(102));
+    assert_eq!(s.read(), (stream(0, 100), false));
+    for n in 1..3 {
+        s.write(n * 100, 100);
+        s.clear();
+        s.inject(ack(101 + n as u32 * 100).seq(102));
+    }
+    s.expect(rst_ack().ack(102).opt(tcprst(ResetReason::MiddleboxInterference)));
+    assert_eq!(s.read(), (Vec::new(), false));
+}
+
+#[test]
+fn a_plain_end_and_a_plain_acknowledgement_after_it_end_the_stream() {
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn().opt(capable_syn()));
+    s.expect(syn_ack());
+    let key = s.stack_key();
+    s.advance(RTT);
+    s.inject(ack(1).opt(capable_ack(PEER_KEY, key)));
+    s.accept();
+    s.inject(data(1, 100).opt(capable_data(PEER_KEY, key, 100)));
+    s.write(0, 100);
+    s.clear();
+    s.inject(fin(101).ack(1));
+    s.inject(ack(101).seq(102));
+    assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
+    assert_eq!(s.read(), (stream(0, 100), true));
+}
+
+/// The peer may still believe in Multipath TCP, and would wait for a DATA_FIN.
+// [8684-3.7-6]
+#[test]
+fn an_end_without_any_data_says_that_multipath_tcp_is_over() {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+    s.expect(ack(1));
+    s.inject(data(1, 100));
+    s.expect(ack(101).plain());
+    s.shutdown();
+    s.expect(fin(1).opt(farewell(1, 1)));
+    s.expect_after(ms(200), fin(1).opt(farewell(1, 1)));
+    s.inject(ack(2));
+    s.expect_silence(ms(1_000));
 }
 
 /// A join that never got further than its SYN has carried nothing, and ends with Multipath TCP.
