@@ -1,0 +1,88 @@
+//! `polypath lab grid`: paths that differ, and what kernel TCP on each of them, kernel Multipath TCP and polypath make
+//! of them, through the same emulated links, with the same seeds.
+//!
+//! The table of experiments and the figures with their bars are [`polypath_sim::grid`]'s, so that the same is run in
+//! virtual time. [`run`] goes through them: for each row and seed every contender in turn; a run is `network` (the
+//! hosts), `end` and `job` (both ends of the connection), `watch` (the links, the outage), `measure`; `rows` sums up.
+
+mod contender;
+mod end;
+mod job;
+mod measure;
+mod network;
+mod options;
+mod progress;
+mod rows;
+mod run;
+mod store;
+mod watch;
+
+use polypath_proto::congestion::CongestionKind;
+use polypath_sim::grid::report::Row;
+use polypath_sim::grid::scenario::Scenario as Experiment;
+
+pub use contender::Contender;
+pub use options::{GridOptions, Times};
+pub use run::{Outcome, RunCurve};
+
+use crate::preflight::Machine;
+use network::Case;
+use progress::Progress;
+use rows::Group;
+use store::{Key, Store};
+
+/// Runs the grid. What is measured, and whether it is where it has to be, stands in the rows; a run that fails is not
+/// an error but a note. Progress goes to standard error.
+///
+/// # Errors
+/// For rows and names that do not exist, where a privilege or a program is missing, and when finished runs cannot be
+/// kept.
+pub fn run(options: &GridOptions) -> anyhow::Result<Vec<Row>> {
+    let experiments = options.experiments()?;
+    let machine = Machine::probe(&["ip"]);
+    machine.require()?;
+    anyhow::ensure!(machine.has_mptcp(), "{}", machine.without_mptcp());
+    let mut store = Store::open(options)?;
+    let mut progress = Progress::new(&experiments, &store, options);
+    experiments.iter().map(|row| run_row(row, options, &mut store, &mut progress)).collect()
+}
+
+/// Every contender with one seed, then with the next: what disturbs the machine for a while disturbs all of them.
+fn run_row(row: &Experiment, options: &GridOptions, store: &mut Store, progress: &mut Progress) -> anyhow::Result<Row> {
+    let mut groups = groups(row, options);
+    for seed in 1..=options.seeds {
+        for group in groups.iter_mut().filter(|group| group.absent.is_none()) {
+            let case = Case { row, contender: group.contender, congestion: group.congestion, seed };
+            let key = Key::new(&case, options);
+            let result = match store.get(&key) {
+                Some(outcome) => Ok(outcome.clone()),
+                None => {
+                    progress.begin(&case);
+                    let result = run::run(&case, options).map_err(|error| format!("{error:#}"));
+                    progress.end(&case, options, &result);
+                    if let Ok(outcome) = &result {
+                        store.add(key, outcome.clone())?;
+                    }
+                    result
+                }
+            };
+            group.runs.push((seed, result));
+        }
+    }
+    Ok(rows::row(row, &groups, options.times))
+}
+
+/// The contenders of a row, without runs, and why some of them cannot take part.
+fn groups(row: &Experiment, options: &GridOptions) -> Vec<Group> {
+    let group = |(contender, congestion): (Contender, Option<&'static str>)| {
+        let absent = match congestion.or(options.congestion.as_deref()) {
+            Some(name) if contender.is_kernel() => {
+                (!contender::kernel_has(name)).then(|| format!("this kernel has no {name}; try `modprobe tcp_{name}`"))
+            }
+            Some(name) => name.parse::<CongestionKind>().err(),
+            None => None,
+        };
+        Group { contender, congestion, absent, runs: Vec::new() }
+    };
+    contender::of_row(row).into_iter().map(group).collect()
+}
