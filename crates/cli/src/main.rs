@@ -8,6 +8,7 @@ mod instruments;
 mod lab;
 mod run;
 mod serve;
+mod sim;
 mod ss;
 mod summary;
 mod text;
@@ -37,6 +38,8 @@ enum Command {
     Serve(serve::Args),
     /// Show the connections and subflows of all running instances.
     Ss(ss::Args),
+    /// Experiments in virtual time.
+    Sim(sim::Args),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab::main(args),
         Command::Serve(args) => serve::main(&args),
         Command::Ss(args) => ss::main(&args),
+        Command::Sim(args) => sim::main(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("polypath: {error:#}");

@@ -418,6 +418,10 @@ pub enum ReinjectReason {
     DataAckStuck,
     /// The scheduler sends copies.
     Redundant,
+    /// The subflow's acknowledgements are overdue.
+    Overdue,
+    /// The subflow keeps the peer's window shut.
+    WindowBlocked,
 }
 
 /// Why a congestion window changed.

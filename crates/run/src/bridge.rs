@@ -87,6 +87,8 @@ async fn converse(
                 }
             },
             reason = &mut down, if !down_done => match (reason, failed) {
+                // The caller notes the end before it drops `end`: what the program sees last must find it noted.
+                (Ok(()), None) if up_done => return (Ended::Finished, false),
                 (Ok(()), None) => {
                     down_done = true;
                     shut_write(end);

@@ -72,6 +72,9 @@ impl Connection {
         let signals = seg.options.mptcp.iter().any(|option| !matches!(option, MptcpOption::Dss(_)));
         let out = s.tcp.on_ack(now, seg, payload, signals);
         let srtt = s.tcp.rtt.srtt().unwrap_or_default();
+        if out.delivered > 0 {
+            s.on_delivery(now, &out);
+        }
         if out.advanced && s.stalled.take().is_some() {
             // What waits to go elsewhere stays here now; should it stall again, it goes again.
             s.reinjected_to = Dsn::FIRST;
@@ -108,7 +111,22 @@ impl Connection {
         }
     }
 
+    /// What round trips say of queues on the way.
+    fn measure_queue(&mut self, id: SubflowId, cwnd: u64, out: &AckOutcome) {
+        let queue = self.mechanisms.queue_limit.filter(|_| self.is_active() && self.subflow_count() > 1);
+        let (Some(queue), Some(s)) = (queue, self.get_mut(id)) else { return };
+        if let Some(rtt) = out.rtt {
+            s.limit.on_rtt(rtt);
+        }
+        if out.round_start {
+            let (min, mss) = (s.tcp.rtt.min().unwrap_or_default(), s.tcp.mss_with(0));
+            s.limit.on_round(min, queue, out.prior_in_flight, cwnd, mss);
+        }
+    }
+
     fn feed_congestion(&mut self, now: Instant, id: SubflowId, cwnd: u64, srtt: crate::Duration, out: &AckOutcome) {
+        self.measure_queue(id, cwnd, out);
+        let limited = self.get(id).is_some_and(|s| s.limit.binds(cwnd));
         if out.spurious {
             self.congestion.on_spurious(id, now);
             self.journal.trace(|| TraceEvent::Spurious { subflow: id });
@@ -127,7 +145,7 @@ impl Connection {
                 rtt: out.rtt,
                 srtt,
                 // In slow start half the window in use is enough to call it limiting (Linux: tcp_is_cwnd_limited).
-                cwnd_limited: out.prior_in_flight * 2 >= cwnd,
+                cwnd_limited: out.prior_in_flight * 2 >= cwnd && !limited,
                 round_start: out.round_start,
             };
             self.congestion.on_ack(id, &sample);

@@ -1,5 +1,6 @@
 //! One subflow as the connection sees it: a TCP engine and its part in the multipath handshake.
 
+use super::in_flight_limit::InFlightLimit;
 use super::mapping::RxMappings;
 use crate::seq::Dsn;
 use crate::tcp::{State, Tcp};
@@ -81,6 +82,16 @@ pub(crate) struct Subflow {
     pub(crate) rx: RxMappings,
     /// The retransmission timer expired, and nothing was acknowledged since.
     pub(crate) stalled: Option<Instant>,
+    /// Its acknowledgements are overdue, and others carry its data meanwhile.
+    pub(crate) suspected: Option<Instant>,
+    /// Suspicions that were wrong.
+    pub(crate) false_suspicions: u32,
+    /// Lone segments in a row that were acknowledged without delay.
+    pub(crate) prompt_acks: u32,
+    /// When it last delivered something.
+    pub(crate) last_delivered: Instant,
+    /// What it may have in flight, besides the congestion window.
+    pub(crate) limit: InFlightLimit,
     /// Since when a question to a silent peer is on its way, and how often it was asked.
     pub(crate) probed_at: Option<(Instant, u32)>,
     /// What the peer is to be asked, with a segment below its window.
@@ -130,6 +141,11 @@ impl Subflow {
             name: None,
             rx: RxMappings::default(),
             stalled: None,
+            suspected: None,
+            false_suspicions: 0,
+            prompt_acks: 0,
+            last_delivered: now,
+            limit: InFlightLimit::default(),
             probed_at: None,
             question: None,
             keepalives: 0,
@@ -155,6 +171,11 @@ impl Subflow {
     pub(crate) fn is_usable(&self) -> bool {
         // [8684-3.2-12]
         self.established && self.reset.is_none() && self.tcp.can_send() && !self.close_wanted
+    }
+
+    /// Nothing is overdue on it.
+    pub(crate) fn answers(&self) -> bool {
+        self.stalled.is_none() && self.suspected.is_none()
     }
 
     /// The peer can still hear us on it.

@@ -88,7 +88,7 @@ impl Tcp {
     }
 
     /// Nothing is being recovered.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.recovery.phase, Phase::Open)
     }
 
