@@ -1,10 +1,10 @@
 //! `polypath lab`: experiments in real time.
 
-use polypath_lab::grid::{self, GridOptions, Times};
+use polypath_lab::grid::{self, GridOptions};
 use polypath_sim::grid::figure::Bar;
+use polypath_sim::grid::scenario::BULK;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Experiments in real time, over emulated links, with real kernels at the ends.
 #[derive(Debug, clap::Args)]
@@ -54,7 +54,7 @@ pub(crate) fn main(args: Args) -> anyhow::Result<ExitCode> {
         only: args.only,
         scheduler: args.scheduler,
         congestion: args.cc,
-        times: args.seconds.map_or_else(Times::default, |seconds| Times::of_bulk(Duration::from_secs_f64(seconds))),
+        share: args.seconds.map_or(1.0, |seconds| seconds / BULK.as_secs_f64()),
         resume: Some(args.resume),
         fresh: args.fresh,
         ..GridOptions::default()

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use polypath_sim::grid::scenario::{Load, Scenario as Experiment};
+use polypath_sim::grid::figure::against;
+use polypath_sim::grid::scenario::Scenario as Experiment;
 use serde::{Deserialize, Serialize};
 
 /// Linux's default congestion control, which its contenders run where a row asks for the default one.
@@ -38,29 +39,33 @@ impl Contender {
         matches!(self, Self::KernelTcp(_) | Self::KernelMptcp)
     }
 
-    /// For people: `kernel TCP on wifi`.
+    /// For people: `kernel TCP on wifi, cubic`. `congestion` is as a row names it.
     #[must_use]
-    pub fn title(self, row: &Experiment) -> String {
+    pub fn title(self, row: &Experiment, congestion: Option<&str>) -> String {
         let name = |path: usize| row.paths.get(path).map_or("?", |path| path.name);
-        match self {
+        let who = match self {
             Self::KernelTcp(path) => format!("kernel TCP on {}", name(path)),
             Self::KernelMptcp => "kernel MPTCP".into(),
             Self::PolypathTcp(path) => format!("polypath, TCP on {}", name(path)),
             Self::Polypath => "polypath".into(),
-        }
+        };
+        let default = if self.is_kernel() { KERNEL_DEFAULT } else { "default" };
+        format!("{who}, {}", congestion.unwrap_or(default))
     }
 }
 
-/// Every contender of a row with each of its congestion controls, in the order of a report.
+/// Every contender of a row with each of its congestion controls as the row names them, in the order of a report.
 pub(super) fn of_row(row: &Experiment) -> Vec<(Contender, Option<&'static str>)> {
     let paths = || 0..row.paths.len();
     // One path alone says nothing where that path fails.
     let kernel_singles = paths().filter(|_| row.outage.is_none()).map(Contender::KernelTcp);
+    // Where the default one is run besides one that is named, the kernel's is that one.
+    let has_default = row.congestion.contains(&None);
+    let of_kernel: &[Option<&str>] = if has_default { &[None] } else { row.congestion };
     let mut all: Vec<(Contender, Option<&'static str>)> = Vec::new();
     for contender in kernel_singles.chain([Contender::KernelMptcp]) {
-        all.extend(kernel_controls(row).into_iter().map(|control| (contender, Some(control))));
+        all.extend(of_kernel.iter().map(|control| (contender, *control)));
     }
-    // The bars of these rows are relative to polypath's own plain TCP.
     let singles = paths().filter(|_| bar_is_relative(row)).map(Contender::PolypathTcp);
     for contender in singles.chain([Contender::Polypath]) {
         all.extend(row.congestion.iter().map(|control| (contender, *control)));
@@ -68,22 +73,10 @@ pub(super) fn of_row(row: &Experiment) -> Vec<(Contender, Option<&'static str>)>
     all
 }
 
-/// Whether a row's bars are shares of what single paths give.
-pub(super) fn bar_is_relative(row: &Experiment) -> bool {
-    matches!(row.name, "c" | "f") && matches!(row.load, Load::Upload(_))
-}
-
-/// The kernel's congestion controls for a row.
-pub(super) fn kernel_controls(row: &Experiment) -> Vec<&'static str> {
-    let mut controls: Vec<_> = row.congestion.iter().map(|control| control.unwrap_or(KERNEL_DEFAULT)).collect();
-    controls.dedup();
-    controls
-}
-
-/// What a congestion control adds to a figure's name: nothing, where the row has only one or it is the default.
-pub(super) fn suffix(row: &Experiment, contender: Contender, control: Option<&str>) -> String {
-    let several = if contender.is_kernel() { kernel_controls(row).len() > 1 } else { row.congestion.len() > 1 };
-    control.filter(|_| several).map_or_else(String::new, |control| format!(".{control}"))
+/// Whether the row is held against what polypath makes of single paths.
+fn bar_is_relative(row: &Experiment) -> bool {
+    let name = |control: &Option<&str>| format!("{}.{}", row.name, control.unwrap_or_default());
+    row.compares_single_paths() && row.congestion.iter().map(name).any(|name| against(&name).is_some())
 }
 
 /// Whether the kernel has a congestion control.
@@ -95,28 +88,16 @@ pub(super) fn kernel_has(control: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(name: &str) -> Experiment {
-        polypath_sim::grid::scenario::all().into_iter().find(|row| row.name == name).unwrap()
-    }
+    use polypath_sim::grid::scenario::select;
 
     #[test]
-    fn each_row_has_the_contenders_that_its_bars_need() {
-        let count = |name| of_row(&row(name)).len();
+    fn each_row_has_the_contenders_that_its_figures_need() {
+        let of = |name: &str| of_row(&select(&[name.into()]).unwrap()[0]);
         // Two paths and MPTCP, and polypath.
-        assert_eq!(count("a"), 4);
+        assert_eq!(of("a").len(), 4);
         // With two congestion controls, and polypath's plain TCP.
-        assert_eq!(count("c"), 12);
-        assert_eq!(count("h1"), 3);
-        assert_eq!(of_row(&row("h1"))[0], (Contender::KernelMptcp, Some("cubic")));
-    }
-
-    #[test]
-    fn a_name_tells_the_congestion_control_only_where_there_are_several() {
-        assert_eq!(suffix(&row("a"), Contender::Polypath, Some("cubic")), "");
-        assert_eq!(suffix(&row("c"), Contender::KernelTcp(0), Some("bbr")), ".bbr");
-        assert_eq!(suffix(&row("h1"), Contender::Polypath, Some("cubic")), ".cubic");
-        assert_eq!(suffix(&row("h1"), Contender::Polypath, None), "");
-        assert_eq!(suffix(&row("h1"), Contender::KernelMptcp, Some("cubic")), "");
+        assert_eq!(of("c").len(), 12);
+        let polypath = |control| (Contender::Polypath, control);
+        assert_eq!(of("h1"), [(Contender::KernelMptcp, None), polypath(Some("cubic")), polypath(None)]);
     }
 }

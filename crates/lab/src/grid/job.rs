@@ -5,10 +5,10 @@ use std::io::{self, Read as _};
 use std::time::{Duration, Instant};
 
 use polypath_sim::grid::scenario::Load;
+use polypath_sim::grid::series::Series;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout_at;
 
-use super::options::Times;
 use crate::payload::Payload;
 
 /// Bytes of one write.
@@ -33,13 +33,13 @@ pub(super) enum Job {
 
 impl Job {
     /// Those of the client and of the server for a load.
-    pub(super) fn pair(load: Load, times: Times) -> (Self, Self) {
+    pub(super) fn pair(load: Load) -> (Self, Self) {
         match load {
             Load::Upload(_) => (Self::Send, Self::Receive),
             Load::Download(_) => (Self::Receive, Self::Send),
             Load::Requests { count, request, answer } => {
                 let (request, answer) = (request as usize, answer as usize);
-                (Self::Request { count: times.requests(count), request, answer }, Self::Answer { request, answer })
+                (Self::Request { count, request, answer }, Self::Answer { request, answer })
             }
         }
     }
@@ -48,8 +48,10 @@ impl Job {
 /// What an end has seen; times are since the start.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Seen {
-    /// After each read of bulk data: when, and how many bytes there were in all.
-    pub(super) reads: Vec<(Duration, u64)>,
+    /// Bulk data, as it was read.
+    pub(super) arrivals: Series,
+    /// Bytes that were read in all.
+    pub(super) bytes: u64,
     /// How long each answer took, from the beginning of its request to its last byte.
     pub(super) answers: Vec<Duration>,
     /// Some byte was not the one that was sent.
@@ -95,14 +97,14 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), seed: u64) -> io::Result<I
 }
 
 async fn receive(stream: &mut (impl AsyncRead + Unpin), seed: u64, start: Instant, seen: &mut Seen) -> io::Result<()> {
-    let (mut payload, mut buf, mut total) = (Payload::new(seed), vec![0; READ], 0);
+    let (mut payload, mut buf) = (Payload::new(seed), vec![0; READ]);
     loop {
         let len = stream.read(&mut buf).await?;
         if len == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the sender ended"));
         }
-        total += len as u64;
-        seen.reads.push((start.elapsed(), total));
+        seen.bytes += len as u64;
+        seen.arrivals.push(start.elapsed(), len as u64);
         seen.corrupt |= !payload.continues_with(&buf[..len]);
     }
 }
@@ -121,6 +123,7 @@ async fn ask(
         stream.write_all(&request).await?;
         stream.read_exact(&mut answer).await?;
         seen.answers.push(asked.elapsed());
+        seen.bytes += answer.len() as u64;
         seen.corrupt |= !answers.continues_with(&answer);
     }
     Ok(())
@@ -139,6 +142,7 @@ async fn respond(
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             result => result?,
         };
+        seen.bytes += request.len() as u64;
         seen.corrupt |= !requests.continues_with(&request);
         answers.read_exact(&mut answer)?;
         stream.write_all(&answer).await?;

@@ -3,15 +3,15 @@
 //!
 //! The table of experiments and the figures with their bars are [`polypath_sim::grid`]'s, so that the same is run in
 //! virtual time. [`run`] goes through them: for each row and seed every contender in turn; a run is `network` (the
-//! hosts), `end` and `job` (both ends of the connection), `watch` (the links, the outage), `measure`; `rows` sums up.
+//! hosts), `end` and `job` (both ends of the connection), `watch` (the links, the outage), `record` (what is kept); `rows` sums up.
 
 mod contender;
 mod end;
 mod job;
-mod measure;
 mod network;
 mod options;
 mod progress;
+mod record;
 mod rows;
 mod run;
 mod store;
@@ -22,8 +22,8 @@ use polypath_sim::grid::report::Row;
 use polypath_sim::grid::scenario::Scenario as Experiment;
 
 pub use contender::Contender;
-pub use options::{GridOptions, Times};
-pub use run::{Outcome, RunCurve};
+pub use options::GridOptions;
+pub use record::Kept;
 
 use crate::preflight::Machine;
 use network::Case;
@@ -49,7 +49,7 @@ pub fn run(options: &GridOptions) -> anyhow::Result<Vec<Row>> {
 
 /// Every contender with one seed, then with the next: what disturbs the machine for a while disturbs all of them.
 fn run_row(row: &Experiment, options: &GridOptions, store: &mut Store, progress: &mut Progress) -> anyhow::Result<Row> {
-    let mut groups = groups(row, options);
+    let mut groups = groups(row);
     for seed in 1..=options.seeds {
         for group in groups.iter_mut().filter(|group| group.absent.is_none()) {
             let case = Case { row, contender: group.contender, congestion: group.congestion, seed };
@@ -59,7 +59,7 @@ fn run_row(row: &Experiment, options: &GridOptions, store: &mut Store, progress:
                 None => {
                     progress.begin(&case);
                     let result = run::run(&case, options).map_err(|error| format!("{error:#}"));
-                    progress.end(&case, options, &result);
+                    progress.end(&case, &result);
                     if let Ok(outcome) = &result {
                         store.add(key, outcome.clone())?;
                     }
@@ -69,18 +69,17 @@ fn run_row(row: &Experiment, options: &GridOptions, store: &mut Store, progress:
             group.runs.push((seed, result));
         }
     }
-    Ok(rows::row(row, &groups, options.times))
+    Ok(rows::row(row, &groups))
 }
 
 /// The contenders of a row, without runs, and why some of them cannot take part.
-fn groups(row: &Experiment, options: &GridOptions) -> Vec<Group> {
+fn groups(row: &Experiment) -> Vec<Group> {
     let group = |(contender, congestion): (Contender, Option<&'static str>)| {
-        let absent = match congestion.or(options.congestion.as_deref()) {
-            Some(name) if contender.is_kernel() => {
-                (!contender::kernel_has(name)).then(|| format!("this kernel has no {name}; try `modprobe tcp_{name}`"))
-            }
-            Some(name) => name.parse::<CongestionKind>().err(),
-            None => None,
+        let absent = if contender.is_kernel() {
+            let name = congestion.unwrap_or(contender::KERNEL_DEFAULT);
+            (!contender::kernel_has(name)).then(|| format!("this kernel has no {name}: modprobe tcp_{name}"))
+        } else {
+            congestion.and_then(|name| name.parse::<CongestionKind>().err())
         };
         Group { contender, congestion, absent, runs: Vec::new() }
     };

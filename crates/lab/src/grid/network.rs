@@ -17,7 +17,7 @@ use crate::scenario::{Owner, PathSpec, Scenario, client_v4};
 pub(super) struct Case<'a> {
     pub(super) row: &'a Experiment,
     pub(super) contender: Contender,
-    /// None: the default one.
+    /// As the row names it; none: the default one.
     pub(super) congestion: Option<&'static str>,
     pub(super) seed: u64,
 }

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use polypath_sim::grid::scenario::{Load, Scenario as Experiment};
 
-use super::contender::suffix;
 use super::network::Case;
 use super::options::GridOptions;
-use super::run::Outcome;
+use super::record::Kept;
 use super::store::{Key, Store};
 
 /// What making hosts and links takes, and taking them away.
@@ -27,11 +26,11 @@ impl Progress {
     pub(super) fn new(experiments: &[Experiment], store: &Store, options: &GridOptions) -> Self {
         let (mut runs, mut left) = (0, Duration::ZERO);
         for row in experiments {
-            for group in super::groups(row, options).iter().filter(|group| group.absent.is_none()) {
+            for group in super::groups(row).iter().filter(|group| group.absent.is_none()) {
                 for seed in 1..=options.seeds {
                     let case = Case { row, contender: group.contender, congestion: group.congestion, seed };
                     if store.get(&Key::new(&case, options)).is_none() {
-                        (runs, left) = (runs + 1, left + expected(&case, options));
+                        (runs, left) = (runs + 1, left + expected(&case));
                     }
                 }
             }
@@ -43,16 +42,15 @@ impl Progress {
     pub(super) fn begin(&mut self, case: &Case<'_>) {
         self.began = Instant::now();
         let (done, all) = self.runs;
-        let control = suffix(case.row, case.contender, case.congestion).replace('.', ", ");
         let minutes = self.left.as_secs_f64() / 60.0;
-        let who = case.contender.title(case.row);
-        eprint!("[{} of {all}, {minutes:.1} min left] {}, seed {}: {who}{control}", done + 1, case.row.name, case.seed);
+        let who = case.contender.title(case.row, case.congestion);
+        eprint!("[{} of {all}, {minutes:.1} min left] {}, seed {}: {who}", done + 1, case.row.name, case.seed);
     }
 
     /// It is over.
-    pub(super) fn end(&mut self, case: &Case<'_>, options: &GridOptions, result: &Result<Outcome, String>) {
+    pub(super) fn end(&mut self, case: &Case<'_>, result: &Result<Kept, String>) {
         self.runs.0 += 1;
-        self.left = self.left.saturating_sub(expected(case, options));
+        self.left = self.left.saturating_sub(expected(case));
         let seconds = self.began.elapsed().as_secs_f64();
         let said = match result {
             Ok(outcome) => {
@@ -66,12 +64,14 @@ impl Progress {
 }
 
 /// How long a run will take.
-fn expected(case: &Case<'_>, options: &GridOptions) -> Duration {
-    let load = options.times.duration(case.row.load).unwrap_or_else(|| {
-        let Load::Requests { count, .. } = case.row.load else { return Duration::ZERO };
-        // One or two round trips, on the nearest path that there is.
-        let rtt = case.paths().iter().map(|path| case.row.paths[*path].rtt_ms).min().unwrap_or(0);
-        Duration::from_millis(rtt * 3 / 2 + 8) * options.times.requests(count)
-    });
+fn expected(case: &Case<'_>) -> Duration {
+    let load = match case.row.load {
+        Load::Upload(time) | Load::Download(time) => time,
+        Load::Requests { count, .. } => {
+            // One or two round trips, on the nearest path that there is.
+            let rtt = case.paths().iter().map(|path| case.row.paths[*path].rtt_ms).min().unwrap_or(0);
+            Duration::from_millis(rtt * 3 / 2 + 8) * count
+        }
+    };
     AROUND + load
 }

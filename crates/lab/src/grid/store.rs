@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::contender::Contender;
 use super::network::Case;
 use super::options::GridOptions;
-use super::run::Outcome;
+use super::record::Kept;
 
 /// What tells one run from all others.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -19,8 +19,8 @@ pub(super) struct Key {
     contender: Contender,
     congestion: Option<String>,
     seed: u64,
-    /// Of a bulk transfer; everything else is in proportion.
-    bulk_ms: u64,
+    /// Of the table's time.
+    share: f64,
     /// Both are polypath's only: the kernel's runs do not depend on them.
     scheduler: Option<String>,
     default_congestion: Option<String>,
@@ -34,7 +34,7 @@ impl Key {
             contender: case.contender,
             congestion: case.congestion.map(Into::into),
             seed: case.seed,
-            bulk_ms: options.times.bulk().as_millis() as u64,
+            share: options.share,
             scheduler: ours(&options.scheduler),
             default_congestion: ours(&options.congestion).filter(|_| case.congestion.is_none()),
         }
@@ -45,13 +45,13 @@ impl Key {
 struct Line {
     #[serde(flatten)]
     key: Key,
-    outcome: Outcome,
+    outcome: Kept,
 }
 
 /// What is finished, and the file that it is in.
 #[derive(Default)]
 pub(super) struct Store {
-    finished: Vec<(Key, Outcome)>,
+    finished: Vec<(Key, Kept)>,
     file: Option<File>,
 }
 
@@ -76,12 +76,12 @@ impl Store {
     }
 
     /// What came of a run before, if it is finished.
-    pub(super) fn get(&self, key: &Key) -> Option<&Outcome> {
+    pub(super) fn get(&self, key: &Key) -> Option<&Kept> {
         self.finished.iter().find(|(known, _)| known == key).map(|(_, outcome)| outcome)
     }
 
     /// Keeps a finished run.
-    pub(super) fn add(&mut self, key: Key, outcome: Outcome) -> anyhow::Result<()> {
+    pub(super) fn add(&mut self, key: Key, outcome: Kept) -> anyhow::Result<()> {
         let line = Line { key, outcome };
         if let Some(file) = &mut self.file {
             let mut text = serde_json::to_string(&line)?;
@@ -114,7 +114,7 @@ mod tests {
         let case = Case { row: &rows[0], contender: Contender::Polypath, congestion: Some("cubic"), seed: 2 };
         let options = GridOptions { resume: Some(path.clone()), ..GridOptions::default() };
         let key = Key::new(&case, &options);
-        let mut outcome = Outcome { received: 7, ..Outcome::default() };
+        let mut outcome = Kept { bytes: 7, ..Kept::default() };
         outcome.measures.insert("again_ms".into(), None);
         Store::open(&options).unwrap().add(key.clone(), outcome.clone()).unwrap();
         // Killed in the middle of a line.
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(store.get(&other(&options, &Case { seed: 3, ..case })), None);
         let kernel = Case { contender: Contender::KernelTcp(1), ..case };
         assert_eq!(other(&scheduled, &kernel), other(&options, &kernel), "it is the same for the kernel");
-        store.add(other(&options, &kernel), Outcome::default()).unwrap();
+        store.add(other(&options, &kernel), Kept::default()).unwrap();
         assert!(
             Store::open(&options).unwrap().get(&other(&options, &kernel)).is_some(),
             "the broken line is passed over"

@@ -32,19 +32,20 @@ pub(super) fn direction(load: Load) -> Direction {
     }
 }
 
-/// Samples the links until `over` says that the run is. `outage`: when the first path fails and returns.
+/// Samples the links until `over` says that the run is.
 pub(super) fn watch(
     case: &Case<'_>,
     scenario: &Scenario,
     host: Option<&Host>,
-    (start, outage): (Instant, (Duration, Duration)),
+    start: Instant,
     mut over: impl FnMut() -> bool,
 ) -> anyhow::Result<Vec<Sample>> {
     let direction = direction(case.row.load);
     let mut samples = Vec::new();
     let mut changes: Vec<(Duration, bool)> = Vec::new();
     if case.row.outage.is_some() {
-        changes = vec![(outage.1, true), (outage.0, false)];
+        let (cut, back) = case.row.outage_at;
+        changes = vec![(back, true), (cut, false)];
     }
     while !over() {
         let at = start.elapsed();
