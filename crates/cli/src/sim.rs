@@ -1,6 +1,8 @@
 //! `polypath sim`: experiments in virtual time.
 
+use anyhow::Context as _;
 use polypath_sim::grid::report::{GridReport, Machine};
+use polypath_sim::grid::scenario::select;
 use polypath_sim::grid::simulate::{Options, simulate};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,7 +59,7 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     if args.json {
         println!("{}", report.to_json());
     } else {
-        println!("{report}");
+        println!("{report}\nPage: {}", args.html.display());
     }
     Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -70,9 +72,13 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
     if let Some(name) = &args.cc {
         config.congestion = name.parse().map_err(anyhow::Error::msg)?;
     }
+    select(&args.only).map_err(anyhow::Error::msg)?;
+    // What cannot be written is said before the work.
+    let page = || format!("writing {}", args.html.display());
+    std::fs::OpenOptions::new().create(true).append(true).open(&args.html).with_context(page)?;
     let settings = serde_json::json!({
-        "scheduler": format!("{:?}", config.scheduler).to_lowercase(),
-        "congestion": format!("{:?}", config.congestion).to_lowercase(),
+        "scheduler": args.scheduler.as_deref().unwrap_or("default"),
+        "congestion": args.cc.as_deref().unwrap_or("default"),
         "only": args.only,
         "windows": !args.no_windows,
     });
@@ -82,7 +88,7 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
     let progress = |done: &str| eprintln!("{:>7.1} s  {done}", start.elapsed().as_secs_f64());
     let results = simulate(&options, &progress).map_err(anyhow::Error::msg)?;
     let words: Vec<_> = std::env::args().skip(1).collect();
-    Ok(GridReport {
+    let report = GridReport {
         command: format!("polypath {}", words.join(" ")),
         seed: args.seed,
         seeds: args.seeds,
@@ -93,5 +99,7 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
         },
         rows: results.rows,
         windows: results.windows,
-    })
+    };
+    std::fs::write(&args.html, report.html()).with_context(page)?;
+    Ok(report)
 }

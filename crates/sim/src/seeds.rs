@@ -150,7 +150,7 @@ mod tests {
             sum.fetch_add(seed, Ordering::Relaxed);
             Ok(())
         });
-        assert_eq!(sum.into_inner(), (10..110).sum());
+        assert_eq!(sum.into_inner(), (10..110).sum::<u64>());
     }
 
     #[test]

@@ -7,8 +7,10 @@
 //!   them. They know nothing of how it was run.
 
 pub mod account;
+mod chart;
 mod end;
 pub mod figure;
+mod page;
 pub mod record;
 pub mod report;
 pub mod run;

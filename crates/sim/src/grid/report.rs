@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::figure::{Bar, Figure};
+use super::page::page;
 use super::windows::WindowChart;
 
 /// One line of a panel.
@@ -89,19 +90,29 @@ impl GridReport {
     /// One line of JSON: `ok`, the figures, and what repeats the run. Pictures are left out.
     pub fn to_json(&self) -> String {
         let Self { command, seed, seeds, settings, machine, rows, windows } = self;
-        let json = serde_json::json!({
-            "ok": self.ok(),
-            "figures": self.figures().collect::<Vec<_>>(),
-            "seed": seed,
-            "seeds": seeds,
-            "settings": settings,
-            "machine": machine,
-            "command": command,
-            "rows": rows,
-            "windows": windows,
-        });
-        json.to_string()
+        let (ok, figures) = (self.ok(), self.figures().collect());
+        let line = Line { ok, figures, seed: *seed, seeds: *seeds, settings, machine, command, rows, windows };
+        serde_json::to_string(&line).expect("numbers, texts and lists of them are JSON")
     }
+
+    /// One page with a small picture for each contender, the figures, and the window sweeps; it needs nothing else.
+    pub fn html(&self) -> String {
+        page(self)
+    }
+}
+
+/// The line of JSON, in the order of all measuring commands.
+#[derive(Serialize)]
+struct Line<'a> {
+    ok: bool,
+    figures: Vec<&'a Figure>,
+    seed: u64,
+    seeds: u64,
+    settings: &'a serde_json::Value,
+    machine: &'a Machine,
+    command: &'a str,
+    rows: &'a [Row],
+    windows: &'a [WindowChart],
 }
 
 impl fmt::Display for GridReport {

@@ -32,14 +32,15 @@ impl Series {
         mbit(self.bytes(from, to), to.saturating_sub(from))
     }
 
-    /// The longest time without an arrival, of those that begin in `from..=to` or last at `from`. A run that ends at
-    /// `end` ends the last of them.
+    /// The longest time without an arrival, of those that begin in `from..=to` or last at `from`. The
+    /// first begins with the run, and the last ends with it, at `end`.
     pub fn longest_gap(&self, from: Duration, to: Duration, end: Duration) -> Duration {
-        let first = self.index(from).saturating_sub(1);
-        let starts = self.arrivals[first..].iter().map(|(at, _)| *at).take_while(|at| *at <= to);
-        let ends = self.arrivals[first..].iter().skip(1).map(|(at, _)| *at).chain([end]);
-        let silent = self.arrivals.is_empty().then_some(end);
-        starts.zip(ends).map(|(start, end)| end.saturating_sub(start)).chain(silent).max().unwrap_or_default()
+        let first = self.index(from);
+        let before = first.checked_sub(1).map_or(Duration::ZERO, |last| self.arrivals[last].0);
+        let times = || self.arrivals[first..].iter().map(|(at, _)| *at);
+        let starts = std::iter::once(before).chain(times().take_while(|at| *at <= to));
+        let ends = times().chain([end]);
+        starts.zip(ends).map(|(start, end)| end.saturating_sub(start)).max().unwrap_or_default()
     }
 
     /// The most Mbit/s over a whole second, of those that begin in `from..=to`, looked at every 10 ms.
@@ -58,8 +59,8 @@ impl Series {
                 *bytes += arrived;
             }
         }
-        let point = |(index, bytes): (usize, u64)| ((index as f64 + 0.5) * step.as_secs_f64(), mbit(bytes, step));
-        bytes.into_iter().enumerate().map(point).collect()
+        let middle = |index: usize| (step * (2 * index as u32 + 1) / 2).as_secs_f64();
+        bytes.into_iter().enumerate().map(|(index, bytes)| (middle(index), mbit(bytes, step))).collect()
     }
 
     /// How many arrivals there are before `at`.
@@ -96,6 +97,9 @@ mod tests {
         assert_eq!(series.longest_gap(5_800 * MS, 7_000 * MS, end), MS);
         assert_eq!(series.longest_gap(7_500 * MS, 9_000 * MS, end), 2_000 * MS, "the end of the run ends it");
         assert_eq!(Series::default().longest_gap(MS, 2 * MS, end), end, "nothing ever arrived");
+        let mut late = Series::default();
+        late.push(9_000 * MS, 1);
+        assert_eq!(late.longest_gap(5_000 * MS, 8_000 * MS, end), 9_000 * MS, "silent from the start");
     }
 
     #[test]
