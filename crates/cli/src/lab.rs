@@ -1,7 +1,8 @@
 //! `polypath lab`: experiments in real time.
 
+use anyhow::Context as _;
 use polypath_lab::grid::{self, GridOptions};
-use polypath_sim::grid::figure::Bar;
+use polypath_sim::grid::report::{GridReport, Machine};
 use polypath_sim::grid::scenario::BULK;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,13 +17,13 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Experiment {
     /// Paths that differ: kernel TCP on each, kernel MPTCP and polypath, through the same links with the same seeds.
-    Grid(GridArgs),
+    Grid(Grid),
 }
 
 #[derive(Debug, clap::Args)]
-struct GridArgs {
-    /// How many seeds; medians are told.
-    #[arg(long, default_value_t = 5)]
+struct Grid {
+    /// How many seeds; the figures are their medians.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     seeds: u64,
     /// Only these rows, such as d,g.
     #[arg(long, value_name = "ROWS", value_delimiter = ',')]
@@ -36,42 +37,72 @@ struct GridArgs {
     /// Print one line of JSON at the end.
     #[arg(long)]
     json: bool,
+    /// Where the page goes.
+    #[arg(long, value_name = "FILE", default_value = "lab-grid.html")]
+    html: PathBuf,
     /// Where finished runs are kept: the next grid with the same settings takes them from there.
     #[arg(long, value_name = "FILE", default_value = "lab-grid.jsonl")]
     resume: PathBuf,
     /// Forget finished runs.
     #[arg(long)]
     fresh: bool,
-    /// Seconds of a bulk transfer; everything else is in proportion.
-    #[arg(long, value_name = "SECONDS")]
+    /// Seconds of a bulk transfer; everything else is in proportion. Bars are meant for the 10 seconds of the table.
+    #[arg(long, value_name = "N")]
     seconds: Option<f64>,
+    /// Leave out the check of the emulated links.
+    #[arg(long)]
+    no_physics: bool,
 }
 
-pub(crate) fn main(args: Args) -> anyhow::Result<ExitCode> {
-    let Experiment::Grid(args) = args.experiment;
+pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
+    let Experiment::Grid(args) = &args.experiment;
+    let report = run(args).inspect_err(|error| {
+        if args.json {
+            println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
+        }
+    })?;
+    if args.json {
+        println!("{}", report.to_json());
+    } else {
+        println!("{report}\nPage: {}", args.html.display());
+    }
+    Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run(args: &Grid) -> anyhow::Result<GridReport> {
+    // What cannot be written is said before the work.
+    let page = || format!("writing {}", args.html.display());
+    std::fs::OpenOptions::new().create(true).append(true).open(&args.html).with_context(page)?;
     let options = GridOptions {
         seeds: args.seeds,
-        only: args.only,
-        scheduler: args.scheduler,
-        congestion: args.cc,
+        only: args.only.clone(),
+        scheduler: args.scheduler.clone(),
+        congestion: args.cc.clone(),
         share: args.seconds.map_or(1.0, |seconds| seconds / BULK.as_secs_f64()),
-        resume: Some(args.resume),
+        physics: !args.no_physics,
+        resume: Some(args.resume.clone()),
         fresh: args.fresh,
-        ..GridOptions::default()
     };
     let rows = grid::run(&options)?;
-    let figures: Vec<_> = rows.iter().flat_map(|row| &row.figures).collect();
-    let ok = figures.iter().all(|figure| figure.met() != Some(false));
-    if args.json {
-        let told = figures.iter().map(|figure| {
-            let bar = figure.bar.map(Bar::value);
-            serde_json::json!({ "name": figure.name, "value": figure.value, "unit": figure.unit, "bar": bar, "met": figure.met() })
-        });
-        println!("{}", serde_json::json!({ "ok": ok, "figures": told.collect::<Vec<_>>() }));
-    } else {
-        for figure in figures {
-            println!("{figure:?}");
-        }
-    }
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let settings = serde_json::json!({
+        "scheduler": args.scheduler.as_deref().unwrap_or("default"),
+        "congestion": args.cc.as_deref().unwrap_or("default"),
+        "only": args.only,
+        "seconds": BULK.as_secs_f64() * options.share,
+    });
+    let report = GridReport {
+        command: format!("polypath {}", words.join(" ")),
+        seed: 1,
+        seeds: args.seeds,
+        settings,
+        machine: Machine {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        },
+        rows,
+        windows: Vec::new(),
+    };
+    std::fs::write(&args.html, report.html()).with_context(page)?;
+    Ok(report)
 }

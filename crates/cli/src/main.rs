@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::main(args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Demo(args) => demo::main(args),
-        Command::Lab(args) => lab::main(args),
+        Command::Lab(args) => lab::main(&args),
         Command::Serve(args) => serve::main(&args),
         Command::Ss(args) => ss::main(&args),
         Command::Sim(args) => sim::main(&args),

@@ -4,6 +4,7 @@
 //!   them ([`link`] is its arithmetic);
 //! - [`kernel`]: servers and clients with kernel sockets in such a namespace, and what the kernel counted;
 //! - [`payload`]: content that can be checked by its hash;
+//! - [`physics`]: whether the links are true;
 //! - [`demo`]: an unmodified curl downloads over Wi-Fi and LTE while Wi-Fi dies and comes back;
 //! - [`grid`]: paths that differ, and what kernel TCP, kernel Multipath TCP and polypath make of them;
 //! - [`preflight`]: what a machine must offer for all this.
@@ -18,6 +19,7 @@ pub mod kernel;
 pub mod link;
 mod namespace;
 pub mod payload;
+pub mod physics;
 pub mod preflight;
 pub mod scenario;
 mod setup;

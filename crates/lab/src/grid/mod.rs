@@ -8,6 +8,7 @@
 mod contender;
 mod end;
 mod job;
+mod links;
 mod network;
 mod options;
 mod progress;
@@ -17,6 +18,7 @@ mod run;
 mod store;
 mod watch;
 
+use anyhow::Context as _;
 use polypath_proto::congestion::CongestionKind;
 use polypath_sim::grid::report::Row;
 use polypath_sim::grid::scenario::Scenario as Experiment;
@@ -43,8 +45,15 @@ pub fn run(options: &GridOptions) -> anyhow::Result<Vec<Row>> {
     machine.require()?;
     anyhow::ensure!(machine.has_mptcp(), "{}", machine.without_mptcp());
     let mut store = Store::open(options)?;
+    let mut rows = Vec::new();
+    if options.physics {
+        rows.push(links::row(&experiments).context("checking the emulated links")?);
+    }
     let mut progress = Progress::new(&experiments, &store, options);
-    experiments.iter().map(|row| run_row(row, options, &mut store, &mut progress)).collect()
+    for row in &experiments {
+        rows.push(run_row(row, options, &mut store, &mut progress)?);
+    }
+    Ok(rows)
 }
 
 /// Every contender with one seed, then with the next: what disturbs the machine for a while disturbs all of them.
