@@ -148,3 +148,53 @@ async fn respond(
         stream.write_all(&answer).await?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both ends over a pipe, with a seed each, for 50 ms or until all is answered.
+    fn both((client, server): (Job, Job), seeds: (u64, u64)) -> (io::Result<Seen>, io::Result<Seen>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let start = Instant::now();
+        let bulk = matches!(client, Job::Send);
+        let until = start + if bulk { Duration::from_millis(50) } else { Duration::from_secs(60) };
+        runtime.block_on(async {
+            let (mut a, mut b) = tokio::io::duplex(10_000);
+            let client = play(client, &mut a, seeds.0, start, until);
+            let server = play(server, &mut b, seeds.1, start, until);
+            tokio::join!(client, server)
+        })
+    }
+
+    fn requests(count: u32) -> (Job, Job) {
+        (Job::Request { count, request: 1_000, answer: 20_000 }, Job::Answer { request: 1_000, answer: 20_000 })
+    }
+
+    #[test]
+    fn bulk_is_taken_as_it_comes_and_a_wrong_byte_is_seen() {
+        let (_, received) = both((Job::Send, Job::Receive), (5, 5));
+        let received = received.unwrap();
+        assert!(received.bytes > 0 && !received.corrupt);
+        assert_eq!(received.arrivals.bytes(Duration::ZERO, Duration::MAX), received.bytes);
+        assert!(both((Job::Send, Job::Receive), (5, 6)).1.unwrap().corrupt);
+    }
+
+    #[test]
+    fn every_request_is_answered_and_a_wrong_answer_is_seen() {
+        let (asked, answered) = both(requests(30), (5, 5));
+        let (asked, answered) = (asked.unwrap(), answered.unwrap());
+        assert_eq!((asked.answers.len(), asked.bytes, answered.bytes), (30, 30 * 20_000, 30 * 1_000));
+        assert!(!asked.corrupt && !answered.corrupt);
+        let (asked, answered) = both(requests(30), (5, 6));
+        assert!(asked.unwrap().corrupt && answered.unwrap().corrupt);
+    }
+
+    #[test]
+    fn a_sender_that_ends_is_an_error() {
+        let sender = Job::Answer { request: 1, answer: 1 };
+        let (_, received) = both((Job::Request { count: 0, request: 1, answer: 1 }, Job::Receive), (1, 1));
+        assert_eq!(received.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(both((Job::Request { count: 0, request: 1, answer: 1 }, sender), (1, 1)).1.is_ok());
+    }
+}

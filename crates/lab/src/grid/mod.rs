@@ -56,6 +56,20 @@ pub fn run(options: &GridOptions) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Runs one contender in one experiment, once. `congestion` is as a row names it; none: the default one.
+///
+/// # Errors
+/// When hosts or links cannot be made, an end of the connection fails, or a byte arrives that was not sent.
+pub fn run_once(
+    row: &Experiment,
+    contender: Contender,
+    congestion: Option<&'static str>,
+    seed: u64,
+    options: &GridOptions,
+) -> anyhow::Result<Kept> {
+    run::run(&Case { row, contender, congestion, seed }, options)
+}
+
 /// Every contender with one seed, then with the next: what disturbs the machine for a while disturbs all of them.
 fn run_row(row: &Experiment, options: &GridOptions, store: &mut Store, progress: &mut Progress) -> anyhow::Result<Row> {
     let mut groups = groups(row);

@@ -83,7 +83,10 @@ impl Kept {
         let known = measures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         // JSON has no infinity.
         self.measures.extend(known.map(|(name, value)| (name, Some(value).filter(|value| value.is_finite()))));
-        self.curves = curves.into_iter().map(|curve| (curve.label, curve.points)).collect();
+        // Nobody sees more, and files stay small.
+        let rounded = |value: f64| (value * 1e3).round() / 1e3;
+        let round = |points: Vec<(f64, f64)>| points.into_iter().map(|(x, y)| (rounded(x), rounded(y))).collect();
+        self.curves = curves.into_iter().map(|curve| (curve.label, round(curve.points))).collect();
     }
 
     /// As it was before it was kept.
