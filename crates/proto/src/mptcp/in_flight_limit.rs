@@ -8,15 +8,37 @@ use crate::time::{Duration, Instant};
 
 /// Never less than so many full segments.
 const MIN_SEGMENTS: u64 = 4;
+/// Round trips whose queue did not shrink with what we have in flight: it is somebody else's...
+const PATIENCE: u32 = 5;
+/// ...and our share of it is not given up, for so long.
+const CONCEDED: Duration = Duration::from_secs(5);
+/// Samples looked at together.
+const RECENT: usize = 4;
 
 /// The limit of one subflow.
 #[derive(Copy, Clone, Debug, Default)]
 pub(crate) struct InFlightLimit {
     /// In bytes; none while the congestion window is all there is.
     bytes: Option<u64>,
-    /// The shortest round trip since the last one began: delayed acknowledgements say nothing of queues.
-    shortest: Option<Duration>,
+    /// What was delivered since the round trip began.
+    round: Option<(Instant, u64)>,
+    /// The latest round trips measured: the shortest of a few, since delayed acknowledgements say nothing of queues.
+    latest: [Option<Duration>; RECENT],
+    /// Round trips in a row that took too long although the limit held.
+    in_vain: u32,
+    conceded_until: Option<Instant>,
     penalised: Option<Instant>,
+}
+
+/// What is known of the path when something arrives.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Path {
+    pub(crate) now: Instant,
+    pub(crate) min_rtt: Duration,
+    /// How long packets may wait in queues.
+    pub(crate) queue: Duration,
+    pub(crate) cwnd: u64,
+    pub(crate) mss: u64,
 }
 
 impl InFlightLimit {
@@ -35,24 +57,46 @@ impl InFlightLimit {
         self.bytes.is_some_and(|limit| limit < cwnd)
     }
 
-    /// An acknowledgement measured the path.
-    pub(crate) fn on_rtt(&mut self, rtt: Duration) {
-        self.shortest = Some(self.shortest.map_or(rtt, |shortest| shortest.min(rtt)));
+    /// Something arrived, and took so long. Where packets wait in queues, what is delivered is what the path delivers: so
+    /// much, for the shortest round trip and the wait allowed, may be in flight.
+    pub(crate) fn on_delivered(&mut self, path: &Path, bytes: u64, rtt: Option<Duration>) {
+        if let Some((_, delivered)) = &mut self.round {
+            *delivered += bytes;
+        }
+        if let Some(rtt) = rtt {
+            self.latest.rotate_right(1);
+            self.latest[0] = Some(rtt);
+        }
+        let (Some((since, delivered)), Some(rtt)) = (self.round, self.recent()) else { return };
+        let elapsed = path.now - since;
+        if elapsed < path.min_rtt / 2 || self.conceded_until.is_some_and(|until| path.now < until) {
+            return;
+        }
+        if rtt > path.min_rtt + path.queue / 4 {
+            let rate = delivered as f64 / elapsed.as_secs_f64();
+            let limit = rate * (path.min_rtt + path.queue).as_secs_f64();
+            self.bytes = Some((limit as u64).max(MIN_SEGMENTS * path.mss));
+        }
     }
 
-    /// A round trip is over: packets waited in queues for its time beyond `min_rtt`. What was in flight for it is cut to
-    /// what makes them wait for `queue`; where they wait less, the limit grows by an eighth and is gone in the end.
-    pub(crate) fn on_round(&mut self, min_rtt: Duration, queue: Duration, in_flight: u64, cwnd: u64, mss: u64) {
-        let Some(rtt) = self.shortest.take() else { return };
-        let target = min_rtt + queue;
-        if rtt > target {
-            let held = in_flight.min(self.of(cwnd)) as f64;
-            let limit = held * target.as_secs_f64() / rtt.as_secs_f64();
-            self.bytes = Some((limit as u64).max(MIN_SEGMENTS * mss));
-        } else if let Some(limit) = self.bytes {
-            let limit = limit + (limit / 8).max(mss);
-            self.bytes = (limit < 2 * cwnd).then_some(limit);
+    /// A round trip is over. Where packets did not wait, the limit grows by an eighth, and is gone in the end.
+    pub(crate) fn on_round(&mut self, path: &Path) {
+        self.round = Some((path.now, 0));
+        let (Some(limit), Some(rtt)) = (self.bytes, self.recent()) else { return };
+        if rtt <= path.min_rtt + path.queue / 4 {
+            let limit = limit + (limit / 8).max(path.mss);
+            self.bytes = (limit < 2 * path.cwnd).then_some(limit);
         }
+        let over = rtt > path.min_rtt + path.queue && self.binds(path.cwnd);
+        self.in_vain = if over { self.in_vain + 1 } else { 0 };
+        if self.in_vain >= PATIENCE {
+            (self.bytes, self.in_vain, self.conceded_until) = (None, 0, Some(path.now + CONCEDED));
+        }
+    }
+
+    /// The shortest of the latest round trips; none before there are enough.
+    fn recent(&self) -> Option<Duration> {
+        self.latest.iter().copied().min().flatten()
     }
 
     /// It kept the others waiting: half of what it has in flight, once in a round trip.

@@ -3,6 +3,7 @@
 //! In order: the handshake, if it is not over; TCP's checks; what the MPTCP options say; what is
 //! acknowledged; the data.
 
+use super::in_flight_limit::Path;
 use super::info::SubflowChange;
 use super::narrate::relative;
 use super::stream::Obstacle;
@@ -82,6 +83,9 @@ impl Connection {
         }
         self.trace_losses(id, &out, LossReason::Acknowledgements);
         self.feed_congestion(now, id, cwnd, srtt, &out);
+        if out.newly_lost > 0 {
+            self.reinject_lost(id);
+        }
         self.note_mtu_probe(id, &out);
         if self.notice_missing_dss(now, env, id, seg, &out) {
             return true;
@@ -93,6 +97,7 @@ impl Connection {
         if out.delivered > 0 {
             self.arm_data_retransmit(now);
             self.note_progress(now);
+            self.tell_writable(env.config.send_buffer_max);
         }
         self.arm_persist(now);
         false
@@ -112,20 +117,19 @@ impl Connection {
     }
 
     /// What round trips say of queues on the way.
-    fn measure_queue(&mut self, id: SubflowId, cwnd: u64, out: &AckOutcome) {
+    fn measure_queue(&mut self, now: Instant, id: SubflowId, cwnd: u64, out: &AckOutcome) {
         let queue = self.mechanisms.queue_limit.filter(|_| self.is_active() && self.subflow_count() > 1);
         let (Some(queue), Some(s)) = (queue, self.get_mut(id)) else { return };
-        if let Some(rtt) = out.rtt {
-            s.limit.on_rtt(rtt);
-        }
+        let (min_rtt, mss) = (s.tcp.rtt.min().unwrap_or_default(), s.tcp.mss_with(0));
+        let path = Path { now, min_rtt, queue, cwnd, mss };
+        s.limit.on_delivered(&path, out.delivered, out.rtt);
         if out.round_start {
-            let (min, mss) = (s.tcp.rtt.min().unwrap_or_default(), s.tcp.mss_with(0));
-            s.limit.on_round(min, queue, out.prior_in_flight, cwnd, mss);
+            s.limit.on_round(&path);
         }
     }
 
     fn feed_congestion(&mut self, now: Instant, id: SubflowId, cwnd: u64, srtt: crate::Duration, out: &AckOutcome) {
-        self.measure_queue(id, cwnd, out);
+        self.measure_queue(now, id, cwnd, out);
         let limited = self.get(id).is_some_and(|s| s.limit.binds(cwnd));
         if out.spurious {
             self.congestion.on_spurious(id, now);

@@ -6,6 +6,7 @@ use crate::SubflowId;
 use crate::seq::Dsn;
 use crate::time::Instant;
 use crate::trace::ReinjectReason;
+use smallvec::SmallVec;
 
 /// Segments sent again at a time.
 const SEGMENTS: u64 = 16;
@@ -19,14 +20,17 @@ impl Connection {
             return false;
         }
         let (una, unsent) = (self.data_una, self.send.end().since(self.data_nxt));
-        let open = unsent == 0 || self.data_wnd_end > self.data_nxt;
-        if open || una < self.unblocked_to || una >= self.data_nxt.min(self.send.end()) {
+        // The application would write more if acknowledged bytes left room for it.
+        let full = unsent == 0 && self.writable_wanted;
+        let shut = unsent > 0 && self.data_wnd_end <= self.data_nxt;
+        if !(full || shut) || una < self.unblocked_to || una >= self.data_nxt.min(self.send.end()) {
             return false;
         }
         let Some((slow, end)) = self.holder(una) else { return false };
         let paths = self.views();
         let Some(holder) = paths.iter().find(|p| p.id == slow) else { return false };
-        let faster = paths.iter().filter(|p| p.id != slow && !p.stalled && p.srtt < holder.srtt && p.room >= p.mss);
+        let faster =
+            paths.iter().filter(|p| p.id != slow && !p.stalled && p.srtt * 3 / 2 < holder.srtt && p.room >= p.mss);
         let Some(fast) = faster.min_by_key(|p| (p.srtt, p.id)) else { return false };
         let end = end.min(una + fast.room.min(SEGMENTS * fast.mss)).min(self.send.end());
         self.unblocked_to = end;
@@ -38,6 +42,35 @@ impl Connection {
             }
         }
         true
+    }
+
+    /// What a slow subflow has lost arrives sooner on a fast one: all that comes after it waits for it. The subflow sends it
+    /// again too, since its own numbers have to be complete.
+    pub(super) fn reinject_lost(&mut self, id: SubflowId) {
+        if !self.mechanisms.opportunistic_retransmission || !self.is_active() || self.subflow_count() < 2 {
+            return;
+        }
+        let paths = self.views();
+        let Some(slow) = paths.iter().find(|p| p.id == id) else { return };
+        let faster =
+            paths.iter().filter(|p| p.id != id && !p.stalled && p.backup == slow.backup && p.srtt * 2 < slow.srtt);
+        let Some(fast) = faster.min_by_key(|p| (p.srtt, p.id)).map(|p| p.id) else { return };
+        let (una, end) = (self.data_una, self.send.end());
+        let Some(s) = self.get_mut(id) else { return };
+        let from = s.lost_to.max(una);
+        let mut ranges: SmallVec<[(Dsn, Dsn); 4]> = SmallVec::new();
+        for record in s.tcp.outstanding().filter(|r| r.lost && r.payload.len() > 0) {
+            let (start, stop) = (record.dsn.max(from), (record.dsn + record.payload.len() as u64).min(end));
+            match ranges.last_mut() {
+                _ if start >= stop => {}
+                Some(last) if last.1 == start => last.1 = stop,
+                _ => ranges.push((start, stop)),
+            }
+        }
+        s.lost_to = ranges.last().map_or(from, |range| range.1);
+        for (start, end) in ranges {
+            self.reinject(start, end, Some(id), Some(fast), ReinjectReason::Lost);
+        }
     }
 
     /// Which subflow has the byte at `dsn` out, and where its run of bytes from there on ends.

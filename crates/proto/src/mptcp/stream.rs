@@ -83,7 +83,12 @@ impl Connection {
         if self.send_half == SendHalf::FinSent && self.is_active() && una > self.send.end() {
             self.send_half = SendHalf::FinAcked;
         }
-        // A quarter of it at a time: no wake-ups for slivers (Linux: sk_stream_min_wspace).
+        self.tell_writable(max);
+    }
+
+    /// There is room, because something was acknowledged or because the buffer has grown with the windows. A quarter of it
+    /// at a time: no wake-ups for slivers (Linux: sk_stream_min_wspace).
+    pub(super) fn tell_writable(&mut self, max: usize) {
         if self.writable_wanted && self.write_room(max) >= self.send_capacity(max) / 4 {
             self.writable_wanted = false;
             self.news.push_back(News::Writable);

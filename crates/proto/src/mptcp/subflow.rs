@@ -118,6 +118,8 @@ pub(crate) struct Subflow {
     pub(crate) bare_acks: u32,
     /// Everything before this was given to another subflow too.
     pub(crate) reinjected_to: Dsn,
+    /// What was lost before this was.
+    pub(crate) lost_to: Dsn,
     pub(crate) persist_backoff: u32,
     /// Since when zero-window probes go without an answer.
     pub(crate) persist_since: Option<Instant>,
@@ -159,6 +161,7 @@ impl Subflow {
             data_ack_seen: false,
             bare_acks: 0,
             reinjected_to: Dsn::FIRST,
+            lost_to: Dsn::FIRST,
             persist_backoff: 0,
             persist_since: None,
             worked_before: false,

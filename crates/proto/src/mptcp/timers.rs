@@ -167,6 +167,9 @@ impl Connection {
             Timer::Reorder => {
                 let out = s.tcp.on_reorder_timer(now);
                 self.trace_losses(id, &out, LossReason::ReorderingTimer);
+                if out.newly_lost > 0 {
+                    self.reinject_lost(id);
+                }
                 self.note_mtu_probe(id, &out);
                 if out.recovery_entered {
                     self.begin_recovery(now, id, &out);
