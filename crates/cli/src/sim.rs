@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use polypath_sim::grid::report::{GridReport, Machine};
 use polypath_sim::grid::scenario::select;
 use polypath_sim::grid::simulate::{Options, simulate};
+use polypath_sim::grid::windows::Windows;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -83,7 +84,8 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
         "windows": !args.no_windows,
     });
     let seeds = args.seed..args.seed + args.seeds;
-    let options = Options { seeds, only: args.only.clone(), config, windows: !args.no_windows };
+    let windows = if args.no_windows { Windows::Off } else { Windows::Mechanisms };
+    let options = Options { seeds, only: args.only.clone(), config, windows };
     let start = Instant::now();
     let progress = |done: &str| eprintln!("{:>7.1} s  {done}", start.elapsed().as_secs_f64());
     let results = simulate(&options, &progress).map_err(anyhow::Error::msg)?;

@@ -8,10 +8,13 @@ use polypath_sim::grid::report::{GridReport, Machine};
 use polypath_sim::grid::run::{Contender, run};
 use polypath_sim::grid::scenario::{BACK_AT, CUT_AT, Load, Scenario, select};
 use polypath_sim::grid::simulate::{Options, simulate};
+use polypath_sim::grid::windows::Windows;
 
-/// What the bars of these figures allow holds, with the medians of two seeds; to be extended, never shortened.
+/// These bars hold, with the medians of two seeds; to be extended, never shortened.
 const HELD: &[&str] = &[
+    "a",
     "a.reinjected",
+    "b",
     "b.reinjected",
     "c.cubic",
     "c.cubic.reinjected",
@@ -23,11 +26,13 @@ const HELD: &[&str] = &[
     "h1.gap_ms.cubic",
     "h1.gap_ms",
     "h1.again_ms",
+    "h1.queue_ms",
     "h1.reinjected",
     "h2.gap_ms.cubic",
     "h2.gap_ms",
     "h2.remove_addr",
     "h2.reinjected",
+    "h3.gap_ms",
     "h3.share",
     "h3.reinjected",
     "h4.gap_ms",
@@ -72,7 +77,7 @@ fn record(scenario: &Scenario, contender: Contender) -> Record {
     run(scenario, contender, &cubic(), 1).unwrap_or_else(|problem| panic!("{}: {problem}", scenario.name))
 }
 
-fn report(only: &[&str], seeds: u64, windows: bool) -> GridReport {
+fn report(only: &[&str], seeds: u64, windows: Windows) -> GridReport {
     let only = only.iter().map(ToString::to_string).collect();
     let options = Options { seeds: 1..1 + seeds, only, config: Config::default(), windows };
     let results = simulate(&options, &|_| {}).expect("the rows exist");
@@ -89,7 +94,7 @@ fn report(only: &[&str], seeds: u64, windows: bool) -> GridReport {
 
 #[test]
 fn the_bars_hold() {
-    let report = report(&[], 2, false);
+    let report = report(&[], 2, Windows::Off);
     for name in HELD {
         let figure = report.figures().find(|figure| figure.name == *name);
         let figure = figure.unwrap_or_else(|| panic!("{name} is not measured"));
@@ -97,6 +102,16 @@ fn the_bars_hold() {
     }
     for name in NAMED {
         assert!(report.figures().any(|figure| figure.name == *name && figure.bar.is_some()), "{name} has no bar");
+    }
+}
+
+#[test]
+fn no_receive_window_makes_two_paths_worse_than_the_better_one() {
+    let report = report(&["b", "c", "d"], 1, Windows::Bars);
+    for name in ["window.b.min", "window.c.min", "window.d.min"] {
+        let figure = report.figures().find(|figure| figure.name == name);
+        let figure = figure.unwrap_or_else(|| panic!("{name} is not measured"));
+        assert_eq!(figure.met(), Some(true), "{figure}");
     }
 }
 
@@ -165,20 +180,20 @@ fn small_buffers_limit_what_is_on_its_way() {
 #[test]
 fn the_same_seed_gives_the_same_figures() {
     let rows = ["c", "g", "h2"];
-    assert_eq!(report(&rows, 1, false).to_json(), report(&rows, 1, false).to_json());
+    assert_eq!(report(&rows, 1, Windows::Off).to_json(), report(&rows, 1, Windows::Off).to_json());
 }
 
 #[test]
 fn an_unknown_row_is_named() {
     let options =
-        Options { seeds: 1..2, only: vec!["a".into(), "z".into()], config: Config::default(), windows: false };
+        Options { seeds: 1..2, only: vec!["a".into(), "z".into()], config: Config::default(), windows: Windows::Off };
     let error = simulate(&options, &|_| {}).expect_err("there is no z");
     assert!(error.contains("'z'") && error.contains("h4"), "{error}");
 }
 
 #[test]
 fn the_report_tells_programs_and_people_the_same() {
-    let report = report(&["b"], 1, true);
+    let report = report(&["b"], 1, Windows::Mechanisms);
     let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("it is JSON");
     assert!(!report.to_json().contains('\n'), "one line");
     assert_eq!(json["ok"], report.ok());

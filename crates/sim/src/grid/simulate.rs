@@ -10,7 +10,7 @@ use super::record::Outcome;
 use super::report::Row;
 use super::run::{Contender, run};
 use super::scenario::{Scenario, select};
-use super::windows::{self, WindowChart};
+use super::windows::{self, WindowChart, Windows};
 use crate::seeds::in_parallel;
 
 /// What is run.
@@ -22,8 +22,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// The settings of both stacks; its congestion control is used where a row names none.
     pub config: Config,
-    /// Sweep the receive window in those of b, c and d that are run.
-    pub windows: bool,
+    /// How much of the sweeps of the receive window.
+    pub windows: Windows,
 }
 
 /// What came of it.
@@ -69,7 +69,7 @@ pub fn simulate(options: &Options, progress: &(dyn Fn(&str) + Sync)) -> Result<R
         entries.push(row_entries);
         jobs.extend(row_jobs);
     }
-    let sweeps = if options.windows { windows::sweeps(&scenarios, options) } else { Vec::new() };
+    let sweeps = windows::sweeps(&scenarios, options);
     jobs.extend(sweeps.iter().flat_map(|sweep| sweep.jobs.iter().cloned()));
 
     let mut done = run_all(&jobs, progress).into_iter();

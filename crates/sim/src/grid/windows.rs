@@ -1,7 +1,7 @@
 //! Small receive windows: goodput of Multipath TCP next to that of the best path alone, with each mechanism on and off
 //! (the figure of Raiciu et al., NSDI 2012).
 
-use polypath_proto::Config;
+use polypath_proto::{Config, Mechanisms};
 use serde::Serialize;
 
 use super::figure::{Bar, Figure, SHARE_OF_SINGLE_PATHS};
@@ -16,6 +16,17 @@ const WINDOWS: [usize; 7] = [64, 128, 256, 512, 1024, 2048, 4096];
 const ROWS: [&str; 3] = ["b", "c", "d"];
 /// A sweep runs with at most this many seeds.
 const MOST_SEEDS: u64 = 5;
+
+/// How much of the sweeps of b, c and d is run, where these rows are.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Windows {
+    /// Nothing.
+    Off,
+    /// What the bars need: all mechanisms on.
+    Bars,
+    /// Each mechanism on and off.
+    Mechanisms,
+}
 
 /// Goodput over the receive window in one scenario.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,20 +52,34 @@ struct Variant {
     apply: fn(&mut Config),
 }
 
-/// All variants.
-fn variants() -> Vec<Variant> {
-    vec![Variant { name: "polypath", apply: |_| {} }]
+/// The variants, that with all mechanisms first: a new one gets a line here.
+fn variants(windows: Windows) -> Vec<Variant> {
+    let variant = |name, apply| Variant { name, apply };
+    let all = variant("polypath", |_| {});
+    if windows != Windows::Mechanisms {
+        return vec![all];
+    }
+    vec![
+        all,
+        variant("no opportunistic retransmission", |config| config.mechanisms.opportunistic_retransmission = false),
+        variant("no penalisation", |config| config.mechanisms.penalisation = false),
+        variant("no queue limit", |config| config.mechanisms.queue_limit = None),
+        variant("no early reinjection", |config| config.mechanisms.early_reinjection = false),
+        variant("no mechanism at all", |config| config.mechanisms = Mechanisms::OFF),
+    ]
 }
 
 /// The sweep of one scenario: for each window the variants, then each path alone.
 pub(super) struct Sweep {
     scenario: Scenario,
+    variants: Vec<Variant>,
     pub(super) jobs: Vec<Job>,
 }
 
 /// The sweeps of those scenarios that are swept.
 pub(super) fn sweeps(scenarios: &[Scenario], options: &Options) -> Vec<Sweep> {
-    let swept = scenarios.iter().filter(|scenario| ROWS.contains(&scenario.name));
+    let swept = |scenario: &&Scenario| options.windows != Windows::Off && ROWS.contains(&scenario.name);
+    let swept = scenarios.iter().filter(swept);
     swept.map(|scenario| Sweep::new(scenario, options)).collect()
 }
 
@@ -63,6 +88,7 @@ impl Sweep {
         let congestion = scenario.congestion.first().copied().flatten();
         let base = with_congestion(&options.config, congestion);
         let seeds = options.seeds.start..options.seeds.end.min(options.seeds.start + MOST_SEEDS);
+        let variants = variants(options.windows);
         let mut jobs = Vec::new();
         for window in WINDOWS {
             let mut add = |contender, who: &str, apply: fn(&mut Config)| {
@@ -74,23 +100,23 @@ impl Sweep {
                 let title = format!("{}: window of {window} KB: {who}", scenario.name);
                 jobs.push(Job { scenario: scenario.clone(), contender, config, seeds: seeds.clone(), title });
             };
-            for variant in variants() {
+            for variant in &variants {
                 add(Contender::Multipath, variant.name, variant.apply);
             }
             for (number, path) in scenario.paths.iter().enumerate() {
                 add(Contender::Alone(number), &format!("TCP on {}", path.name), |_| {});
             }
         }
-        Self { scenario: scenario.clone(), jobs }
+        Self { scenario: scenario.clone(), variants, jobs }
     }
 
     /// Takes the results of its jobs.
     pub(super) fn chart(&self, done: &mut impl Iterator<Item = Done>) -> WindowChart {
         let paths = self.scenario.paths.iter().map(|path| format!("TCP on {}", path.name));
-        let labels: Vec<String> = variants().iter().map(|variant| variant.name.to_owned()).chain(paths).collect();
+        let labels: Vec<String> = self.variants.iter().map(|variant| variant.name.to_owned()).chain(paths).collect();
         let curve = |label: &String| Curve { label: label.clone(), points: Vec::new() };
         let mut goodput: Vec<_> = labels.iter().map(curve).collect();
-        let mut ratio: Vec<_> = labels.iter().take(variants().len()).map(curve).collect();
+        let mut ratio: Vec<_> = labels.iter().take(self.variants.len()).map(curve).collect();
         let mut notes = Vec::new();
         for window in WINDOWS {
             let done: Vec<Done> = done.take(labels.len()).collect();
