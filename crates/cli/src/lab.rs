@@ -70,9 +70,6 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn run(args: &Grid) -> anyhow::Result<GridReport> {
-    // What cannot be written is said before the work.
-    let page = || format!("writing {}", args.html.display());
-    std::fs::OpenOptions::new().create(true).append(true).open(&args.html).with_context(page)?;
     let options = GridOptions {
         seeds: args.seeds,
         only: args.only.clone(),
@@ -83,6 +80,10 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
         resume: Some(args.resume.clone()),
         fresh: args.fresh,
     };
+    options.experiments()?;
+    // What cannot be written is said before the work.
+    let page = || format!("writing {}", args.html.display());
+    std::fs::OpenOptions::new().create(true).append(true).open(&args.html).with_context(page)?;
     let rows = grid::run(&options)?;
     let words: Vec<_> = std::env::args().skip(1).collect();
     let settings = serde_json::json!({

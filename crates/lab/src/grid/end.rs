@@ -128,6 +128,8 @@ pub(super) struct Play {
     pub(super) seed: u64,
     pub(super) start: Instant,
     pub(super) until: Instant,
+    /// Whether the window that a kernel advertises is looked at.
+    pub(super) window: bool,
     pub(super) done: oneshot::Sender<()>,
     pub(super) other: oneshot::Receiver<()>,
 }
@@ -140,6 +142,9 @@ impl Play {
         let mut window = None;
         let socket = stream.as_fd().try_clone_to_owned()?;
         let watching = async {
+            if !self.window {
+                std::future::pending::<()>().await;
+            }
             loop {
                 window = window.max(receive_window(socket.as_fd()).ok());
                 tokio::time::sleep(LOOK).await;

@@ -39,6 +39,8 @@ pub struct Kept {
     pub multipath: Option<bool>,
     /// Packets that the devices dropped before the links saw them; anything but 0 spoils the run.
     pub device_drops: u64,
+    /// How late the latest packet came out of a link, in whole milliseconds.
+    pub late_ms: u64,
 }
 
 impl Kept {

@@ -9,6 +9,9 @@ use polypath_sim::grid::scenario::{Load, Scenario as Experiment};
 use super::contender::Contender;
 use super::record::Kept;
 
+/// Later packets make figures doubtful: the machine was busy.
+const MAX_LATE_MS: u64 = 10;
+
 /// All seeds of one contender with one congestion control.
 pub(super) struct Group {
     pub(super) contender: Contender,
@@ -80,6 +83,9 @@ impl Group {
             let Ok(kept) = run else { continue };
             if kept.device_drops > 0 {
                 doubts.push(format!("{title}: seed {seed}: the devices dropped {} packets", kept.device_drops));
+            }
+            if kept.late_ms > MAX_LATE_MS {
+                doubts.push(format!("{title}: seed {seed}: packets were up to {} ms late", kept.late_ms));
             }
             if kept.multipath == Some(false) && self.contender == Contender::Polypath {
                 doubts.push(format!("{title}: seed {seed}: the connection fell back to plain TCP"));

@@ -38,9 +38,9 @@ pub(super) fn run(case: &Case<'_>, options: &GridOptions) -> anyhow::Result<Kept
     let (client_job, server_job) = Job::pair(case.row.load);
     let (client_done, client_waits) = oneshot::channel();
     let (server_done, server_waits) = oneshot::channel();
-    let seed = case.seed;
-    let client_play = Play { job: client_job, seed, start, until, done: client_done, other: server_waits };
-    let server_play = Play { job: server_job, seed, start, until, done: server_done, other: client_waits };
+    let (seed, window) = (case.seed, case.row.kernel_buffer.is_some());
+    let client_play = Play { job: client_job, seed, start, until, window, done: client_done, other: server_waits };
+    let server_play = Play { job: server_job, seed, start, until, window, done: server_done, other: client_waits };
     let (client, server, samples) = thread::scope(|scope| {
         let server = scope.spawn(|| server.run(server_play));
         let client = scope.spawn(|| client.run(client_play));
@@ -59,5 +59,6 @@ pub(super) fn run(case: &Case<'_>, options: &GridOptions) -> anyhow::Result<Kept
     for path in 0..case.row.paths.len() {
         kept.device_drops += scenario.device_drops(path)?;
     }
+    kept.late_ms = scenario.lateness().max.as_millis() as u64;
     Ok(kept)
 }
