@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use polypath_proto::congestion::CongestionKind;
 use polypath_proto::{Instant, LocalAddress};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -35,6 +36,11 @@ pub fn transfer(seed: u64) -> Transfer {
     transfer.server_link.coalesce = coalesce(rng);
     boxes(rng, &mut transfer);
     changes(rng, total, &mut transfer);
+    // A share of them with a congestion control that paces.
+    if seed % 4 == 3 {
+        transfer.client.congestion = CongestionKind::Bbr;
+        transfer.server.congestion = CongestionKind::Bbr;
+    }
     transfer
 }
 

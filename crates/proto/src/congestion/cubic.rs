@@ -193,11 +193,9 @@ mod tests {
         AckSample {
             now: Instant::from_millis(at),
             delivered: MSS,
-            in_flight: 0,
-            rtt: None,
             srtt: Duration::from_millis(100),
             cwnd_limited,
-            round_start: false,
+            ..AckSample::default()
         }
     }
 

@@ -4,10 +4,12 @@
 //! One object serves a whole connection, because coupled controls need the windows of the siblings.
 //! Algorithms of a single path are lifted by [`PerSubflow`].
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod reno;
 
+pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use reno::Reno;
 
@@ -18,8 +20,47 @@ use crate::time::{Duration, Instant};
 // [5681-3.1-1]
 pub const INITIAL_WINDOW_SEGMENTS: u64 = 10;
 
+/// What may leave at once on a subflow that is paced at `rate` bytes per second: what goes in a millisecond, but at least
+/// two segments of `mss` bytes and at most a super-segment of 64 KB (as Linux sizes its own).
+pub fn pacing_quantum(rate: u64, mss: u64) -> u64 {
+    (rate / 1_024).min(65_535).max(2 * mss)
+}
+
+/// How fast data arrived until one acknowledgement (draft-cheng-iccrg-delivery-rate-estimation).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct RateSample {
+    /// Bytes delivered within [`interval`](Self::interval).
+    pub delivered: u64,
+    /// From what was delivered before the packet was sent to what is now; never zero.
+    pub interval: Duration,
+    /// Bytes delivered on the subflow when the packet was sent.
+    pub prior_delivered: u64,
+    /// There was too little to send: the path may carry more.
+    pub app_limited: bool,
+}
+
+impl RateSample {
+    /// The rate, in bytes per second.
+    pub fn bytes_per_second(&self) -> u64 {
+        let nanos = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
+        self.delivered.saturating_mul(1_000_000_000) / nanos.max(1)
+    }
+}
+
+/// How loss recovery stands on a subflow (Linux: `icsk_ca_state`).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum LossState {
+    /// Nothing is being recovered.
+    #[default]
+    Open,
+    /// Fast recovery: acknowledgements showed a loss.
+    Recovery,
+    /// After a timeout.
+    Loss,
+}
+
 /// What one acknowledgement told about one subflow.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, Debug, Default)]
 pub struct AckSample {
     /// When it arrived.
     pub now: Instant,
@@ -35,6 +76,16 @@ pub struct AckSample {
     pub cwnd_limited: bool,
     /// All that was out when the last round trip began has arrived: a new one begins.
     pub round_start: bool,
+    /// How fast the data arrived; none where that cannot be told.
+    pub rate: Option<RateSample>,
+    /// Bytes delivered on the subflow in all.
+    pub total_delivered: u64,
+    /// Bytes in flight now.
+    pub in_flight_now: u64,
+    /// Bytes newly believed lost.
+    pub lost: u64,
+    /// How loss recovery stands now.
+    pub loss_state: LossState,
 }
 
 /// A sign of congestion on one subflow, at most one for each window of data.
@@ -57,7 +108,7 @@ pub trait CongestionControl: Send + core::fmt::Debug {
     fn on_subflow_added(&mut self, id: SubflowId, mss: u64, initial: u64);
     /// A subflow is gone.
     fn on_subflow_removed(&mut self, id: SubflowId);
-    /// An acknowledgement arrived outside of loss recovery.
+    /// An acknowledgement arrived: of new data and outside of loss recovery, unless [`owns_recovery`](Self::owns_recovery).
     fn on_ack(&mut self, id: SubflowId, sample: &AckSample);
     /// Congestion was noticed; `in_flight` is what was outstanding, in bytes.
     fn on_congestion(&mut self, id: SubflowId, now: Instant, what: Congestion, in_flight: u64);
@@ -69,12 +120,23 @@ pub trait CongestionControl: Send + core::fmt::Debug {
     fn window(&self, id: SubflowId) -> u64;
     /// The slow-start threshold, in bytes.
     fn ssthresh(&self, id: SubflowId) -> u64;
+    /// Its window holds in fast recovery too, and it hears of every acknowledgement. Otherwise proportional rate reduction
+    /// (RFC 6937) leads there to the threshold.
+    fn owns_recovery(&self) -> bool {
+        false
+    }
+    /// How fast to send on the subflow, in bytes per second of payload; none: as fast as the window allows.
+    fn pacing_rate(&self, _id: SubflowId) -> Option<u64> {
+        None
+    }
 }
 
 /// A congestion control that knows one path only.
 pub trait SinglePath: Send + core::fmt::Debug {
     /// The name users know it by.
     const NAME: &'static str;
+    /// See [`CongestionControl::owns_recovery`].
+    const OWNS_RECOVERY: bool = false;
     /// For a path whose full segments carry `mss` bytes, with a window of `initial` segments.
     fn new(mss: u64, initial: u64) -> Self;
     /// See [`CongestionControl::on_ack`].
@@ -89,6 +151,10 @@ pub trait SinglePath: Send + core::fmt::Debug {
     fn window(&self) -> u64;
     /// In bytes.
     fn ssthresh(&self) -> u64;
+    /// See [`CongestionControl::pacing_rate`].
+    fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Runs an independent single-path control on every subflow (uncoupled).
@@ -152,6 +218,14 @@ impl<C: SinglePath> CongestionControl for PerSubflow<C> {
     fn ssthresh(&self, id: SubflowId) -> u64 {
         self.get(id).map_or(0, SinglePath::ssthresh)
     }
+
+    fn owns_recovery(&self) -> bool {
+        C::OWNS_RECOVERY
+    }
+
+    fn pacing_rate(&self, id: SubflowId) -> Option<u64> {
+        self.get(id)?.pacing_rate()
+    }
 }
 
 /// The congestion controls that can be chosen by name.
@@ -162,17 +236,20 @@ pub enum CongestionKind {
     /// CUBIC (RFC 9438) on each subflow.
     #[default]
     Cubic,
+    /// BBR version 1 (draft-cardwell-iccrg-bbr-congestion-control-00) on each subflow, with pacing.
+    Bbr,
 }
 
 impl CongestionKind {
     /// Every name that [`str::parse`] knows.
-    pub const NAMES: &'static [&'static str] = &["reno", "cubic"];
+    pub const NAMES: &'static [&'static str] = &["reno", "cubic", "bbr"];
 
     pub(crate) fn build(self) -> Box<dyn CongestionControl> {
         match self {
             CongestionKind::Reno => Box::new(PerSubflow::<Reno> { paths: Vec::new() }),
             // [9293-MAY-18]
             CongestionKind::Cubic => Box::new(PerSubflow::<Cubic> { paths: Vec::new() }),
+            CongestionKind::Bbr => Box::new(PerSubflow::<Bbr> { paths: Vec::new() }),
         }
     }
 }
@@ -183,6 +260,7 @@ impl core::str::FromStr for CongestionKind {
         match s {
             "reno" => Ok(CongestionKind::Reno),
             "cubic" => Ok(CongestionKind::Cubic),
+            "bbr" => Ok(CongestionKind::Bbr),
             other => Err(format!("unknown congestion control '{other}'; known: {}", Self::NAMES.join(", "))),
         }
     }

@@ -451,6 +451,7 @@ impl Connection {
             self.known_remotes.push(remote);
         }
         self.congestion.on_subflow_added(id, mss, initial);
+        self.begin_pacing(now, id);
         if !self.orphaned && !self.finished {
             self.timers.stop(super::timers::ConnectionTimer::Abandon);
         }

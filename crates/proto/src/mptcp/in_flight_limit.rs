@@ -38,6 +38,8 @@ pub(crate) struct Path {
     /// How long packets may wait in queues.
     pub(crate) queue: Duration,
     pub(crate) cwnd: u64,
+    /// What was in flight when it arrived.
+    pub(crate) in_flight: u64,
     pub(crate) mss: u64,
 }
 
@@ -72,7 +74,9 @@ impl InFlightLimit {
         if elapsed < path.min_rtt / 2 || self.conceded_until.is_some_and(|until| path.now < until) {
             return;
         }
-        if rtt > path.min_rtt + path.queue / 4 {
+        // With less in flight it is not we who fill the queue, and the path could deliver more.
+        let busy = path.in_flight * 2 >= self.of(path.cwnd);
+        if busy && rtt > path.min_rtt + path.queue / 4 {
             let rate = delivered as f64 / elapsed.as_secs_f64();
             let limit = rate * (path.min_rtt + path.queue).as_secs_f64();
             self.bytes = Some((limit as u64).max(MIN_SEGMENTS * path.mss));
@@ -83,7 +87,8 @@ impl InFlightLimit {
     pub(crate) fn on_round(&mut self, path: &Path) {
         self.round = Some((path.now, 0));
         let (Some(limit), Some(rtt)) = (self.bytes, self.recent()) else { return };
-        if rtt <= path.min_rtt + path.queue / 4 {
+        let idle = path.in_flight * 2 < self.of(path.cwnd);
+        if idle || rtt <= path.min_rtt + path.queue / 4 {
             let limit = limit + (limit / 8).max(path.mss);
             self.bytes = (limit < 2 * path.cwnd).then_some(limit);
         }

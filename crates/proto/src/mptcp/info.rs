@@ -108,6 +108,9 @@ pub struct SubflowInfo {
     pub cwnd: u64,
     /// Bytes in flight.
     pub in_flight: u64,
+    /// How fast data sent on it arrives, in bytes per second: the most of the last two round trips in which there was
+    /// enough to send.
+    pub delivery_rate: Option<u64>,
     /// Payload bytes sent, each once.
     pub bytes_sent: u64,
     /// Payload bytes received, each once.
@@ -183,6 +186,7 @@ impl Connection {
             path_mtu: s.tcp.path_mtu(),
             cwnd: self.congestion.window(id),
             in_flight: s.tcp.in_flight(),
+            delivery_rate: s.tcp.delivery_rate(),
             bytes_sent: s.tcp.counters.bytes_sent,
             bytes_received: s.tcp.counters.bytes_received,
             retransmits: s.tcp.counters.retransmits,

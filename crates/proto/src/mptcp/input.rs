@@ -121,7 +121,8 @@ impl Connection {
         let queue = self.mechanisms.queue_limit.filter(|_| self.is_active() && self.subflow_count() > 1);
         let (Some(queue), Some(s)) = (queue, self.get_mut(id)) else { return };
         let (min_rtt, mss) = (s.tcp.rtt.min().unwrap_or_default(), s.tcp.mss_with(0));
-        let path = Path { now, min_rtt, queue, cwnd, mss };
+        let in_flight = out.prior_in_flight;
+        let path = Path { now, min_rtt, queue, cwnd, in_flight, mss };
         s.limit.on_delivered(&path, out.delivered, out.rtt);
         if out.round_start {
             s.limit.on_round(&path);
@@ -136,36 +137,45 @@ impl Connection {
             self.journal.trace(|| TraceEvent::Spurious { subflow: id });
             self.trace_congestion(id, CongestionReason::Spurious);
         }
-        if out.congestion || out.recovery_entered {
+        let begins = out.congestion || out.recovery_entered;
+        if begins {
             self.begin_recovery(now, id, out);
         } else if out.marked {
             // Nothing is sent again for it. [3168-6.1.2-3]
             self.reduce_window(now, id, Congestion::Ecn, out.prior_in_flight);
-        } else if out.delivered > 0 && !out.in_recovery && !out.ece {
-            let sample = AckSample {
-                now,
-                delivered: out.delivered,
-                in_flight: out.prior_in_flight,
-                rtt: out.rtt,
-                srtt,
-                // In slow start half the window in use is enough to call it limiting (Linux: tcp_is_cwnd_limited).
-                cwnd_limited: out.prior_in_flight * 2 >= cwnd && !limited,
-                round_start: out.round_start,
-            };
-            self.congestion.on_ack(id, &sample);
-            if self.congestion.window(id) != cwnd {
-                self.trace_congestion(id, CongestionReason::Ack);
-            }
+        }
+        let may_grow = out.delivered > 0 && !begins && !out.in_recovery && !out.ece;
+        let Some(s) = self.get(id).filter(|_| may_grow || self.congestion.owns_recovery()) else { return };
+        let sample = AckSample {
+            now,
+            delivered: out.delivered,
+            in_flight: out.prior_in_flight,
+            rtt: out.rtt,
+            srtt,
+            // In slow start half the window in use is enough to call it limiting (Linux: tcp_is_cwnd_limited).
+            cwnd_limited: out.prior_in_flight * 2 >= cwnd && !limited,
+            round_start: out.round_start,
+            rate: out.rate,
+            total_delivered: s.tcp.delivered(),
+            in_flight_now: s.tcp.in_flight(),
+            lost: out.newly_lost,
+            loss_state: s.tcp.loss_state(),
+        };
+        self.congestion.on_ack(id, &sample);
+        self.set_pacing_rate(id);
+        if self.congestion.window(id) != cwnd {
+            self.trace_congestion(id, CongestionReason::Ack);
         }
     }
 
-    /// Loss was found: the window is reduced, unless it was for this window of data, and PRR spreads that.
+    /// Loss was found: the window is reduced, unless it was for this window of data, and PRR spreads that, unless
+    /// congestion control sees to it.
     pub(super) fn begin_recovery(&mut self, now: Instant, id: SubflowId, out: &AckOutcome) {
         if out.congestion {
             self.reduce_window(now, id, Congestion::Loss, out.prior_in_flight);
         }
-        let ssthresh = self.congestion.ssthresh(id);
-        if let Some(s) = self.get_mut(id) {
+        let (ssthresh, owned) = (self.congestion.ssthresh(id), self.congestion.owns_recovery());
+        if let Some(s) = self.get_mut(id).filter(|_| !owned) {
             s.tcp.begin_reduction(ssthresh, out);
         }
     }
@@ -245,7 +255,9 @@ impl Connection {
             return;
         }
         let has_data = !payload.is_empty();
+        let hurried = self.is_active() && self.subflow_count() > 1;
         let Some(s) = self.get_mut(id) else { return };
+        s.tcp.hurry_acks(hurried);
         s.tcp.on_data(now, seg, payload);
         if has_data {
             s.last_data = Some(now);

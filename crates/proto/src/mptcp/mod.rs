@@ -19,6 +19,7 @@ mod mapping;
 mod narrate;
 mod opportunistic;
 mod output;
+mod pace;
 mod path_mtu;
 mod receive_window;
 mod schedule;

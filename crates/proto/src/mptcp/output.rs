@@ -73,7 +73,12 @@ impl Connection {
             Connection::send_ack_or_probe,
         ];
         self.tell_path_manager(now, env);
-        STEPS.iter().find_map(|step| step(self, now, env, out))
+        self.pace(now);
+        let sent = STEPS.iter().find_map(|step| step(self, now, env, out));
+        if sent.is_none() {
+            self.note_app_limited();
+        }
+        sent
     }
 
     fn send_handshake(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
@@ -194,7 +199,7 @@ impl Connection {
         }
         self.restart_idle(now);
         let limits = self.payload_limits(env);
-        let Some(a) = self.assign_reinjection(|s| limits(s)) else {
+        let Some(a) = self.assign_reinjection(now, |s| limits(s)) else {
             self.arm_persist(now);
             return None;
         };
@@ -213,7 +218,7 @@ impl Connection {
         }
         let limits = self.payload_limits(env);
         // [9293-MUST-60]
-        let Some(a) = self.assign_mtu_probe(now).or_else(|| self.assign_new_data(|s| limits(s))) else {
+        let Some(a) = self.assign_mtu_probe(now).or_else(|| self.assign_new_data(now, |s| limits(s))) else {
             self.arm_persist(now);
             // What keeps the window shut goes again instead.
             return if self.unblock_window(now) { self.send_reinjection(now, env, out) } else { None };
@@ -235,6 +240,7 @@ impl Connection {
         for id in self.ids() {
             if self.get_mut(id).is_some_and(|s| s.established && s.tcp.begins_after_idle(now)) {
                 self.congestion.on_idle(id);
+                self.set_pacing_rate(id);
                 self.trace_congestion(id, CongestionReason::Idle);
             }
         }

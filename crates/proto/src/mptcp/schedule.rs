@@ -40,7 +40,7 @@ pub(super) struct Assignment {
 
 /// What the peer's window on a subflow leaves room for. In Multipath TCP it counts from the DATA_ACK, and so becomes
 /// smaller by what comes on other subflows: there the furthest edge counts (RFC 8684, section 3.3.5).
-fn window_room(s: &Subflow, multipath: bool) -> u64 {
+pub(super) fn window_room(s: &Subflow, multipath: bool) -> u64 {
     if multipath { s.tcp.furthest_window_room() } else { s.tcp.window_room() }
 }
 
@@ -84,6 +84,7 @@ impl Connection {
         let view = |(id, s): (SubflowId, &Subflow)| PathView {
             id,
             srtt: s.tcp.rtt.srtt().unwrap_or_default(),
+            min_rtt: s.tcp.rtt.min().unwrap_or_default(),
             rttvar: s.tcp.rtt.rttvar(),
             cwnd: s.limit.of(self.congestion.window(id)),
             in_flight: s.tcp.in_flight(),
@@ -93,6 +94,7 @@ impl Connection {
                 .congestion_room(self.congestion.window(id))
                 .min(window_room(s, self.is_active()))
                 .min(s.limit.room(s.tcp.in_flight())),
+            oldest_sent: s.tcp.outstanding().find(|r| !r.sacked).map(|r| r.sent_at),
             mss: s.tcp.mss_with(self.option_bytes(s)),
             backup: s.backup || s.remote_backup,
             stalled: s.stalled.is_some() || s.suspected.is_some(),
@@ -101,12 +103,18 @@ impl Connection {
     }
 
     /// What the scheduler is asked about.
-    fn view<'a>(&self, paths: &'a [PathView], pending: u64, reinjection_of: Option<SubflowId>) -> View<'a> {
+    fn view<'a>(
+        &self,
+        now: Instant,
+        paths: &'a [PathView],
+        pending: u64,
+        reinjection_of: Option<SubflowId>,
+    ) -> View<'a> {
         let in_flight = self.data_nxt.since(self.data_una);
         // What lies in the send buffer is what the application could write: that is a window, too.
         let buffer = self.send_capacity(self.send_buffer_max) as u64;
         let window = self.data_wnd_end.since(self.data_una).min(buffer.max(in_flight));
-        View { paths, pending, window, in_flight, reinjection_of }
+        View { now, paths, pending, window, in_flight, reinjection_of }
     }
 
     /// Whole segments only, unless it is all there is (RFC 9293, section 3.8.6.2.1: no silly segments).
@@ -135,7 +143,11 @@ impl Connection {
     }
 
     /// The next new bytes. None: nothing to send, or no room anywhere.
-    pub(super) fn assign_new_data(&mut self, max_payload: impl Fn(&Subflow) -> u64) -> Option<Assignment> {
+    pub(super) fn assign_new_data(
+        &mut self,
+        now: Instant,
+        max_payload: impl Fn(&Subflow) -> u64,
+    ) -> Option<Assignment> {
         let unsent = self.send.end().since(self.data_nxt);
         // [8684-3.3.5-4]
         let pending = unsent.min(self.data_wnd_end.since(self.data_nxt));
@@ -146,8 +158,12 @@ impl Connection {
             return None;
         }
         let paths = self.views();
-        let view = self.view(&paths, pending, None);
-        let Decision::Send { on: targets, limit } = self.scheduler.schedule(&view) else {
+        let view = self.view(now, &paths, pending, None);
+        let mut decision = self.scheduler.schedule(&view);
+        if decision == Decision::Wait && paths.iter().all(|p| p.in_flight == 0) {
+            decision = Decision::on(view.fastest_with_room());
+        }
+        let Decision::Send { on: targets, limit } = decision else {
             self.trace_waiting(if paths.is_empty() { WaitReason::NoPath } else { WaitReason::Scheduler }, pending);
             return None;
         };
@@ -179,7 +195,11 @@ impl Connection {
     }
 
     /// The next bytes to send once more, on another subflow than had them.
-    pub(super) fn assign_reinjection(&mut self, max_payload: impl Fn(&Subflow) -> u64) -> Option<Assignment> {
+    pub(super) fn assign_reinjection(
+        &mut self,
+        now: Instant,
+        max_payload: impl Fn(&Subflow) -> u64,
+    ) -> Option<Assignment> {
         self.forget_reinjections();
         if self.reinjections.is_empty() {
             return None;
@@ -187,7 +207,7 @@ impl Connection {
         let paths = self.views();
         // One that waits for a certain subflow holds up no other.
         for i in 0..self.reinjections.len() {
-            let Some((on, limit)) = self.place_of_reinjection(i, &paths) else { continue };
+            let Some((on, limit)) = self.place_of_reinjection(now, i, &paths) else { continue };
             let (Some(path), Some(entry)) = (paths.iter().find(|p| p.id == on), self.reinjections.get(i)) else {
                 continue;
             };
@@ -208,13 +228,13 @@ impl Connection {
     }
 
     /// Where the bytes of an entry can go now, and how many.
-    fn place_of_reinjection(&mut self, i: usize, paths: &[PathView]) -> Option<(SubflowId, u64)> {
+    fn place_of_reinjection(&mut self, now: Instant, i: usize, paths: &[PathView]) -> Option<(SubflowId, u64)> {
         let Reinjection { start, end, from, to } = *self.reinjections.get(i)?;
         let pending = (end - start).min(self.data_wnd_end.since(start));
         if let Some(id) = to {
             return paths.iter().find(|p| p.id == id && p.fits(pending)).map(|p| (p.id, p.room));
         }
-        match self.scheduler.schedule(&self.view(paths, pending, from)) {
+        match self.scheduler.schedule(&self.view(now, paths, pending, from)) {
             Decision::Send { on, limit } => Some((on.iter().next()?, limit)),
             Decision::Wait => None,
         }

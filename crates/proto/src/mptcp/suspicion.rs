@@ -7,6 +7,7 @@
 use super::timers::ConnectionTimer;
 use super::{Connection, Subflow};
 use crate::SubflowId;
+use crate::seq::Dsn;
 use crate::tcp::AckOutcome;
 use crate::time::{Duration, Instant};
 use crate::trace::ReinjectReason;
@@ -17,6 +18,8 @@ const MARGIN: Duration = Duration::from_millis(5);
 const ACK_DELAY: Duration = Duration::from_millis(40);
 /// ...unless so many in a row were not: the peer's answers carry them.
 const PROMPT_ACKS: u32 = 4;
+/// So many more, and a wrong suspicion is forgotten.
+const FORGIVE: u32 = 16;
 /// After so many wrong suspicions a subflow's patience grows no more.
 const MAX_FALSE: u32 = 6;
 
@@ -56,16 +59,22 @@ impl Subflow {
     /// It delivered something.
     pub(super) fn on_delivery(&mut self, now: Instant, out: &AckOutcome) {
         self.last_delivered = now;
-        let original = out.rtt.is_some();
         if let (Some(rtt), Some(min)) = (out.rtt, self.tcp.rtt.min())
-            && out.prior_in_flight <= self.tcp.mss_with(0)
+            && !self.tcp.has_outstanding()
         {
             self.prompt_acks = if rtt < min + ACK_DELAY / 2 { self.prompt_acks + 1 } else { 0 };
+            if self.prompt_acks > FORGIVE {
+                (self.prompt_acks, self.false_suspicions) = (PROMPT_ACKS, self.false_suspicions.saturating_sub(1));
+            }
         }
-        if self.suspected.take().is_some() && self.stalled.is_none() {
+        if let Some(since) = self.suspected.take().filter(|_| self.stalled.is_none()) {
             // What waits to go elsewhere stays here now; should it be overdue again, it goes again.
-            self.reinjected_to = crate::seq::Dsn::FIRST;
-            self.false_suspicions = (self.false_suspicions + u32::from(original)).min(MAX_FALSE);
+            self.reinjected_to = Dsn::FIRST;
+            // Too soon to be the probe's doing: it was on its way.
+            if now - since < self.tcp.rtt.min().unwrap_or_default() {
+                self.false_suspicions = (self.false_suspicions + 1).min(MAX_FALSE);
+                self.prompt_acks = 0;
+            }
         }
     }
 }
@@ -77,9 +86,9 @@ fn overdue_at(s: &Subflow) -> Option<Instant> {
     }
     let srtt = s.tcp.rtt.srtt()?;
     let first = s.tcp.outstanding().find(|r| !r.sacked)?;
-    let margin = (s.tcp.rtt.rttvar() * 4).max(srtt / 4).max(MARGIN);
-    let patience = srtt + margin * (1 + s.false_suspicions);
-    let lone = s.tcp.in_flight() <= s.tcp.mss_with(0) && s.prompt_acks < PROMPT_ACKS;
-    let delay = if lone { ACK_DELAY } else { Duration::ZERO };
-    Some(first.sent_at.max(s.last_delivered) + patience + delay)
+    let margin = (s.tcp.rtt.rttvar() * 2).max(srtt / 4) + MARGIN * (1 + s.false_suspicions);
+    let may_be_delayed = s.tcp.in_flight() <= s.tcp.mss_with(0) && s.prompt_acks < PROMPT_ACKS;
+    let delay = if may_be_delayed { ACK_DELAY } else { Duration::ZERO };
+    // While others arrive, one that does not is lost: that is recovery's business.
+    Some((first.sent_at + srtt + margin + delay).max(s.last_delivered + margin))
 }

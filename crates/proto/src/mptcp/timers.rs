@@ -177,6 +177,8 @@ impl Connection {
             }
             Timer::Keepalive => self.on_keepalive_timer(now, env, id),
             Timer::LossProbe => s.tail_probe_due = true,
+            // It goes out when the connection is asked for packets next.
+            Timer::Pacing => {}
             Timer::Retransmit if s.tcp.state.is_synchronized() => match s.handshake {
                 Handshake::JoinAck { .. } => self.repeat_join_ack(now, id),
                 _ => self.on_retransmission_timeout(now, env, id),

@@ -51,7 +51,8 @@ pub trait Scheduler: Send + core::fmt::Debug {
     /// The name users know it by.
     fn name(&self) -> &'static str;
     /// Called whenever there is something to send and at least one subflow exists. After [`Decision::Wait`] it is called
-    /// again when a subflow has more room, or when there is more to send.
+    /// again when a subflow has more room, or when there is more to send. Where nothing is in flight there is nothing to
+    /// wait for: then the fastest subflow that has room is used whatever the answer.
     fn schedule(&mut self, view: &View<'_>) -> Decision;
 }
 

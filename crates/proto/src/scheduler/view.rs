@@ -1,7 +1,7 @@
 //! What a scheduler sees.
 
 use crate::SubflowId;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// A set of subflows.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct PathView {
     pub id: SubflowId,
     /// Smoothed round-trip time; zero before the first sample.
     pub srtt: Duration,
+    /// The shortest round trip seen: without queues, and without delayed acknowledgements. Zero before the first sample.
+    pub min_rtt: Duration,
     /// How much it varies (RFC 6298: RTTVAR).
     pub rttvar: Duration,
     /// Congestion window, in bytes.
@@ -51,6 +53,8 @@ pub struct PathView {
     pub in_flight: u64,
     /// Bytes that may be sent now (congestion window, loss recovery, queue limit and the peer's window permitting).
     pub room: u64,
+    /// When the oldest of them was sent.
+    pub oldest_sent: Option<Instant>,
     /// Payload of a full segment, in bytes.
     pub mss: u64,
     /// Either end asked to use it only when nothing else works (RFC 8684, section 3.3.8).
@@ -65,6 +69,19 @@ impl PathView {
         self.room >= pending.min(self.mss)
     }
 
+    /// How long until the oldest bytes in flight are acknowledged, as far as one can tell: then there is room again.
+    pub fn acknowledgement_due(&self, now: Instant) -> Duration {
+        self.oldest_sent.map_or(Duration::ZERO, |at| at + self.srtt - now)
+    }
+
+    /// How long a byte sent now is on its way, in seconds: half of the shortest round trip, and behind what is in flight
+    /// beyond what the path holds without a queue.
+    pub fn one_way(&self) -> f64 {
+        let (min_rtt, rate) = (self.min_rtt.as_secs_f64(), self.rate());
+        let queue = if rate > 0.0 { (self.in_flight as f64 / rate - min_rtt).max(0.0) } else { 0.0 };
+        min_rtt / 2.0 + queue
+    }
+
     /// What its window delivers, in bytes per second; zero before the first round trip was measured.
     pub fn rate(&self) -> f64 {
         if self.srtt.is_zero() { 0.0 } else { self.cwnd as f64 / self.srtt.as_secs_f64() }
@@ -74,6 +91,8 @@ impl PathView {
 /// What is to be sent, and over what.
 #[derive(Copy, Clone, Debug)]
 pub struct View<'a> {
+    /// When it is asked.
+    pub now: Instant,
     /// The subflows that can carry data.
     pub paths: &'a [PathView],
     /// Bytes waiting, and allowed by the peer's connection-level window.

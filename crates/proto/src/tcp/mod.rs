@@ -8,9 +8,11 @@ mod challenge;
 mod counters;
 mod ecn;
 mod fast_open;
+mod pacing;
 mod path_mtu;
 mod prr;
 mod rack;
+mod rate;
 mod receive;
 mod recovery;
 mod rtt;
@@ -153,6 +155,8 @@ pub(crate) struct Tcp {
     snd_wnd: SendWindow,
     board: scoreboard::Scoreboard,
     recovery: recovery::Recovery,
+    rate: rate::RateEstimator,
+    pacer: pacing::Pacer,
     ecn: ecn::EcnState,
     /// What was sent before this has seen the window reduced once already.
     reduced_until: Option<Ssn>,
@@ -216,6 +220,8 @@ impl Tcp {
             snd_wnd: SendWindow::closed(),
             board: scoreboard::Scoreboard::default(),
             recovery: recovery::Recovery::default(),
+            rate: rate::RateEstimator::default(),
+            pacer: pacing::Pacer::default(),
             ecn: ecn::EcnState::new(p.ecn, state, syn),
             reduced_until: None,
             fin_sent: false,

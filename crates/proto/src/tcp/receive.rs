@@ -3,6 +3,7 @@
 
 use super::scoreboard::Delivered;
 use super::{SendWindow, State, Tcp, Timer, TimestampState};
+use crate::congestion::RateSample;
 use crate::seq::Ssn;
 use crate::time::{Duration, Instant};
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(crate) struct AckOutcome {
     /// SND.UNA moved.
     pub(crate) advanced: bool,
     pub(crate) rtt: Option<Duration>,
+    /// How fast it arrived.
+    pub(crate) rate: Option<RateSample>,
     pub(crate) prior_in_flight: u64,
     /// Loss was found and a new recovery begins.
     pub(crate) congestion: bool,
@@ -274,7 +277,8 @@ impl Tcp {
 
     /// Takes what is newly acknowledged off the scoreboard and measures it.
     fn credit_delivered(&mut self, now: Instant, seg: &Segment, ack: Ssn, echo: Option<u32>, out: &mut AckOutcome) {
-        let mut newest: Option<Delivered> = None;
+        // Sent last of what was sent once, and of all.
+        let (mut newest, mut newest_of_all): (Option<Delivered>, Option<Delivered>) = (None, None);
         let (min_rtt, ts_offset) = (self.rtt.min(), self.ts_offset);
         let (mut delivered, mut original_arrived) = (0, false);
         let rack = &mut self.recovery.rack;
@@ -285,7 +289,11 @@ impl Tcp {
             let is_original = d.retransmitted && echo.is_some_and(|e| (e.wrapping_sub(sent_ts) as i32) < 0);
             original_arrived |= is_original;
             rack.on_delivered(now, &d, min_rtt, is_original);
-            if !d.retransmitted && newest.is_none_or(|n| (d.sent_at, d.end) > (n.sent_at, n.end)) {
+            let is_newer = |than: &Option<Delivered>| than.is_none_or(|n| (d.sent_at, d.end) > (n.sent_at, n.end));
+            if is_newer(&newest_of_all) {
+                newest_of_all = Some(d);
+            }
+            if !d.retransmitted && is_newer(&newest) {
                 newest = Some(d);
             }
         };
@@ -305,7 +313,10 @@ impl Tcp {
                     self.snd_space.unwrap(second.left, ack) <= left && right <= self.snd_space.unwrap(second.right, ack)
                 });
                 if right <= ack || (i == 0 && inside_second) {
-                    rack.on_dsack(ack, self.snd_nxt);
+                    // One for a probe says nothing of reordering: it went before anything was known to be missing.
+                    if self.recovery.last_probe != Some(right) {
+                        rack.on_dsack(ack, self.snd_nxt);
+                    }
                     self.counters.duplicates_sent += 1;
                     self.recovery.dsack_seen = true;
                     continue;
@@ -325,6 +336,8 @@ impl Tcp {
             self.rtt.on_sample(now, rtt);
             out.rtt = Some(rtt);
         }
+        let min_rtt = self.rtt.min();
+        out.rate = newest_of_all.and_then(|d| self.rate.on_delivered(now, delivered, &d, min_rtt));
     }
 
     /// The clock of timestamps ticks in milliseconds: good enough for sizing buffers.

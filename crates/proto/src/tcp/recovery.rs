@@ -6,6 +6,7 @@ use super::prr::Prr;
 use super::rack::Rack;
 use super::rtt::MIN_RTO;
 use super::{AckOutcome, MAX_RTO, Tcp, Timer, TxRecord};
+use crate::congestion::LossState;
 use crate::seq::Ssn;
 use crate::time::{Duration, Instant};
 
@@ -18,8 +19,8 @@ const DUPTHRESH: u32 = 3;
 enum Phase {
     #[default]
     Open,
-    /// Fast recovery until `point` is acknowledged.
-    Recovery { point: Ssn, prr: Prr },
+    /// Fast recovery until `point` is acknowledged. No PRR: congestion control has a window of its own for it.
+    Recovery { point: Ssn, prr: Option<Prr> },
     /// After a timeout, until `point` is acknowledged.
     Loss { point: Ssn, judged: bool },
 }
@@ -35,6 +36,8 @@ pub(super) struct Recovery {
     phase: Phase,
     pub(super) rack: Rack,
     probe: Option<Probe>,
+    /// Where the last one ended, also when it is settled.
+    pub(super) last_probe: Option<Ssn>,
     pub(super) dsack_seen: bool,
     backoff: u32,
     duplicate_acks: u32,
@@ -92,17 +95,26 @@ impl Tcp {
         matches!(self.recovery.phase, Phase::Open)
     }
 
-    /// Bytes that loss recovery and a congestion window of `cwnd` allow to send now.
+    /// For congestion control.
+    pub(crate) fn loss_state(&self) -> LossState {
+        match self.recovery.phase {
+            Phase::Open => LossState::Open,
+            Phase::Recovery { .. } => LossState::Recovery,
+            Phase::Loss { .. } => LossState::Loss,
+        }
+    }
+
+    /// Bytes that loss recovery, a congestion window of `cwnd` and pacing allow to send now.
     pub(crate) fn congestion_room(&self, cwnd: u64) -> u64 {
         let mss = self.mss_with(0);
         let window = match &self.recovery.phase {
-            Phase::Recovery { prr, .. } => prr.window(),
+            Phase::Recovery { prr: Some(prr), .. } => prr.window(),
             // RFC 3042: each of the first two says that a segment has left the network. [5681-3.2-3]
             Phase::Open if !self.sack_ok => cwnd + mss * u64::from(self.recovery.duplicate_acks.min(DUPTHRESH - 1)),
             // [6937-3-3]
-            Phase::Open | Phase::Loss { .. } => cwnd,
+            Phase::Open | Phase::Recovery { prr: None, .. } | Phase::Loss { .. } => cwnd,
         };
-        let room = window.saturating_sub(self.board.in_flight());
+        let room = window.saturating_sub(self.board.in_flight()).min(self.pacer.room(mss));
         if self.recovery.retransmit_due { room.max(mss) } else { room }
     }
 
@@ -111,13 +123,14 @@ impl Tcp {
         let mss = self.mss_with(0);
         let in_flight = self.board.in_flight();
         if let Phase::Recovery { prr, .. } = &mut self.recovery.phase {
-            *prr = Prr::new(outcome.prior_in_flight, ssthresh);
+            let prr = prr.insert(Prr::new(outcome.prior_in_flight, ssthresh));
             prr.on_ack(outcome.delivered, in_flight, outcome.advanced, mss);
         }
     }
 
-    pub(super) fn on_data_sent(&mut self, bytes: u64) {
-        if let Phase::Recovery { prr, .. } = &mut self.recovery.phase {
+    pub(super) fn on_data_sent(&mut self, now: Instant, bytes: u64) {
+        self.note_paced(now, bytes);
+        if let Phase::Recovery { prr: Some(prr), .. } = &mut self.recovery.phase {
             prr.on_sent(bytes);
         }
     }
@@ -141,14 +154,15 @@ impl Tcp {
             Phase::Open | Phase::Loss { .. } => {}
             Phase::Recovery { prr, .. } => {
                 out.in_recovery = true;
-                prr.on_ack(out.delivered, in_flight, out.advanced && newly_lost == 0, mss);
+                if let Some(prr) = prr {
+                    prr.on_ack(out.delivered, in_flight, out.advanced && newly_lost == 0, mss);
+                }
             }
         }
     }
 
     fn enter_recovery(&mut self, out: &mut AckOutcome) {
-        let prr = Prr::new(out.prior_in_flight, out.prior_in_flight);
-        self.recovery.phase = Phase::Recovery { point: self.snd_nxt, prr };
+        self.recovery.phase = Phase::Recovery { point: self.snd_nxt, prr: None };
         self.recovery.probe = None;
         self.timers.stop(Timer::LossProbe);
         match self.sack_ok {
@@ -257,12 +271,15 @@ impl Tcp {
             return None;
         }
         self.recovery.probe = Some(Probe { end: self.snd_nxt });
+        self.recovery.last_probe = Some(self.snd_nxt);
         self.recovery.dsack_seen = false;
         self.counters.loss_probes += 1;
         // [8985-7.3-1, 8985-7.3-2]
         let mss = self.mss_with(option_bytes);
-        let record = self.board.retransmit_tail(now, mss)?;
+        let stamp = self.rate.stamp(now, false);
+        let record = self.board.retransmit_tail(now, stamp, mss)?;
         self.count_retransmit(&record);
+        self.note_paced(now, record.seq_len());
         Some(record)
     }
 
@@ -339,10 +356,11 @@ impl Tcp {
         if self.board.lost() == 0 || limit == 0 {
             return None;
         }
-        let record = self.board.retransmit_first_lost(now, limit)?;
+        let stamp = self.rate.stamp(now, false);
+        let record = self.board.retransmit_first_lost(now, stamp, limit)?;
         self.recovery.retransmit_due = false;
         self.count_retransmit(&record);
-        self.on_data_sent(record.seq_len());
+        self.on_data_sent(now, record.seq_len());
         self.arm_retransmit(now, false);
         Some(record)
     }

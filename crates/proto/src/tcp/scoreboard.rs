@@ -1,5 +1,6 @@
 //! What has been sent and not yet acknowledged cumulatively: the retransmission queue and its SACK marks.
 
+use super::rate::TxStamp;
 use crate::buffer::Chunks;
 use crate::seq::{Dsn, Ssn};
 use crate::time::Instant;
@@ -29,6 +30,7 @@ pub(crate) struct TxRecord {
     pub(crate) payload: Chunks,
     pub(crate) fin: bool,
     pub(crate) sent_at: Instant,
+    pub(crate) stamp: TxStamp,
     pub(crate) retransmitted: bool,
     pub(crate) sacked: bool,
     pub(crate) lost: bool,
@@ -54,6 +56,7 @@ impl TxRecord {
             // [8684-3.3.1-1]
             mapping: self.mapping,
             sent_at: self.sent_at,
+            stamp: self.stamp,
             retransmitted: self.retransmitted,
             sacked: self.sacked,
             lost: self.lost,
@@ -68,6 +71,7 @@ pub(crate) struct Delivered {
     pub(crate) end: Ssn,
     pub(crate) retransmitted: bool,
     pub(crate) bytes: u64,
+    pub(crate) stamp: TxStamp,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +141,7 @@ impl Scoreboard {
                     end: first.ssn + bytes,
                     retransmitted: first.retransmitted,
                     bytes,
+                    stamp: first.stamp,
                 });
             }
             if whole {
@@ -179,7 +184,13 @@ impl Scoreboard {
             if core::mem::take(&mut record.lost) {
                 self.lost -= bytes;
             }
-            on(Delivered { sent_at: record.sent_at, end: record.end(), retransmitted: record.retransmitted, bytes });
+            on(Delivered {
+                sent_at: record.sent_at,
+                end: record.end(),
+                retransmitted: record.retransmitted,
+                bytes,
+                stamp: record.stamp,
+            });
             i += 1;
         }
     }
@@ -215,25 +226,25 @@ impl Scoreboard {
     }
 
     /// The first lost record, cut to at most `limit` bytes, marked as sent again at `now`.
-    pub(crate) fn retransmit_first_lost(&mut self, now: Instant, limit: u64) -> Option<TxRecord> {
+    pub(crate) fn retransmit_first_lost(&mut self, now: Instant, stamp: TxStamp, limit: u64) -> Option<TxRecord> {
         // [6298-5-4]
         let i = self.records.iter().position(|r| r.lost)?;
-        self.retransmit(i, now, limit)
+        self.retransmit(i, now, stamp, limit)
     }
 
     /// The last `limit` bytes sent, for a probe.
-    pub(crate) fn retransmit_tail(&mut self, now: Instant, limit: u64) -> Option<TxRecord> {
+    pub(crate) fn retransmit_tail(&mut self, now: Instant, stamp: TxStamp, limit: u64) -> Option<TxRecord> {
         let i = self.records.iter().rposition(|r| !r.sacked)?;
         let record = &mut self.records[i];
         if record.seq_len() > limit {
             let tail = record.split(Ssn(record.end().0 - limit));
             self.records.insert(i + 1, tail);
-            return self.retransmit(i + 1, now, limit);
+            return self.retransmit(i + 1, now, stamp, limit);
         }
-        self.retransmit(i, now, limit)
+        self.retransmit(i, now, stamp, limit)
     }
 
-    fn retransmit(&mut self, i: usize, now: Instant, limit: u64) -> Option<TxRecord> {
+    fn retransmit(&mut self, i: usize, now: Instant, stamp: TxStamp, limit: u64) -> Option<TxRecord> {
         let record = self.records.get_mut(i)?;
         if record.seq_len() > limit {
             let tail = record.split(record.ssn + limit);
@@ -246,6 +257,7 @@ impl Scoreboard {
         record.retransmitted = true;
         // [8985-4-2]
         record.sent_at = now;
+        record.stamp = stamp;
         Some(record.clone())
     }
 
@@ -268,6 +280,7 @@ mod tests {
             payload,
             fin: false,
             sent_at: Instant::ZERO,
+            stamp: TxStamp::default(),
             retransmitted: false,
             sacked: false,
             lost: false,
@@ -283,14 +296,14 @@ mod tests {
         board.sack(Ssn::FIRST + 2_000, Ssn::FIRST + 5_000, |d| delivered += d.bytes);
         assert_eq!((delivered, board.in_flight(), board.sacked()), (3_000, 7_000, 3_000));
         assert_eq!(board.mark_lost(|r| r.ssn < Ssn::FIRST + 2_000), 2_000);
-        let again = board.retransmit_first_lost(Instant::from_millis(1), 1_400).unwrap();
+        let again = board.retransmit_first_lost(Instant::from_millis(1), TxStamp::default(), 1_400).unwrap();
         assert_eq!((again.ssn, again.payload.len()), (Ssn::FIRST, 1_400));
         assert_eq!((board.in_flight(), board.lost()), (6_400, 600));
         // The cumulative acknowledgement passes over what was sacked without counting it twice.
         delivered = 0;
         board.acknowledge(Ssn::FIRST + 6_000, |d| delivered += d.bytes);
         assert_eq!((delivered, board.in_flight(), board.sacked(), board.lost()), (3_000, 4_000, 0, 0));
-        let tail = board.retransmit_tail(Instant::from_millis(2), 1_000).unwrap();
+        let tail = board.retransmit_tail(Instant::from_millis(2), TxStamp::default(), 1_000).unwrap();
         assert_eq!((tail.ssn, tail.dsn), (Ssn::FIRST + 9_000, Dsn::FIRST + 9_000));
     }
 }

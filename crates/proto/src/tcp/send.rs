@@ -133,6 +133,7 @@ impl Tcp {
         debug_assert!(self.can_send());
         let ssn = self.snd_nxt;
         let len = payload.len() as u64;
+        let stamp = self.rate.stamp(now, self.board.is_empty());
         self.counters.bytes_sent += len;
         self.snd_nxt += len;
         self.push_record(
@@ -144,6 +145,7 @@ impl Tcp {
                 payload,
                 fin: false,
                 sent_at: now,
+                stamp,
                 retransmitted: false,
                 sacked: false,
                 lost: false,
@@ -156,6 +158,7 @@ impl Tcp {
     pub(crate) fn push_fin(&mut self, now: Instant, dsn: Dsn) -> Ssn {
         debug_assert!(self.state.can_send());
         let ssn = self.snd_nxt;
+        let stamp = self.rate.stamp(now, self.board.is_empty());
         self.snd_nxt += 1;
         self.fin_sent = true;
         self.state = self.state.after_fin_sent();
@@ -168,6 +171,7 @@ impl Tcp {
                 payload: Chunks::default(),
                 fin: true,
                 sent_at: now,
+                stamp,
                 retransmitted: false,
                 sacked: false,
                 lost: false,
@@ -187,7 +191,7 @@ impl Tcp {
 
     fn push_record(&mut self, now: Instant, record: TxRecord) {
         self.last_data_sent = now;
-        self.on_data_sent(record.seq_len());
+        self.on_data_sent(now, record.seq_len());
         self.board.push(record);
         self.timers.stop(Timer::Persist);
         self.arm_retransmit(now, false);

@@ -17,11 +17,20 @@ pub(crate) enum Timer {
     Persist,
     /// Is the peer still there (RFC 9293, section 3.8.4)?
     Keepalive,
+    /// The next quantum of a subflow that is paced.
+    Pacing,
 }
 
 impl Timer {
-    pub(crate) const ALL: [Timer; 6] =
-        [Timer::Retransmit, Timer::LossProbe, Timer::Reorder, Timer::DelayedAck, Timer::Persist, Timer::Keepalive];
+    pub(crate) const ALL: [Timer; 7] = [
+        Timer::Retransmit,
+        Timer::LossProbe,
+        Timer::Reorder,
+        Timer::DelayedAck,
+        Timer::Persist,
+        Timer::Keepalive,
+        Timer::Pacing,
+    ];
 }
 
 #[derive(Debug, Default)]

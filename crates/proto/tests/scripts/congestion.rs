@@ -208,3 +208,27 @@ fn after_a_timeout_cubic_grows_from_where_it_stands() {
     assert_eq!(pair.info(Side::Client).subflows[0].counters.spurious_timeouts, 0);
     assert!(begin > 40 && end > begin && end <= begin + 14, "{begin} to {end}");
 }
+
+#[test]
+fn how_fast_a_path_is_does_not_depend_on_how_much_there_is_to_send() {
+    for congestion in [CongestionKind::Reno, CongestionKind::Cubic] {
+        let mut s = client(congestion);
+        let mut upload = Upload::default();
+        let rate = |s: &mut Script| s.info().subflows[0].delivery_rate;
+        assert_eq!(rate(&mut s), None);
+        let windows = [cwnd(&mut s), upload.round(&mut s, 20), upload.round(&mut s, 20)];
+        assert_eq!(windows, [10, 20, 40]);
+        // Twenty segments in 20 ms.
+        let full = 20 * u64::from(MSS) * 50;
+        assert_eq!(rate(&mut s), Some(full));
+        s.inject(ack(1 + upload.written * MSS));
+        // One in each round trip.
+        for i in 1..=50 {
+            s.write(u64::from((upload.written + i - 1) * MSS), FULL);
+            s.advance(ms(20));
+            s.inject(ack(1 + (upload.written + i) * MSS));
+            s.clear();
+        }
+        assert!(rate(&mut s) >= Some(full), "{:?}", rate(&mut s));
+    }
+}

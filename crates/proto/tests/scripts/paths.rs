@@ -640,7 +640,7 @@ fn a_subflow_delivers_what_it_was_given_even_when_another_has_delivered_it_too()
     pair.drive_until(ms(60_000), |p| p.info(Side::Client).bytes_acked >= UPLOAD);
     let (mended, since) = (pair.now, pair.log.len());
     pair.mend(LTE);
-    pair.drive(ms(5_000));
+    pair.drive(ms(20_000));
     let again: Vec<&Sent> = pair.log[since..].iter().filter(|p| p.path() == LTE && !p.payload.is_empty()).collect();
     assert!(!again.is_empty(), "nothing was left to deliver at {mended:?}");
     for sent in again {
@@ -652,7 +652,8 @@ fn a_subflow_delivers_what_it_was_given_even_when_another_has_delivered_it_too()
         let len = sent.payload.len().min(rest.len());
         assert_eq!(sent.payload[..len], rest[..len]);
     }
-    assert!(pair.info(Side::Client).subflows.iter().all(|s| s.in_flight == 0 && !s.stalled));
+    let info = pair.info(Side::Client);
+    assert!(info.subflows.iter().all(|s| s.in_flight == 0 && !s.stalled), "{info:?}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(213, 94, 0),
     RGBColor(240, 228, 66),
 ];
-const WHOLE: RGBColor = RGBColor(40, 40, 40);
+const GREYS: [RGBColor; 3] = [RGBColor(40, 40, 40), RGBColor(130, 130, 130), RGBColor(180, 180, 180)];
 const TEXT: RGBColor = RGBColor(80, 80, 80);
 const GRID: RGBColor = RGBColor(228, 228, 228);
 const OUTAGE: RGBColor = RGBColor(213, 94, 0);
@@ -29,8 +29,8 @@ type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64
 /// What a picture shows.
 pub(super) struct Picture<'a> {
     pub(super) curves: &'a [Curve],
-    /// The last curve is the whole of the others.
-    pub(super) last_is_whole: bool,
+    /// So many of them, from the first on, are in colour and on top of the others; the rest, to compare with, is grey.
+    pub(super) coloured: usize,
     pub(super) x: Axis,
     /// From 0 to here; what lies higher is drawn here.
     pub(super) top: f64,
@@ -94,13 +94,16 @@ pub(super) fn svg(picture: &Picture<'_>) -> Result<String, String> {
 }
 
 /// As it stands in a page's style sheet.
-pub(super) fn css_colour(index: usize, is_whole: bool) -> String {
-    let RGBColor(red, green, blue) = colour(index, is_whole);
+pub(super) fn css_colour(index: usize, coloured: usize) -> String {
+    let RGBColor(red, green, blue) = colour(index, coloured);
     format!("rgb({red},{green},{blue})")
 }
 
-fn colour(index: usize, is_whole: bool) -> RGBColor {
-    if is_whole { WHOLE } else { COLOURS[index % COLOURS.len()] }
+fn colour(index: usize, coloured: usize) -> RGBColor {
+    match index.checked_sub(coloured) {
+        None => COLOURS[index % COLOURS.len()],
+        Some(index) => GREYS[index % GREYS.len()],
+    }
 }
 
 fn draw(root: &DrawingArea<SVGBackend<'_>, Shift>, picture: &Picture<'_>) -> DrawResult<()> {
@@ -126,11 +129,10 @@ fn draw(root: &DrawingArea<SVGBackend<'_>, Shift>, picture: &Picture<'_>) -> Dra
         .label_style(style)
         .draw()?;
     marks(&mut chart, picture)?;
-    for (index, curve) in picture.curves.iter().enumerate() {
-        let is_whole = picture.last_is_whole && index + 1 == picture.curves.len();
+    for (index, curve) in picture.curves.iter().enumerate().rev() {
         let points = curve.points.iter().map(|(x, y)| (picture.x.place(*x), y.min(picture.top)));
-        let width = if is_whole { 1 } else { 2 };
-        chart.draw_series(LineSeries::new(points, colour(index, is_whole).stroke_width(width)))?;
+        let width = if index < picture.coloured { 2 } else { 1 };
+        chart.draw_series(LineSeries::new(points, colour(index, picture.coloured).stroke_width(width)))?;
     }
     root.present()?;
     Ok(())

@@ -64,7 +64,8 @@ pub(super) fn page(report: &GridReport) -> String {
 fn write_row(out: &mut String, row: &Row) {
     let _ = write!(out, "<h2 id=\"{0}\">{0}: {1}</h2>", escape(&row.name), escape(&row.title));
     let curves = row.panels.iter().map(|panel| panel.curves.as_slice()).max_by_key(|curves| curves.len());
-    write_key(out, curves.unwrap_or_default(), true, "Mbit/s");
+    let curves = curves.unwrap_or_default();
+    write_key(out, curves, curves.len().saturating_sub(1), "Mbit/s");
     out.push_str("<div class=\"panels\">");
     let points = row.panels.iter().flat_map(|panel| &panel.curves).flat_map(|curve| &curve.points);
     let end = points.fold(0.0, |end, (x, _)| f64::max(end, *x)).ceil();
@@ -89,7 +90,7 @@ fn write_panel(out: &mut String, row: &Row, panel: &Panel, end: f64, top: f64) {
     let mbit = panel.mbit.map_or_else(String::new, |mbit| format!("{} Mbit/s", number(mbit)));
     let picture = Picture {
         curves: &panel.curves,
-        last_is_whole: true,
+        coloured: panel.curves.len().saturating_sub(1),
         x: Axis::Seconds(end),
         top,
         shade: row.outage,
@@ -100,7 +101,8 @@ fn write_panel(out: &mut String, row: &Row, panel: &Panel, end: f64, top: f64) {
 
 fn write_windows(out: &mut String, chart: &WindowChart) {
     let _ = write!(out, "<h3>{}: {}</h3>", escape(&chart.name), escape(&chart.title));
-    write_key(out, &chart.goodput, false, "");
+    let coloured = chart.ratio.len();
+    write_key(out, &chart.goodput, coloured, "");
     out.push_str("<div class=\"panels\">");
     for (title, curves, level) in [
         ("Goodput, Mbit/s", &chart.goodput, None),
@@ -112,7 +114,7 @@ fn write_windows(out: &mut String, chart: &WindowChart) {
         let to = points().map(|(x, _)| *x).fold(0.0, f64::max);
         if from.is_finite() {
             let x = Axis::Doubling(from, to);
-            let picture = Picture { curves, last_is_whole: false, x, top, shade: None, level };
+            let picture = Picture { curves, coloured, x, top, shade: None, level };
             write_picture(out, title, "", &picture);
         }
     }
@@ -128,10 +130,10 @@ fn write_picture(out: &mut String, title: &str, said: &str, picture: &Picture<'_
 }
 
 /// Which colour is what.
-fn write_key(out: &mut String, curves: &[Curve], last_is_whole: bool, unit: &str) {
+fn write_key(out: &mut String, curves: &[Curve], coloured: usize, unit: &str) {
     let _ = write!(out, "<p class=\"key\">{unit}");
     for (index, curve) in curves.iter().enumerate() {
-        let colour = css_colour(index, last_is_whole && index + 1 == curves.len());
+        let colour = css_colour(index, coloured);
         let _ = write!(out, "<i style=\"background:{colour}\"></i>{}", escape(&curve.label));
     }
     out.push_str("</p>");
