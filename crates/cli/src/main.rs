@@ -5,6 +5,7 @@ mod doctor;
 mod events;
 mod host;
 mod instruments;
+mod lab;
 mod run;
 mod serve;
 mod sim;
@@ -31,6 +32,8 @@ enum Command {
     Doctor(doctor::Args),
     /// An unmodified curl downloads over emulated Wi-Fi and LTE while Wi-Fi dies and comes back.
     Demo(demo::Args),
+    /// Experiments in real time: what kernel TCP, kernel MPTCP and polypath make of paths that differ.
+    Lab(lab::Args),
     /// Serve test data over HTTP on a Multipath TCP listener (the demo's server where the kernel has no MPTCP).
     Serve(serve::Args),
     /// Show the connections and subflows of all running instances.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::main(args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Demo(args) => demo::main(args),
+        Command::Lab(args) => lab::main(&args),
         Command::Serve(args) => serve::main(&args),
         Command::Ss(args) => ss::main(&args),
         Command::Sim(args) => sim::main(&args),

@@ -67,6 +67,7 @@ pub(crate) struct Emulator {
 
 /// What the thread and its owner share.
 struct Shared {
+    epoch: Instant,
     wake: OwnedFd,
     stop: AtomicBool,
     punctual: AtomicBool,
@@ -78,24 +79,30 @@ struct Shared {
 
 struct SharedWire {
     up: AtomicBool,
-    counters: [PublishedCounters; 2],
+    lanes: [Published; 2],
 }
 
+/// What is told of one direction.
 #[derive(Default)]
-struct PublishedCounters([[AtomicU64; 2]; 5]);
+struct Published {
+    counters: [[AtomicU64; 2]; 5],
+    /// When all that has arrived will have been sent.
+    free_at: AtomicU64,
+}
 
-impl PublishedCounters {
-    fn publish(&self, counters: &LinkCounters) {
-        let LinkCounters { arrived, delivered, dropped_by_queue, lost, dropped_by_cut } = *counters;
-        for (cell, count) in self.0.iter().zip([arrived, delivered, dropped_by_queue, lost, dropped_by_cut]) {
+impl Published {
+    fn publish(&self, link: &Link<Vec<u8>>) {
+        let LinkCounters { arrived, delivered, dropped_by_queue, lost, dropped_by_cut } = *link.counters();
+        for (cell, count) in self.counters.iter().zip([arrived, delivered, dropped_by_queue, lost, dropped_by_cut]) {
             cell[0].store(count.packets, Relaxed);
             cell[1].store(count.bytes, Relaxed);
         }
+        self.free_at.store(link.free_at(), Relaxed);
     }
 
-    fn get(&self) -> LinkCounters {
+    fn counters(&self) -> LinkCounters {
         let [arrived, delivered, dropped_by_queue, lost, dropped_by_cut] =
-            self.0.each_ref().map(|cell| Count { packets: cell[0].load(Relaxed), bytes: cell[1].load(Relaxed) });
+            self.counters.each_ref().map(|cell| Count { packets: cell[0].load(Relaxed), bytes: cell[1].load(Relaxed) });
         LinkCounters { arrived, delivered, dropped_by_queue, lost, dropped_by_cut }
     }
 }
@@ -103,8 +110,9 @@ impl PublishedCounters {
 impl Emulator {
     /// Starts carrying packets. `seed` decides which are lost.
     pub(crate) fn start(wires: Vec<Wire>, seed: u64) -> io::Result<Self> {
-        let shared_wire = |_: &Wire| SharedWire { up: AtomicBool::new(true), counters: Default::default() };
+        let shared_wire = |_: &Wire| SharedWire { up: AtomicBool::new(true), lanes: Default::default() };
         let shared = Arc::new(Shared {
+            epoch: Instant::now(),
             wake: sys::event_fd()?,
             stop: AtomicBool::new(false),
             punctual: AtomicBool::new(false),
@@ -131,7 +139,13 @@ impl Emulator {
 
     /// What one direction of a path has done with its packets so far.
     pub(crate) fn counters(&self, path: usize, direction: Direction) -> LinkCounters {
-        self.shared.wires[path].counters[direction as usize].get()
+        self.shared.wires[path].lanes[direction as usize].counters()
+    }
+
+    /// How long a packet that is sent now in one direction of a path would wait in the link's queue.
+    pub(crate) fn queueing_delay(&self, path: usize, direction: Direction) -> Duration {
+        let free_at = self.shared.wires[path].lanes[direction as usize].free_at.load(Relaxed);
+        Duration::from_nanos(free_at).saturating_sub(self.shared.epoch.elapsed())
     }
 
     /// How late packets came out so far.
@@ -169,7 +183,6 @@ struct Lane {
 /// The state of the emulator's thread.
 struct Carrier {
     shared: Arc<Shared>,
-    epoch: Instant,
     /// Client and server device of each wire, in turn.
     devices: Vec<Tun>,
     /// Upward and downward lane of each wire, in turn.
@@ -200,16 +213,7 @@ impl Carrier {
         }
         schedule.sort_by_key(|&(at, ..)| std::cmp::Reverse(at));
         let readable = ReadableSet::new(std::iter::once(shared.wake.as_fd()).chain(devices.iter().map(AsFd::as_fd)));
-        Self {
-            shared,
-            epoch: Instant::now(),
-            devices,
-            lanes,
-            schedule,
-            spare: Vec::new(),
-            buffer: vec![0; PACKET_BUFFER].into(),
-            readable,
-        }
+        Self { shared, devices, lanes, schedule, spare: Vec::new(), buffer: vec![0; PACKET_BUFFER].into(), readable }
     }
 
     fn run(mut self) -> io::Result<()> {
@@ -241,7 +245,7 @@ impl Carrier {
     }
 
     fn now(&self) -> Nanos {
-        nanos(self.epoch.elapsed())
+        nanos(self.shared.epoch.elapsed())
     }
 
     /// Brings the links into the state that the schedule and the owner want.
@@ -255,10 +259,10 @@ impl Carrier {
         }
         for (wire, lanes) in self.shared.wires.iter().zip(self.lanes.chunks_mut(2)) {
             let up = wire.up.load(Relaxed);
-            for (lane, published) in lanes.iter_mut().zip(&wire.counters) {
+            for (lane, published) in lanes.iter_mut().zip(&wire.lanes) {
                 if lane.link.is_up() != up {
                     lane.link.set_up(up);
-                    published.publish(lane.link.counters());
+                    published.publish(&lane.link);
                 }
             }
         }
@@ -272,7 +276,7 @@ impl Carrier {
                 continue;
             }
             while let Some((due, packet)) = lane.link.deliver(now) {
-                let late = nanos(self.epoch.elapsed()).saturating_sub(due);
+                let late = nanos(self.shared.epoch.elapsed()).saturating_sub(due);
                 // An interface that is down takes nothing, as a host that is switched off.
                 let _ = self.devices[lane.to].send(&packet);
                 self.spare.push(packet);
@@ -280,7 +284,7 @@ impl Carrier {
                 self.shared.late_packets.fetch_add(1, Relaxed);
                 self.shared.late_max.fetch_max(late, Relaxed);
             }
-            self.shared.wires[index / 2].counters[index % 2].publish(lane.link.counters());
+            self.shared.wires[index / 2].lanes[index % 2].publish(&lane.link);
         }
     }
 
@@ -295,11 +299,11 @@ impl Carrier {
                 let mut packet = self.spare.pop().unwrap_or_default();
                 packet.clear();
                 packet.extend_from_slice(&self.buffer[..len]);
-                lane.link.arrive(nanos(self.epoch.elapsed()), len, packet);
+                lane.link.arrive(nanos(self.shared.epoch.elapsed()), len, packet);
                 changed = true;
             }
             if changed {
-                self.shared.wires[index / 2].counters[index % 2].publish(lane.link.counters());
+                self.shared.wires[index / 2].lanes[index % 2].publish(&lane.link);
             }
         }
         Ok(())

@@ -4,7 +4,9 @@
 //!   them ([`link`] is its arithmetic);
 //! - [`kernel`]: servers and clients with kernel sockets in such a namespace, and what the kernel counted;
 //! - [`payload`]: content that can be checked by its hash;
+//! - [`physics`]: whether the links are true;
 //! - [`demo`]: an unmodified curl downloads over Wi-Fi and LTE while Wi-Fi dies and comes back;
+//! - [`grid`]: paths that differ, and what kernel TCP, kernel Multipath TCP and polypath make of them;
 //! - [`preflight`]: what a machine must offer for all this.
 //!
 //! Everything needs CAP_NET_ADMIN and CAP_SYS_ADMIN, touches nothing outside the namespaces it makes, and leaves
@@ -12,10 +14,12 @@
 
 pub mod demo;
 mod emulator;
+pub mod grid;
 pub mod kernel;
 pub mod link;
 mod namespace;
 pub mod payload;
+pub mod physics;
 pub mod preflight;
 pub mod scenario;
 mod setup;

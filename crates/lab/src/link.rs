@@ -236,6 +236,18 @@ impl<T> Link<T> {
         self.waiting_bytes
     }
 
+    /// How long a frame that arrives at `now` would wait before it is sent: for those in the queue, and for the rest of
+    /// the one being sent.
+    #[must_use]
+    pub const fn queueing_delay(&self, now: Nanos) -> Nanos {
+        self.free_at.saturating_sub(now)
+    }
+
+    /// When all that has arrived will have been sent.
+    pub(crate) const fn free_at(&self) -> Nanos {
+        self.free_at
+    }
+
     fn pop(&mut self) -> Option<Frame<T>> {
         let frame = self.frames.pop_front()?;
         if self.begun > 0 {

@@ -52,6 +52,20 @@ impl Payload {
         Ok(())
     }
 
+    /// Whether the next bytes of the stream are these. Afterwards it stands behind them, or anywhere if they are not.
+    #[must_use]
+    pub fn continues_with(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let piece = self.next_piece(bytes.len() as u64);
+            let (front, rest) = bytes.split_at(piece.len());
+            if front != piece {
+                return false;
+            }
+            bytes = rest;
+        }
+        true
+    }
+
     /// The next bytes of the stream: at least one, at most `max` (which is not zero).
     fn next_piece(&mut self, max: u64) -> &[u8] {
         if self.used == self.block.len() {
@@ -148,6 +162,16 @@ mod tests {
         assert_eq!(hasher.len(), 200_000);
         assert_eq!(hasher.finish(), Payload::sha256(7, 200_000));
         assert_ne!(Payload::sha256(7, 200_000), Payload::sha256(8, 200_000));
+    }
+
+    #[test]
+    fn a_stream_is_recognised_and_a_changed_byte_is_not() {
+        let mut bytes = vec![0; 150_000];
+        Payload::new(3).read_exact(&mut bytes).unwrap();
+        let mut payload = Payload::new(3);
+        assert!(payload.continues_with(&bytes[..70_001]) && payload.continues_with(&bytes[70_001..140_000]));
+        bytes[149_999] ^= 1;
+        assert!(!payload.continues_with(&bytes[140_000..]));
     }
 
     #[test]

@@ -266,6 +266,15 @@ impl Scenario {
         self.emulator.counters(path, direction)
     }
 
+    /// How long a packet that is sent now in one direction of a path would wait in the emulated link's queue.
+    ///
+    /// # Panics
+    /// If there is no such path.
+    #[must_use]
+    pub fn queueing_delay(&self, path: usize, direction: Direction) -> Duration {
+        self.emulator.queueing_delay(path, direction)
+    }
+
     /// How late packets came out so far, over all paths.
     #[must_use]
     pub fn lateness(&self) -> Lateness {

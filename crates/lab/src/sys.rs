@@ -66,6 +66,19 @@ pub(crate) fn open_tun(name: &str) -> io::Result<File> {
     Ok(file)
 }
 
+/// Reads the option `name` of `socket` into `value`, which may say what is wanted; returns the length that it has now.
+pub(crate) fn socket_option(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &mut [u8],
+) -> io::Result<usize> {
+    let mut len = value.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, which `value` has, and the length itself.
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut len) })?;
+    Ok((len as usize).min(value.len()))
+}
+
 /// A descriptor that becomes readable when [`signal`] is called on it.
 pub(crate) fn event_fd() -> io::Result<OwnedFd> {
     // SAFETY: takes no pointers.

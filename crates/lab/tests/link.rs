@@ -94,6 +94,19 @@ fn the_queue_is_bounded_in_bytes_that_wait() {
 }
 
 #[test]
+fn the_queueing_delay_is_what_is_still_to_be_sent() {
+    let mut link = link(spec());
+    assert_eq!(link.queueing_delay(0), 0);
+    for i in 0..3 {
+        assert!(link.arrive(0, PACKET, i));
+    }
+    assert_eq!(link.queueing_delay(SENDING / 2), 2 * SENDING + SENDING / 2);
+    assert_eq!(link.queueing_delay(3 * SENDING), 0);
+    link.set_up(false);
+    assert_eq!(link.queueing_delay(SENDING), 0);
+}
+
+#[test]
 fn loss_is_random_repeatable_and_takes_time() {
     let lossy = LinkSpec { loss: 0.1, ..spec() };
     let run = |seed: u8| {

@@ -4,6 +4,7 @@
 mod client;
 mod counters;
 mod http;
+mod info;
 mod server;
 mod transfer;
 
@@ -14,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub use client::KernelClient;
 pub use counters::MptcpCounters;
 pub use http::serve as serve_http;
+pub use info::{SentBytes, receive_window, sent_bytes};
 pub use server::{KernelServer, ServerConfig, Service, listen};
 pub use transfer::{Transfer, exchange};
 

@@ -3,7 +3,7 @@
 use super::figure::{Against, Bar, Figure, MAX_REINJECTED, SHARE_OF_SINGLE_PATHS, against, bar};
 use super::record::{Outcome, median};
 use super::report::{Panel, Row};
-use super::scenario::{BACK_AT, CUT_AT, Load, Outage, Scenario};
+use super::scenario::{Load, Outage, Scenario};
 
 /// The runs of one contender in one scenario with one congestion control.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ pub fn row(scenario: &Scenario, entries: &[Entry]) -> Row {
     Row {
         name: scenario.name.into(),
         title: scenario.title.into(),
-        outage: scenario.outage.map(|_| (CUT_AT.as_secs_f64(), BACK_AT.as_secs_f64())),
+        outage: scenario.outage.map(|_| (scenario.outage_at.0.as_secs_f64(), scenario.outage_at.1.as_secs_f64())),
         panels: entries.iter().map(Entry::panel).collect(),
         figures,
         notes: entries.iter().flat_map(problems).collect(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::report::Curve;
-use super::scenario::{BACK_AT, CUT_AT, Load, Scenario};
+use super::scenario::{Load, Scenario};
 use super::series::Series;
 
 /// A gap that begins this long after the cut is its doing.
@@ -90,12 +90,13 @@ impl Record {
     }
 
     fn outage(&self, scenario: &Scenario, outcome: &mut Outcome) {
-        outcome.gap_ms = Some(milliseconds(self.application.longest_gap(CUT_AT, CUT_AT + CUT_WINDOW, self.end)));
-        let again = self.paths.first().and_then(|path| path.first_from(BACK_AT, LEAST_DATA));
-        outcome.again_ms = Some(again.map_or(f64::INFINITY, |at| milliseconds(at - BACK_AT)));
+        let (cut, back) = scenario.outage_at;
+        outcome.gap_ms = Some(milliseconds(self.application.longest_gap(cut, cut + CUT_WINDOW, self.end)));
+        let again = self.paths.first().and_then(|path| path.first_from(back, LEAST_DATA));
+        outcome.again_ms = Some(again.map_or(f64::INFINITY, |at| milliseconds(at - back)));
         outcome.queue_ms = median(&self.waits_ms);
         let others: u64 = scenario.paths.iter().skip(1).map(|path| path.mbit).sum();
-        let best = self.application.best_second(CUT_AT, CUT_AT + FULL_RATE_WITHIN);
+        let best = self.application.best_second(cut, cut + FULL_RATE_WITHIN);
         outcome.share = Some(best / (others as f64 * PAYLOAD_OF_FRAME));
         outcome.remove_addr = self.remove_addr.map(|sent| f64::from(u8::from(sent)));
     }

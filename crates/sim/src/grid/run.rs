@@ -8,7 +8,7 @@ use polypath_proto::{Config, Instant, LocalAddress};
 
 use super::end::{End, Side, Work};
 use super::record::Record;
-use super::scenario::{BACK_AT, CUT_AT, Load, Outage, Path, Scenario};
+use super::scenario::{Load, Outage, Path, Scenario};
 use super::series::Series;
 use crate::link::{FRAME_OVERHEAD, LinkParams, Rate};
 use crate::middlebox::Direction;
@@ -125,7 +125,8 @@ impl<'a> Run<'a> {
     }
 
     fn look_at_queues(&mut self, now: Instant) {
-        let standing = Instant::ZERO + CUT_AT + STANDING_AFTER..Instant::ZERO + BACK_AT;
+        let (cut, back) = self.scenario.outage_at;
+        let standing = Instant::ZERO + cut + STANDING_AFTER..Instant::ZERO + back;
         if self.scenario.outage.is_none() || !standing.contains(&now) {
             return;
         }
@@ -182,12 +183,12 @@ fn spec(path: &Path) -> PathSpec {
 /// What fails, and comes back.
 fn schedule(network: &mut Network<End>, scenario: &Scenario) {
     let Some(outage) = scenario.outage else { return };
-    let (cut, back) = (Instant::ZERO + CUT_AT, Instant::ZERO + BACK_AT);
+    let (cut, back) = (Instant::ZERO + scenario.outage_at.0, Instant::ZERO + scenario.outage_at.1);
     let link = path_link(0);
     if outage == Outage::AddressRemoved {
         network.schedule(cut, Change::RemoveAddress(CLIENT, client_addr(0, false)));
     }
-    network.schedule(cut, Change::Cut { link, lasting: Some(BACK_AT - CUT_AT) });
+    network.schedule(cut, Change::Cut { link, lasting: Some(back - cut) });
     if outage == Outage::AddressRemoved {
         let path = &scenario.paths[0];
         let name = Some(path.name.into());

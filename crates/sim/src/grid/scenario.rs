@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const BULK: Duration = Duration::from_secs(10);
 /// How long one with an outage runs.
 pub const OUTAGE_BULK: Duration = Duration::from_secs(16);
-/// When the first path fails...
+/// When the first path fails, in the table's scenarios...
 pub const CUT_AT: Duration = Duration::from_secs(5);
 /// ...and when it is back.
 pub const BACK_AT: Duration = Duration::from_secs(13);
@@ -46,7 +46,7 @@ pub enum Load {
     },
 }
 
-/// What happens to the first path from [`CUT_AT`] to [`BACK_AT`].
+/// What happens to the first path for a while.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Outage {
     /// Nothing passes, and nobody is told.
@@ -68,6 +68,8 @@ pub struct Scenario {
     pub load: Load,
     /// What fails.
     pub outage: Option<Outage>,
+    /// From when to when it does, if it does.
+    pub outage_at: (Duration, Duration),
     /// The receiver's window is at most what this many bytes of kernel buffer give, and the sender buffers no more.
     pub kernel_buffer: Option<u64>,
     /// Congestion controls it is run with; none: the default one.
@@ -75,6 +77,20 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// The same for so much of its time: the load, and when the path fails and returns.
+    #[must_use]
+    pub fn scaled(mut self, share: f64) -> Self {
+        self.load = match self.load {
+            Load::Upload(time) => Load::Upload(time.mul_f64(share)),
+            Load::Download(time) => Load::Download(time.mul_f64(share)),
+            Load::Requests { count, request, answer } => {
+                Load::Requests { count: ((f64::from(count) * share) as u32).max(1), request, answer }
+            }
+        };
+        self.outage_at = (self.outage_at.0.mul_f64(share), self.outage_at.1.mul_f64(share));
+        self
+    }
+
     /// Whether its single paths are measured too: where the load is bulk and nothing fails.
     pub fn compares_single_paths(&self) -> bool {
         self.outage.is_none() && !matches!(self.load, Load::Requests { .. })
@@ -114,6 +130,7 @@ pub fn all() -> Vec<Scenario> {
         paths: paths.to_vec(),
         load: Load::Upload(BULK),
         outage: None,
+        outage_at: (CUT_AT, BACK_AT),
         kernel_buffer: None,
         congestion,
     };

@@ -1,0 +1,109 @@
+//! `polypath lab`: experiments in real time.
+
+use anyhow::Context as _;
+use polypath_lab::grid::{self, GridOptions};
+use polypath_sim::grid::report::{GridReport, Machine};
+use polypath_sim::grid::scenario::BULK;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Experiments in real time, over emulated links, with real kernels at the ends.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    experiment: Experiment,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Experiment {
+    /// Paths that differ: kernel TCP on each, kernel MPTCP and polypath, through the same links with the same seeds.
+    Grid(Grid),
+}
+
+#[derive(Debug, clap::Args)]
+struct Grid {
+    /// How many seeds; the figures are their medians.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    seeds: u64,
+    /// Only these rows, such as d,g.
+    #[arg(long, value_name = "ROWS", value_delimiter = ',')]
+    only: Vec<String>,
+    /// polypath's packet scheduler, instead of the default one.
+    #[arg(long, value_name = "NAME")]
+    scheduler: Option<String>,
+    /// polypath's congestion control where a row asks for the default one.
+    #[arg(long, value_name = "NAME")]
+    cc: Option<String>,
+    /// Print one line of JSON at the end.
+    #[arg(long)]
+    json: bool,
+    /// Where the page goes.
+    #[arg(long, value_name = "FILE", default_value = "lab-grid.html")]
+    html: PathBuf,
+    /// Where finished runs are kept: the next grid with the same settings takes them from there.
+    #[arg(long, value_name = "FILE", default_value = "lab-grid.jsonl")]
+    resume: PathBuf,
+    /// Forget finished runs.
+    #[arg(long)]
+    fresh: bool,
+    /// Seconds of a bulk transfer; everything else is in proportion. Bars are meant for the 10 seconds of the table.
+    #[arg(long, value_name = "N")]
+    seconds: Option<f64>,
+    /// Leave out the check of the emulated links.
+    #[arg(long)]
+    no_physics: bool,
+}
+
+pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
+    let Experiment::Grid(args) = &args.experiment;
+    let report = run(args).inspect_err(|error| {
+        if args.json {
+            println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
+        }
+    })?;
+    if args.json {
+        println!("{}", report.to_json());
+    } else {
+        println!("{report}\nPage: {}", args.html.display());
+    }
+    Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run(args: &Grid) -> anyhow::Result<GridReport> {
+    let options = GridOptions {
+        seeds: args.seeds,
+        only: args.only.clone(),
+        scheduler: args.scheduler.clone(),
+        congestion: args.cc.clone(),
+        share: args.seconds.map_or(1.0, |seconds| seconds / BULK.as_secs_f64()),
+        physics: !args.no_physics,
+        resume: Some(args.resume.clone()),
+        fresh: args.fresh,
+    };
+    options.experiments()?;
+    // What cannot be written is said before the work.
+    let page = || format!("writing {}", args.html.display());
+    std::fs::OpenOptions::new().create(true).append(true).open(&args.html).with_context(page)?;
+    let rows = grid::run(&options)?;
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let settings = serde_json::json!({
+        "scheduler": args.scheduler.as_deref().unwrap_or("default"),
+        "congestion": args.cc.as_deref().unwrap_or("default"),
+        "only": args.only,
+        "seconds": BULK.as_secs_f64() * options.share,
+    });
+    let report = GridReport {
+        command: format!("polypath {}", words.join(" ")),
+        seed: 1,
+        seeds: args.seeds,
+        settings,
+        machine: Machine {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        },
+        rows,
+        windows: Vec::new(),
+    };
+    std::fs::write(&args.html, report.html()).with_context(page)?;
+    Ok(report)
+}
