@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use polypath_proto::scheduler::SchedulerKind;
 use polypath_proto::{Connection, ConnectionError, ConnectionId, ConnectionInfo, Instant};
 use tokio::io::{Interest, ReadBuf, Ready};
 use tokio::sync::Notify;
@@ -243,6 +244,14 @@ impl Socket {
         self.host.shared().call(|core, now| {
             if let Some(mut connection) = core.connection(now, self.id) {
                 connection.set_nodelay(nodelay);
+            }
+        })
+    }
+
+    pub(crate) fn set_scheduler(&self, scheduler: &SchedulerKind) -> io::Result<()> {
+        self.host.shared().call(|core, now| {
+            if let Some(mut connection) = core.connection(now, self.id) {
+                connection.set_scheduler(scheduler);
             }
         })
     }

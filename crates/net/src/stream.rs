@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
+use polypath_proto::scheduler::SchedulerKind;
 use polypath_proto::{ConnectOptions, ConnectionInfo};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf, Ready};
 use tokio::net::{ToSocketAddrs, lookup_host};
@@ -171,6 +172,15 @@ impl MptcpStream {
     /// The host is gone.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.socket.set_nodelay(nodelay)
+    }
+
+    /// Another packet scheduler from here on, for this connection alone: a known one, or the application's own
+    /// ([`SchedulerKind::custom`]).
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub fn set_scheduler(&self, scheduler: &SchedulerKind) -> io::Result<()> {
+        self.socket.set_scheduler(scheduler)
     }
 
     /// What [`set_linger`](Self::set_linger) has set.

@@ -46,6 +46,12 @@ pub enum TraceEvent {
         /// Name of the path manager.
         path_manager: &'static str,
     },
+    /// The application chose another packet scheduler.
+    #[serde(rename = "scheduling:changed")]
+    SchedulerChanged {
+        /// Its name.
+        scheduler: &'static str,
+    },
     /// It is known whether the connection is Multipath TCP; or it is not any more.
     #[serde(rename = "connection:multipath")]
     Multipath {

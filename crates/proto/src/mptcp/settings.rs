@@ -1,7 +1,9 @@
 //! What the application may set and change during a connection's life.
 
 use super::Connection;
+use crate::scheduler::Scheduler;
 use crate::time::{Duration, Instant};
+use crate::trace::TraceEvent;
 use crate::{Config, Keepalive};
 use polypath_wire::IpHeader;
 
@@ -36,6 +38,11 @@ impl Connection {
 
     pub(crate) fn nodelay(&self) -> bool {
         self.settings.nodelay
+    }
+
+    pub(crate) fn set_scheduler(&mut self, scheduler: Box<dyn Scheduler>) {
+        self.scheduler = scheduler;
+        self.journal.trace(|| TraceEvent::SchedulerChanged { scheduler: self.scheduler.name() });
     }
 
     // [9293-MUST-24, 9293-MUST-27]

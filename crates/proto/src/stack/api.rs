@@ -3,6 +3,7 @@
 use super::{ConnectionId, Stack};
 use crate::Keepalive;
 use crate::mptcp::{ConnectionError, ConnectionInfo};
+use crate::scheduler::SchedulerKind;
 use crate::time::{Duration, Instant};
 use bytes::Bytes;
 
@@ -92,6 +93,14 @@ impl Connection<'_> {
     /// Whether small pieces are sent at once.
     pub fn nodelay(&self) -> bool {
         self.stack.connections.get(self.id.0).is_some_and(|slot| slot.connection.nodelay())
+    }
+
+    /// Another packet scheduler from here on, for this connection alone. The default is
+    /// [`Config::scheduler`](crate::Config::scheduler).
+    pub fn set_scheduler(&mut self, scheduler: &SchedulerKind) {
+        if let Ok(c) = self.inner() {
+            c.set_scheduler(scheduler.build());
+        }
     }
 
     /// Asks the peer on each subflow that was silent for long whether it lives (RFC 9293, section 3.8.4); none: never.

@@ -21,6 +21,7 @@ mod rack;
 mod recovery;
 mod rtt;
 mod sack;
+mod schedulers;
 mod segments;
 mod settings;
 mod syn_cookies;
