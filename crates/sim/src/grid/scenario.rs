@@ -167,3 +167,17 @@ pub fn all() -> Vec<Scenario> {
         },
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_scenario_fails_and_returns_in_proportion() {
+        let of = |name: &str| select(&[name.to_owned()]).unwrap().remove(0).scaled(0.5);
+        let h1 = of("h1");
+        assert_eq!((h1.load, h1.outage_at), (Load::Upload(OUTAGE_BULK / 2), (CUT_AT / 2, BACK_AT / 2)));
+        assert_eq!(of("g").load, Load::Requests { count: 1_000, request: 1_024, answer: 16 * 1024 });
+        assert_eq!(of("h4").load, Load::Download(OUTAGE_BULK / 2));
+    }
+}
