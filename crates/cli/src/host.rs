@@ -29,7 +29,7 @@ pub(crate) struct HostArgs {
     #[arg(long, value_name = "NAME", default_value = "cubic")]
     pub(crate) cc: CongestionKind,
     /// Packet scheduler.
-    #[arg(long, value_name = "NAME", default_value = "minrtt")]
+    #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) scheduler: SchedulerKind,
     /// Ask for checksums over the data: they show where a middlebox changes it.
     #[arg(long)]
@@ -95,7 +95,7 @@ impl HostArgs {
             multipath: !self.no_multipath,
             dss_checksum: self.dss_checksum,
             congestion: self.cc,
-            scheduler: self.scheduler,
+            scheduler: self.scheduler.clone(),
             ..Config::default()
         };
         let mut builder = Host::builder().tun(self.tun.as_str()).mtu(self.mtu).config(config);

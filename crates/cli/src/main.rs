@@ -7,6 +7,7 @@ mod host;
 mod instruments;
 mod run;
 mod serve;
+mod sim;
 mod ss;
 mod summary;
 mod text;
@@ -34,6 +35,8 @@ enum Command {
     Serve(serve::Args),
     /// Show the connections and subflows of all running instances.
     Ss(ss::Args),
+    /// Experiments in virtual time.
+    Sim(sim::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(args),
         Command::Serve(args) => serve::main(&args),
         Command::Ss(args) => ss::main(&args),
+        Command::Sim(args) => sim::main(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("polypath: {error:#}");

@@ -67,6 +67,8 @@ pub struct Config {
     pub ecn: EcnMode,
     /// On which subflow data goes.
     pub scheduler: SchedulerKind,
+    /// What keeps a slow subflow from holding up the others.
+    pub mechanisms: Mechanisms,
     /// When handshakes are answered without keeping anything of them.
     pub syn_cookies: SynCookies,
     /// At most this many subflows for a connection, 1 to 64.
@@ -107,6 +109,7 @@ impl Default for Config {
             congestion: CongestionKind::default(),
             ecn: EcnMode::default(),
             scheduler: SchedulerKind::default(),
+            mechanisms: Mechanisms::default(),
             syn_cookies: SynCookies::default(),
             max_subflows: 8,
             announce_addresses: true,
@@ -118,6 +121,43 @@ impl Default for Config {
             user_timeout: None,
             hop_limit: 64,
             dscp: 0,
+        }
+    }
+}
+
+/// What keeps a slow subflow from holding up the others, whatever the scheduler. All of it works in Multipath TCP only, and
+/// with more than one subflow; all of it is on by default.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Mechanisms {
+    /// Where the peer's window is used up and a fast subflow could send, it sends again what a slower one keeps the window
+    /// shut with (Raiciu et al., NSDI 2012, section 4.2, mechanism 1).
+    pub opportunistic_retransmission: bool,
+    /// That slower one may have only half as much in flight then (the same, mechanism 2).
+    pub penalisation: bool,
+    /// No more in flight than makes packets wait so long in queues on the way (the same, mechanism 4). None: no limit.
+    pub queue_limit: Option<Duration>,
+    /// What a subflow has out goes to others as soon as its acknowledgements are overdue: well before its retransmission
+    /// timeout.
+    pub early_reinjection: bool,
+}
+
+impl Mechanisms {
+    /// None of it.
+    pub const OFF: Mechanisms = Mechanisms {
+        opportunistic_retransmission: false,
+        penalisation: false,
+        queue_limit: None,
+        early_reinjection: false,
+    };
+}
+
+impl Default for Mechanisms {
+    fn default() -> Self {
+        Mechanisms {
+            opportunistic_retransmission: true,
+            penalisation: true,
+            queue_limit: Some(Duration::from_millis(50)),
+            early_reinjection: true,
         }
     }
 }

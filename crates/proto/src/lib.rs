@@ -24,7 +24,7 @@ mod tcp;
 pub mod time;
 pub mod trace;
 
-pub use config::{Config, ConnectOptions, EcnMode, Keepalive, LinkConfig, LocalAddress};
+pub use config::{Config, ConnectOptions, EcnMode, Keepalive, LinkConfig, LocalAddress, Mechanisms};
 pub use mptcp::{CloseReason, ConnectionError, ConnectionInfo, FallbackReason, MultipathState, Role, SubflowInfo};
 pub use polypath_wire::{ChecksumMode, HeaderBuf};
 pub use stack::{

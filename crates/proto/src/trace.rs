@@ -418,6 +418,12 @@ pub enum ReinjectReason {
     DataAckStuck,
     /// The scheduler sends copies.
     Redundant,
+    /// The subflow's acknowledgements are overdue.
+    Overdue,
+    /// The subflow keeps the peer's window shut, or the send buffer full.
+    WindowBlocked,
+    /// It was lost on a slow subflow, and arrives sooner on a fast one.
+    Lost,
 }
 
 /// Why a congestion window changed.

@@ -185,6 +185,8 @@ pub struct LinkDirection {
     last_arrival: Instant,
     rng: ChaCha8Rng,
     stats: LinkStats,
+    /// When payload arrives, and how many bytes, where somebody wants to know.
+    passages: Option<Vec<(Instant, u32)>>,
 }
 
 impl LinkDirection {
@@ -201,6 +203,24 @@ impl LinkDirection {
             last_arrival: Instant::ZERO,
             rng,
             stats: LinkStats::default(),
+            passages: None,
+        }
+    }
+
+    /// From now on keeps account of when payload arrives: [`passages`](Self::passages).
+    pub fn keep_passages(&mut self) {
+        self.passages.get_or_insert_default();
+    }
+
+    /// When frames with payload arrive, and its bytes; in the order they were offered. Copies are not counted.
+    pub fn passages(&self) -> &[(Instant, u32)] {
+        self.passages.as_deref().unwrap_or_default()
+    }
+
+    /// A frame that was offered arrives then, with so many bytes of payload.
+    pub(crate) fn note_passage(&mut self, at: Instant, payload: usize) {
+        if let Some(passages) = self.passages.as_mut().filter(|_| payload > 0) {
+            passages.push((at, payload as u32));
         }
     }
 
@@ -282,6 +302,11 @@ impl LinkDirection {
         self.waiting_bytes
     }
 
+    /// How long a frame would wait before its first bit leaves, were it offered now.
+    pub fn wait(&self, now: Instant) -> Duration {
+        self.busy_until - now
+    }
+
     fn advance(&mut self, now: Instant) {
         while let Some(&(start, len)) = self.waiting.front() {
             if start > now {
@@ -300,6 +325,9 @@ impl LinkDirection {
             self.waiting_bytes = 0;
             self.busy_until = now;
             self.last_arrival = now;
+            if let Some(passages) = &mut self.passages {
+                passages.retain(|(at, _)| *at <= now);
+            }
         }
         self.up = up;
     }

@@ -294,6 +294,7 @@ impl<A: Application> Network<A> {
         let node = self.nodes[node.0 as usize].name();
         self.trace.packet(&Passage { at: now, node, link: &link.name, packet: &packet, what });
         if let Verdict::Deliver { at, copy } = verdict {
+            self.links[index.0 as usize].directions[direction.index()].note_passage(at, packet.payload.len());
             let copy = copy.map(|at| (at, packet.clone()));
             for (at, packet) in std::iter::once((at, packet)).chain(copy) {
                 let packet = self.packets.insert(packet);
@@ -401,6 +402,11 @@ impl<A: Application> Network<A> {
     /// One direction of a link.
     pub fn direction(&self, link: LinkIndex, direction: Direction) -> &LinkDirection {
         &self.links[link.0 as usize].directions[direction.index()]
+    }
+
+    /// One direction of a link, to change it or to let it keep account of more.
+    pub fn direction_mut(&mut self, link: LinkIndex, direction: Direction) -> &mut LinkDirection {
+        &mut self.links[link.0 as usize].directions[direction.index()]
     }
 
     /// Frames that left a node so far.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 /// Which seeds to run, and whether to go on after a failure.
@@ -86,17 +86,40 @@ impl Seeds {
                 }
             }
         };
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let workers = cores.min(self.range.clone().count());
-        thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(worker);
-            }
-        });
+        on_all_cores(self.range.clone().count(), worker);
         let mut failures = failures.into_inner().expect("no worker panics with the lock");
         failures.sort();
         failures
     }
+}
+
+/// Runs as many of these at the same time as there are cores, but at most `most`.
+fn on_all_cores(most: usize, worker: impl Fn() + Sync) {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores.min(most) {
+            scope.spawn(&worker);
+        }
+    });
+}
+
+/// Does pieces of work on all cores, by their numbers from 0: the results in that order. A panic is an error.
+pub(crate) fn in_parallel<T: Send>(
+    count: usize,
+    work: impl Fn(usize) -> Result<T, String> + Sync,
+) -> Vec<Result<T, String>> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::with_capacity(count));
+    on_all_cores(count, || {
+        while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < count) {
+            let result = catch_unwind(AssertUnwindSafe(|| work(number)))
+                .unwrap_or_else(|panic| Err(format!("panic: {}", message_of(&*panic))));
+            results.lock().expect("no worker panics with the lock").push((number, result));
+        }
+    });
+    let mut results = results.into_inner().expect("no worker panics with the lock");
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> &str {
@@ -127,7 +150,16 @@ mod tests {
             sum.fetch_add(seed, Ordering::Relaxed);
             Ok(())
         });
-        assert_eq!(sum.into_inner(), (10..110).sum());
+        assert_eq!(sum.into_inner(), (10..110).sum::<u64>());
+    }
+
+    #[test]
+    fn results_of_parallel_work_are_in_order() {
+        let results = in_parallel(50, |number| if number == 7 { panic!("seven") } else { Ok(number * 2) });
+        for (number, result) in results.into_iter().enumerate() {
+            let expected = if number == 7 { Err("panic: seven".to_owned()) } else { Ok(number * 2) };
+            assert_eq!(result, expected);
+        }
     }
 
     #[test]

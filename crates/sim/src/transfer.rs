@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use polypath_proto::{Config, Instant, LinkId};
 
+use crate::app::Application;
 use crate::link::{LinkParams, Rate};
 use crate::middlebox::{Direction, Middlebox};
 use crate::network::Network;
@@ -106,6 +107,37 @@ pub fn server_addr(number: usize, ipv6: bool) -> IpAddr {
     }
 }
 
+/// Puts the switch between client and server, with the client's paths and the server's links, and gives both their
+/// addresses.
+pub(crate) fn join<A: Application>(
+    network: &mut Network<A>,
+    paths: Vec<PathSpec>,
+    server_addresses: usize,
+    server_link: &LinkSpec,
+    ipv6: bool,
+) {
+    network.add_switch("switch");
+    for (path, spec) in paths.into_iter().enumerate() {
+        let name = spec.link.name.clone();
+        let link = network.add_link(CLIENT, SWITCH, spec.link);
+        let addr = client_addr(path, ipv6);
+        network.add_address(CLIENT, link, addr, &name, spec.backup);
+        network.add_route(SWITCH, Some(addr), link);
+    }
+    for number in 0..server_addresses {
+        let name = format!("lan{number}");
+        let link = network.add_link(SERVER, SWITCH, LinkSpec { name: name.clone(), ..server_link.clone() });
+        let addr = server_addr(number, ipv6);
+        network.add_address(SERVER, link, addr, &name, false);
+        network.add_route(SWITCH, Some(addr), link);
+    }
+}
+
+/// The server's link where nothing else is said: no limit, no delay.
+pub(crate) fn server_link() -> LinkSpec {
+    LinkSpec { quiet: true, ..LinkSpec::new("lan", LinkParams::new(Rate::UNLIMITED, Duration::ZERO)) }
+}
+
 /// A transfer under way.
 struct Run {
     network: Network<Peer>,
@@ -125,10 +157,7 @@ impl Transfer {
             seed,
             paths,
             server_addresses: 1,
-            server_link: LinkSpec {
-                quiet: true,
-                ..LinkSpec::new("lan", LinkParams::new(Rate::UNLIMITED, Duration::ZERO))
-            },
+            server_link: server_link(),
             ipv6: false,
             client: Config::default(),
             server: Config::default(),
@@ -170,23 +199,8 @@ impl Transfer {
         let server = Peer::server(remote, app(self.server_plan, SERVER));
         network.add_host("client", self.client, client);
         network.add_host("server", self.server, server);
-        network.add_switch("switch");
         let paths = self.paths.len();
-        for (path, spec) in self.paths.into_iter().enumerate() {
-            let name = spec.link.name.clone();
-            let link = network.add_link(CLIENT, SWITCH, spec.link);
-            let addr = client_addr(path, self.ipv6);
-            network.add_address(CLIENT, link, addr, &name, spec.backup);
-            network.add_route(SWITCH, Some(addr), link);
-        }
-        for number in 0..self.server_addresses {
-            let name = format!("lan{number}");
-            let lan = LinkSpec { name: name.clone(), ..self.server_link.clone() };
-            let link = network.add_link(SERVER, SWITCH, lan);
-            let addr = server_addr(number, self.ipv6);
-            network.add_address(SERVER, link, addr, &name, false);
-            network.add_route(SWITCH, Some(addr), link);
-        }
+        join(&mut network, self.paths, self.server_addresses, &self.server_link, self.ipv6);
         for (path, middlebox) in self.boxes {
             network.add_middlebox(path_link(path), middlebox);
         }

@@ -3,6 +3,7 @@
 //! In order: the handshake, if it is not over; TCP's checks; what the MPTCP options say; what is
 //! acknowledged; the data.
 
+use super::in_flight_limit::Path;
 use super::info::SubflowChange;
 use super::narrate::relative;
 use super::stream::Obstacle;
@@ -72,6 +73,9 @@ impl Connection {
         let signals = seg.options.mptcp.iter().any(|option| !matches!(option, MptcpOption::Dss(_)));
         let out = s.tcp.on_ack(now, seg, payload, signals);
         let srtt = s.tcp.rtt.srtt().unwrap_or_default();
+        if out.delivered > 0 {
+            s.on_delivery(now, &out);
+        }
         if out.advanced && s.stalled.take().is_some() {
             // What waits to go elsewhere stays here now; should it stall again, it goes again.
             s.reinjected_to = Dsn::FIRST;
@@ -79,6 +83,9 @@ impl Connection {
         }
         self.trace_losses(id, &out, LossReason::Acknowledgements);
         self.feed_congestion(now, id, cwnd, srtt, &out);
+        if out.newly_lost > 0 {
+            self.reinject_lost(id);
+        }
         self.note_mtu_probe(id, &out);
         if self.notice_missing_dss(now, env, id, seg, &out) {
             return true;
@@ -90,6 +97,7 @@ impl Connection {
         if out.delivered > 0 {
             self.arm_data_retransmit(now);
             self.note_progress(now);
+            self.tell_writable(env.config.send_buffer_max);
         }
         self.arm_persist(now);
         false
@@ -108,7 +116,22 @@ impl Connection {
         }
     }
 
+    /// What round trips say of queues on the way.
+    fn measure_queue(&mut self, now: Instant, id: SubflowId, cwnd: u64, out: &AckOutcome) {
+        let queue = self.mechanisms.queue_limit.filter(|_| self.is_active() && self.subflow_count() > 1);
+        let (Some(queue), Some(s)) = (queue, self.get_mut(id)) else { return };
+        let (min_rtt, mss) = (s.tcp.rtt.min().unwrap_or_default(), s.tcp.mss_with(0));
+        let in_flight = out.prior_in_flight;
+        let path = Path { now, min_rtt, queue, cwnd, in_flight, mss };
+        s.limit.on_delivered(&path, out.delivered, out.rtt);
+        if out.round_start {
+            s.limit.on_round(&path);
+        }
+    }
+
     fn feed_congestion(&mut self, now: Instant, id: SubflowId, cwnd: u64, srtt: crate::Duration, out: &AckOutcome) {
+        self.measure_queue(now, id, cwnd, out);
+        let limited = self.get(id).is_some_and(|s| s.limit.binds(cwnd));
         if out.spurious {
             self.congestion.on_spurious(id, now);
             self.journal.trace(|| TraceEvent::Spurious { subflow: id });
@@ -130,7 +153,7 @@ impl Connection {
             rtt: out.rtt,
             srtt,
             // In slow start half the window in use is enough to call it limiting (Linux: tcp_is_cwnd_limited).
-            cwnd_limited: out.prior_in_flight * 2 >= cwnd,
+            cwnd_limited: out.prior_in_flight * 2 >= cwnd && !limited,
             round_start: out.round_start,
             rate: out.rate,
             total_delivered: s.tcp.delivered(),
@@ -232,7 +255,9 @@ impl Connection {
             return;
         }
         let has_data = !payload.is_empty();
+        let hurried = self.is_active() && self.subflow_count() > 1;
         let Some(s) = self.get_mut(id) else { return };
+        s.tcp.hurry_acks(hurried);
         s.tcp.on_data(now, seg, payload);
         if has_data {
             s.last_data = Some(now);

@@ -10,12 +10,14 @@ mod checksum;
 mod close;
 mod fast_open;
 mod handshake;
+mod in_flight_limit;
 mod info;
 mod input;
 mod keepalive;
 mod liveness;
 mod mapping;
 mod narrate;
+mod opportunistic;
 mod output;
 mod pace;
 mod path_mtu;
@@ -25,6 +27,7 @@ mod session;
 mod settings;
 mod stream;
 mod subflow;
+mod suspicion;
 mod timers;
 
 pub use info::{ConnectionError, ConnectionInfo, MultipathState, SubflowInfo};
@@ -47,7 +50,7 @@ use crate::scheduler::{Scheduler, SubflowSet};
 use crate::seq::Dsn;
 use crate::tcp::Counters;
 use crate::time::Instant;
-use crate::{Config, LinkConfig, LocalAddress, SubflowId};
+use crate::{Config, LinkConfig, LocalAddress, Mechanisms, SubflowId};
 use bytes::Bytes;
 use checksum::Farewell;
 use polypath_wire::{FastOpenCookie, MpFail, MptcpOption};
@@ -151,6 +154,7 @@ pub(crate) struct Connection {
     fast_opened: bool,
     // Sending, by DSN.
     send: SendBuffer,
+    send_buffer_max: usize,
     send_half: SendHalf,
     data_una: Dsn,
     data_nxt: Dsn,
@@ -158,6 +162,9 @@ pub(crate) struct Connection {
     /// The end of the last piece sent that was less than a full segment: Nagle waits for its acknowledgement.
     small_end: Dsn,
     reinjections: VecDeque<Reinjection>,
+    /// Up to here bytes were sent again because they kept the window shut.
+    unblocked_to: Dsn,
+    mechanisms: Mechanisms,
     /// Where the DATA_FIN is to be sent now.
     data_fin_on: SubflowSet,
     data_fin_tries: u32,
@@ -243,12 +250,15 @@ impl Connection {
             granted_cookie: None,
             fast_opened: false,
             send: SendBuffer::new(Dsn::FIRST),
+            send_buffer_max: config.send_buffer_max,
             send_half: SendHalf::Open,
             data_una: Dsn::FIRST,
             data_nxt: Dsn::FIRST,
             data_wnd_end: Dsn::FIRST,
             small_end: Dsn::FIRST,
             reinjections: VecDeque::new(),
+            unblocked_to: Dsn::FIRST,
+            mechanisms: config.mechanisms,
             data_fin_on: SubflowSet::default(),
             data_fin_tries: 0,
             writable_wanted: false,

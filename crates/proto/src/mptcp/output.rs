@@ -199,7 +199,7 @@ impl Connection {
         }
         self.restart_idle(now);
         let limits = self.payload_limits(env);
-        let Some(a) = self.assign_reinjection(|s| limits(s)) else {
+        let Some(a) = self.assign_reinjection(now, |s| limits(s)) else {
             self.arm_persist(now);
             return None;
         };
@@ -218,9 +218,10 @@ impl Connection {
         }
         let limits = self.payload_limits(env);
         // [9293-MUST-60]
-        let Some(a) = self.assign_mtu_probe(now).or_else(|| self.assign_new_data(|s| limits(s))) else {
+        let Some(a) = self.assign_mtu_probe(now).or_else(|| self.assign_new_data(now, |s| limits(s))) else {
             self.arm_persist(now);
-            return None;
+            // What keeps the window shut goes again instead.
+            return if self.unblock_window(now) { self.send_reinjection(now, env, out) } else { None };
         };
         self.data_nxt += a.len;
         self.start_user_timeout(now);
@@ -272,6 +273,7 @@ impl Connection {
         let (ssn, mapping) = record.unwrap_or((Ssn::FIRST, None));
         if active {
             self.trace_mapping_sent(id, ssn, dsn, len);
+            self.watch_acknowledgements(now);
         }
         self.emit_data(now, env, id, ssn, &payload, mapping, out)
     }

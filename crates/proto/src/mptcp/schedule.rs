@@ -84,15 +84,37 @@ impl Connection {
         let view = |(id, s): (SubflowId, &Subflow)| PathView {
             id,
             srtt: s.tcp.rtt.srtt().unwrap_or_default(),
-            cwnd: self.congestion.window(id),
+            min_rtt: s.tcp.rtt.min().unwrap_or_default(),
+            rttvar: s.tcp.rtt.rttvar(),
+            cwnd: s.limit.of(self.congestion.window(id)),
             in_flight: s.tcp.in_flight(),
             // [8684-3.3.5-3]
-            room: s.tcp.congestion_room(self.congestion.window(id)).min(window_room(s, self.is_active())),
+            room: s
+                .tcp
+                .congestion_room(self.congestion.window(id))
+                .min(window_room(s, self.is_active()))
+                .min(s.limit.room(s.tcp.in_flight())),
+            oldest_sent: s.tcp.outstanding().find(|r| !r.sacked).map(|r| r.sent_at),
             mss: s.tcp.mss_with(self.option_bytes(s)),
             backup: s.backup || s.remote_backup,
-            stalled: s.stalled.is_some(),
+            stalled: s.stalled.is_some() || s.suspected.is_some(),
         };
         self.iter().filter(|(_, s)| s.is_usable()).map(view).collect()
+    }
+
+    /// What the scheduler is asked about.
+    fn view<'a>(
+        &self,
+        now: Instant,
+        paths: &'a [PathView],
+        pending: u64,
+        reinjection_of: Option<SubflowId>,
+    ) -> View<'a> {
+        let in_flight = self.data_nxt.since(self.data_una);
+        // What lies in the send buffer is what the application could write: that is a window, too.
+        let buffer = self.send_capacity(self.send_buffer_max) as u64;
+        let window = self.data_wnd_end.since(self.data_una).min(buffer.max(in_flight));
+        View { now, paths, pending, window, in_flight, reinjection_of }
     }
 
     /// Whole segments only, unless it is all there is (RFC 9293, section 3.8.6.2.1: no silly segments).
@@ -121,7 +143,11 @@ impl Connection {
     }
 
     /// The next new bytes. None: nothing to send, or no room anywhere.
-    pub(super) fn assign_new_data(&mut self, max_payload: impl Fn(&Subflow) -> u64) -> Option<Assignment> {
+    pub(super) fn assign_new_data(
+        &mut self,
+        now: Instant,
+        max_payload: impl Fn(&Subflow) -> u64,
+    ) -> Option<Assignment> {
         let unsent = self.send.end().since(self.data_nxt);
         // [8684-3.3.5-4]
         let pending = unsent.min(self.data_wnd_end.since(self.data_nxt));
@@ -132,14 +158,18 @@ impl Connection {
             return None;
         }
         let paths = self.views();
-        let view = View { paths: &paths, pending, reinjection_of: None };
-        let Decision::Send { on, limit } = self.scheduler.schedule(&view) else {
+        let view = self.view(now, &paths, pending, None);
+        let mut decision = self.scheduler.schedule(&view);
+        if decision == Decision::Wait && paths.iter().all(|p| p.in_flight == 0) {
+            decision = Decision::on(view.fastest_with_room());
+        }
+        let Decision::Send { on: targets, limit } = decision else {
             self.trace_waiting(if paths.is_empty() { WaitReason::NoPath } else { WaitReason::Scheduler }, pending);
             return None;
         };
-        let mut targets = on.iter().filter(|id| paths.iter().any(|p| p.id == *id && p.room > 0));
-        let on = targets.next()?;
-        let path = paths.iter().find(|p| p.id == on)?;
+        let with_room = |p: &&PathView| targets.contains(p.id) && p.fits(pending);
+        let path = paths.iter().filter(with_room).min_by_key(|p| (p.srtt, p.id))?;
+        let on = path.id;
         let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max_payload(self.get(on)?));
         let held = if self.nagle_holds(len, unsent, path.mss) { len % path.mss } else { 0 };
         if held > 0 && held == len {
@@ -157,7 +187,7 @@ impl Connection {
             self.small_end = dsn + len;
         }
         self.trace_assigned(on, dsn, len, AssignReason::New, &paths);
-        for copy in targets {
+        for copy in targets.without(on).iter().filter(|id| paths.iter().any(|p| p.id == *id)) {
             self.trace_reinjection(Some(on), dsn, len, ReinjectReason::Redundant);
             self.reinjections.push_back(Reinjection { start: dsn, end: dsn + len, from: Some(on), to: Some(copy) });
         }
@@ -165,32 +195,30 @@ impl Connection {
     }
 
     /// The next bytes to send once more, on another subflow than had them.
-    pub(super) fn assign_reinjection(&mut self, max_payload: impl Fn(&Subflow) -> u64) -> Option<Assignment> {
+    pub(super) fn assign_reinjection(
+        &mut self,
+        now: Instant,
+        max_payload: impl Fn(&Subflow) -> u64,
+    ) -> Option<Assignment> {
         self.forget_reinjections();
-        while let Some(&Reinjection { start, end, from, to }) = self.reinjections.front() {
-            // It recovered: it will deliver them itself.
-            let recovered = from.and_then(|id| self.get(id)).is_some_and(|s| s.is_usable() && s.stalled.is_none());
-            let gone = to.is_some_and(|id| self.get(id).is_none_or(|s| !s.is_usable()));
-            if (recovered && to.is_none()) || gone {
-                self.reinjections.pop_front();
+        if self.reinjections.is_empty() {
+            return None;
+        }
+        let paths = self.views();
+        // One that waits for a certain subflow holds up no other.
+        for i in 0..self.reinjections.len() {
+            let Some((on, limit)) = self.place_of_reinjection(now, i, &paths) else { continue };
+            let (Some(path), Some(entry)) = (paths.iter().find(|p| p.id == on), self.reinjections.get(i)) else {
+                continue;
+            };
+            let start = entry.start;
+            let pending = (entry.end - start).min(self.data_wnd_end.since(start));
+            let len = limit.min(path.room).min(pending);
+            let len = self.fit_to_segments(on, len, pending, max_payload(self.get(on)?));
+            if len == 0 {
                 continue;
             }
-            let paths = self.views();
-            let pending = (end - start).min(self.data_wnd_end.since(start));
-            let view = View { paths: &paths, pending, reinjection_of: from };
-            let (on, limit) = match (to, self.scheduler.schedule(&view)) {
-                (Some(id), _) => (id, u64::MAX),
-                (None, Decision::Send { on, limit }) => (on.iter().next()?, limit),
-                (None, Decision::Wait) => return None,
-            };
-            let path = paths.iter().find(|p| p.id == on)?;
-            let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max_payload(self.get(on)?));
-            if len == 0 {
-                return None;
-            }
-            if let Some(front) = self.reinjections.front_mut() {
-                front.start += len;
-            }
+            self.reinjections[i].start += len;
             self.bytes_reinjected += len;
             self.journal.count(Counter::MPTcpExtMPTCPRetrans);
             self.trace_assigned(on, start, len, AssignReason::Reinjection, &paths);
@@ -199,13 +227,44 @@ impl Connection {
         None
     }
 
-    /// Drops what the peer has acknowledged meanwhile.
+    /// Where the bytes of an entry can go now, and how many.
+    fn place_of_reinjection(&mut self, now: Instant, i: usize, paths: &[PathView]) -> Option<(SubflowId, u64)> {
+        let Reinjection { start, end, from, to } = *self.reinjections.get(i)?;
+        let pending = (end - start).min(self.data_wnd_end.since(start));
+        if let Some(id) = to {
+            return paths.iter().find(|p| p.id == id && p.fits(pending)).map(|p| (p.id, p.room));
+        }
+        match self.scheduler.schedule(&self.view(now, paths, pending, from)) {
+            Decision::Send { on, limit } => Some((on.iter().next()?, limit)),
+            Decision::Wait => None,
+        }
+    }
+
+    /// Bytes given to another subflow besides `from`.
+    pub(super) fn reinject(
+        &mut self,
+        start: Dsn,
+        end: Dsn,
+        from: Option<SubflowId>,
+        to: Option<SubflowId>,
+        reason: ReinjectReason,
+    ) {
+        self.trace_reinjection(from, start, end - start, reason);
+        self.reinjections.push_back(Reinjection { start, end, from, to });
+    }
+
+    /// Drops what the peer has acknowledged meanwhile, what its subflow will deliver itself after all, and what was for
+    /// a subflow that is gone.
     pub(super) fn forget_reinjections(&mut self) {
         let una = self.data_una;
-        self.reinjections.retain_mut(|r| {
+        let mut queue = core::mem::take(&mut self.reinjections);
+        queue.retain_mut(|r| {
             r.start = r.start.max(una);
-            r.start < r.end
+            let usable = |id: SubflowId| self.get(id).filter(|s| s.is_usable());
+            let recovered = r.to.is_none() && r.from.and_then(usable).is_some_and(Subflow::answers);
+            r.start < r.end && !recovered && r.to.is_none_or(|id| usable(id).is_some())
         });
+        self.reinjections = queue;
     }
 
     /// Everything outstanding on a subflow that died or stalled goes to the others, each byte once.
@@ -228,8 +287,7 @@ impl Connection {
         s.reinjected_to = ranges.iter().map(|r| r.1).max().unwrap_or(fresh_from).max(fresh_from);
         ranges.sort_unstable();
         for (start, end) in ranges {
-            self.trace_reinjection(Some(id), start, end - start, reason);
-            self.reinjections.push_back(Reinjection { start, end, from: Some(id), to: None });
+            self.reinject(start, end, Some(id), None, reason);
         }
     }
 

@@ -28,15 +28,24 @@ pub(super) enum Obstacle {
 impl Connection {
     /// Bytes that a write may add now.
     pub(crate) fn write_room(&self, max: usize) -> usize {
-        // Three windows of all subflows: one in flight, one to send when it is acknowledged, and one that
-        // waits at the data level for the slowest of them.
         self.send_capacity(max).saturating_sub(self.send.len())
     }
 
-    fn send_capacity(&self, max: usize) -> usize {
-        let windows: u64 = self.iter().map(|(id, _)| self.congestion.window(id)).sum();
+    /// Three windows of all subflows: one in flight, one to send when it is acknowledged, and one that waits at the data
+    /// level. Where round trips differ, what the slowest subflow has out keeps the others' from being released: twice the
+    /// rate of all of them for the longest round trip.
+    pub(super) fn send_capacity(&self, max: usize) -> usize {
+        let (mut windows, mut rate, mut longest) = (0_u64, 0.0_f64, 0.0_f64);
+        for (id, s) in self.iter() {
+            let window = self.congestion.window(id);
+            windows += window;
+            if let Some(srtt) = s.tcp.rtt.srtt().filter(|srtt| !srtt.is_zero()) {
+                rate += window as f64 / srtt.as_secs_f64();
+                longest = longest.max(srtt.as_secs_f64());
+            }
+        }
         // [8684-3.3.5-5]
-        (3 * windows).max(SEND_BUFFER_MIN).min(max as u64) as usize
+        (3 * windows).max((2.0 * rate * longest) as u64).max(SEND_BUFFER_MIN).min(max as u64) as usize
     }
 
     fn check_writable(&self) -> Result<(), ConnectionError> {
@@ -74,7 +83,12 @@ impl Connection {
         if self.send_half == SendHalf::FinSent && self.is_active() && una > self.send.end() {
             self.send_half = SendHalf::FinAcked;
         }
-        // A quarter of it at a time: no wake-ups for slivers (Linux: sk_stream_min_wspace).
+        self.tell_writable(max);
+    }
+
+    /// There is room, because something was acknowledged or because the buffer has grown with the windows. A quarter of it
+    /// at a time: no wake-ups for slivers (Linux: sk_stream_min_wspace).
+    pub(super) fn tell_writable(&mut self, max: usize) {
         if self.writable_wanted && self.write_room(max) >= self.send_capacity(max) / 4 {
             self.writable_wanted = false;
             self.news.push_back(News::Writable);

@@ -1,5 +1,6 @@
 //! One subflow as the connection sees it: a TCP engine and its part in the multipath handshake.
 
+use super::in_flight_limit::InFlightLimit;
 use super::mapping::RxMappings;
 use crate::seq::Dsn;
 use crate::tcp::{State, Tcp};
@@ -81,6 +82,16 @@ pub(crate) struct Subflow {
     pub(crate) rx: RxMappings,
     /// The retransmission timer expired, and nothing was acknowledged since.
     pub(crate) stalled: Option<Instant>,
+    /// Its acknowledgements are overdue, and others carry its data meanwhile.
+    pub(crate) suspected: Option<Instant>,
+    /// Suspicions that were wrong.
+    pub(crate) false_suspicions: u32,
+    /// Lone segments in a row that were acknowledged without delay.
+    pub(crate) prompt_acks: u32,
+    /// When it last delivered something.
+    pub(crate) last_delivered: Instant,
+    /// What it may have in flight, besides the congestion window.
+    pub(crate) limit: InFlightLimit,
     /// Since when a question to a silent peer is on its way, and how often it was asked.
     pub(crate) probed_at: Option<(Instant, u32)>,
     /// What the peer is to be asked, with a segment below its window.
@@ -107,6 +118,8 @@ pub(crate) struct Subflow {
     pub(crate) bare_acks: u32,
     /// Everything before this was given to another subflow too.
     pub(crate) reinjected_to: Dsn,
+    /// What was lost before this was.
+    pub(crate) lost_to: Dsn,
     pub(crate) persist_backoff: u32,
     /// Since when zero-window probes go without an answer.
     pub(crate) persist_since: Option<Instant>,
@@ -130,6 +143,11 @@ impl Subflow {
             name: None,
             rx: RxMappings::default(),
             stalled: None,
+            suspected: None,
+            false_suspicions: 0,
+            prompt_acks: 0,
+            last_delivered: now,
+            limit: InFlightLimit::default(),
             probed_at: None,
             question: None,
             keepalives: 0,
@@ -143,6 +161,7 @@ impl Subflow {
             data_ack_seen: false,
             bare_acks: 0,
             reinjected_to: Dsn::FIRST,
+            lost_to: Dsn::FIRST,
             persist_backoff: 0,
             persist_since: None,
             worked_before: false,
@@ -155,6 +174,11 @@ impl Subflow {
     pub(crate) fn is_usable(&self) -> bool {
         // [8684-3.2-12]
         self.established && self.reset.is_none() && self.tcp.can_send() && !self.close_wanted
+    }
+
+    /// Nothing is overdue on it.
+    pub(crate) fn answers(&self) -> bool {
+        self.stalled.is_none() && self.suspected.is_none()
     }
 
     /// The peer can still hear us on it.

@@ -17,6 +17,8 @@ pub(super) enum ConnectionTimer {
     DataFin,
     /// Data is acknowledged on its subflow, but not by DATA_ACK.
     DataRetransmit,
+    /// Are a subflow's acknowledgements overdue?
+    Suspicion,
     /// Is a path silent?
     Liveness,
     /// The path manager asked to be called.
@@ -35,9 +37,10 @@ pub(super) enum ConnectionTimer {
     Abandon,
 }
 
-const ALL: [ConnectionTimer; 10] = [
+const ALL: [ConnectionTimer; 11] = [
     ConnectionTimer::DataFin,
     ConnectionTimer::DataRetransmit,
+    ConnectionTimer::Suspicion,
     ConnectionTimer::Liveness,
     ConnectionTimer::PathManager,
     ConnectionTimer::AddAddr,
@@ -138,6 +141,7 @@ impl Connection {
             ConnectionTimer::DataFin => {}
             // [8684-3.3.6-3, 8684-6-4]
             ConnectionTimer::DataRetransmit => self.reinject_if_stuck(now, env),
+            ConnectionTimer::Suspicion => self.suspect_overdue(now),
             ConnectionTimer::Liveness => self.check_liveness(now, env),
             ConnectionTimer::PathManager => self.notify_path_manager(now, env, &PathEvent::Timer),
             ConnectionTimer::AddAddr => self.repeat_announcements(now),
@@ -163,6 +167,9 @@ impl Connection {
             Timer::Reorder => {
                 let out = s.tcp.on_reorder_timer(now);
                 self.trace_losses(id, &out, LossReason::ReorderingTimer);
+                if out.newly_lost > 0 {
+                    self.reinject_lost(id);
+                }
                 self.note_mtu_probe(id, &out);
                 if out.recovery_entered {
                     self.begin_recovery(now, id, &out);

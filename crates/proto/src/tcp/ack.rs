@@ -10,6 +10,8 @@ use polypath_wire::SackBlock;
 /// RFC 9293 allows 500 ms; Linux's TCP_DELACK_MIN.
 // [9293-MUST-40, 5681-4.2-2]
 const DELAY: Duration = Duration::from_millis(40);
+/// Where several subflows carry data, a quarter of a round trip, and at least this.
+const MIN_DELAY: Duration = Duration::from_millis(1);
 /// Acknowledge each of the first segments, so that the sender's slow start is not slowed (Linux: quickack).
 const QUICK: u32 = 16;
 
@@ -22,6 +24,8 @@ pub(super) struct AckPolicy {
     now: bool,
     unacknowledged: u64,
     quick: u32,
+    /// The sender has other paths, and waits for what is overdue no longer than it must.
+    hurried: bool,
     /// Where segments out of order arrived, the latest first: their ranges are reported in this order (RFC 2018,
     /// section 4).
     recent: ArrayVec<u64, RECENT>,
@@ -31,7 +35,14 @@ pub(super) struct AckPolicy {
 
 impl Default for AckPolicy {
     fn default() -> Self {
-        AckPolicy { now: false, unacknowledged: 0, quick: QUICK, recent: ArrayVec::new(), duplicate: None }
+        AckPolicy {
+            now: false,
+            unacknowledged: 0,
+            quick: QUICK,
+            hurried: false,
+            recent: ArrayVec::new(),
+            duplicate: None,
+        }
     }
 }
 
@@ -62,8 +73,15 @@ impl Tcp {
             self.ack.now = true;
         } else if !self.timers.is_set(Timer::DelayedAck) {
             // [9293-SHLD-18]
-            self.timers.set(Timer::DelayedAck, now + DELAY);
+            let hurry = self.rtt.min().filter(|_| self.ack.hurried);
+            let delay = hurry.map_or(DELAY, |rtt| (rtt / 4).clamp(MIN_DELAY, DELAY));
+            self.timers.set(Timer::DelayedAck, now + delay);
         }
+    }
+
+    /// Whether a lone segment is acknowledged within a quarter of a round trip.
+    pub(crate) fn hurry_acks(&mut self, hurried: bool) {
+        self.ack.hurried = hurried;
     }
 
     pub(super) fn ack_out_of_order(&mut self, at: Ssn) {

@@ -313,7 +313,10 @@ impl Tcp {
                     self.snd_space.unwrap(second.left, ack) <= left && right <= self.snd_space.unwrap(second.right, ack)
                 });
                 if right <= ack || (i == 0 && inside_second) {
-                    rack.on_dsack(ack, self.snd_nxt);
+                    // One for a probe says nothing of reordering: it went before anything was known to be missing.
+                    if self.recovery.last_probe != Some(right) {
+                        rack.on_dsack(ack, self.snd_nxt);
+                    }
                     self.counters.duplicates_sent += 1;
                     self.recovery.dsack_seen = true;
                     continue;

@@ -36,6 +36,8 @@ pub(super) struct Recovery {
     phase: Phase,
     pub(super) rack: Rack,
     probe: Option<Probe>,
+    /// Where the last one ended, also when it is settled.
+    pub(super) last_probe: Option<Ssn>,
     pub(super) dsack_seen: bool,
     backoff: u32,
     duplicate_acks: u32,
@@ -89,7 +91,7 @@ impl Tcp {
     }
 
     /// Nothing is being recovered.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.recovery.phase, Phase::Open)
     }
 
@@ -269,6 +271,7 @@ impl Tcp {
             return None;
         }
         self.recovery.probe = Some(Probe { end: self.snd_nxt });
+        self.recovery.last_probe = Some(self.snd_nxt);
         self.recovery.dsack_seen = false;
         self.counters.loss_probes += 1;
         // [8985-7.3-1, 8985-7.3-2]

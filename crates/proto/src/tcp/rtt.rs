@@ -63,6 +63,10 @@ impl RttEstimator {
         self.srtt
     }
 
+    pub(crate) fn rttvar(&self) -> Duration {
+        self.rttvar
+    }
+
     pub(crate) fn min(&self) -> Option<Duration> {
         self.min.map(|(min, _)| min)
     }

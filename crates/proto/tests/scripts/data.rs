@@ -1,6 +1,7 @@
 //! Data at two levels: mappings, acknowledgements, order, buffers (RFC 8684, section 3.3).
 
 use crate::support::*;
+use polypath_proto::scheduler::SchedulerKind;
 use polypath_proto::{Config, ConnectionError, Duration, Event};
 use polypath_wire::{MpJoin, MptcpOption, ResetReason, TcpFlags, WireDsn};
 
@@ -436,7 +437,10 @@ fn of_the_windows_on_several_subflows_the_largest_counts() {
 // [8684-3.3.5-3, 8684-4-4]
 #[test]
 fn a_subflow_is_kept_to_its_own_window() {
-    let mut s = Script::active_client(&ScriptOptions::two_addresses());
+    let mut options = ScriptOptions::two_addresses();
+    // One that does not wait for the faster one.
+    options.config.scheduler = SchedulerKind::MinRtt;
+    let mut s = Script::active_client(&options);
     let (flow, packet) = s.take_syn();
     let [MptcpOption::MpJoin(MpJoin::Syn { nonce, .. })] = packet.seg.options.mptcp[..] else { panic!("{packet:?}") };
     // The faster one, with room for 1,000 bytes only.

@@ -1,5 +1,7 @@
 //! What is measured, by which name, and against which bar.
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 /// On which side of its bar a figure has to be.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub enum Bar {
@@ -40,10 +42,33 @@ pub struct Figure {
 }
 
 impl Figure {
+    /// A figure with a bar, or without. What is not a number, or infinite, was not measured.
+    pub fn new(name: impl Into<String>, value: Option<f64>, unit: &'static str, bar: Option<Bar>) -> Self {
+        Self { name: name.into(), value: value.filter(|value| value.is_finite()).map(rounded), unit, bar }
+    }
+
     /// Whether it is where it has to be; none without a bar. Nothing measured meets no bar.
     pub fn met(&self) -> Option<bool> {
         self.bar.map(|bar| self.value.is_some_and(|value| bar.is_met(value)))
     }
+}
+
+impl Serialize for Figure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { name, value, unit, bar, .. } = self;
+        let mut fields = serializer.serialize_struct("Figure", 5)?;
+        fields.serialize_field("name", name)?;
+        fields.serialize_field("value", value)?;
+        fields.serialize_field("unit", unit)?;
+        fields.serialize_field("bar", &bar.map(|bar| rounded(bar.value())))?;
+        fields.serialize_field("met", &self.met())?;
+        fields.end()
+    }
+}
+
+/// Three digits after the point are all that is meant.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 /// The fixed bar of a figure. Those of `c.cubic` and `f` are relative to single paths of the same run.
@@ -64,6 +89,7 @@ pub fn bar(name: &str) -> Option<Bar> {
         "h1.again_ms" => AtMost(500.0),
         "h2.gap_ms.cubic" => AtMost(400.0),
         "h2.gap_ms" => AtMost(250.0),
+        "h2.remove_addr" | "h2.remove_addr.cubic" => AtLeast(1.0),
         "h3.share" => AtLeast(0.9),
         "h4.gap_ms" => AtMost(600.0),
         "h4.again_ms" => AtMost(1_000.0),
@@ -71,7 +97,25 @@ pub fn bar(name: &str) -> Option<Bar> {
     })
 }
 
+/// What single paths of the same run a figure is held against, at [`SHARE_OF_SINGLE_PATHS`] of it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// All of them together.
+    Sum,
+    /// The best.
+    Best,
+}
+
+/// The relative bar of a figure.
+pub fn against(name: &str) -> Option<Against> {
+    match name {
+        "c.cubic" => Some(Against::Sum),
+        "f.cubic" | "f.bbr" => Some(Against::Best),
+        _ => None,
+    }
+}
+
 /// Of bulk rows: the share of bytes sent more than once in data, duplicated or reinjected.
 pub const MAX_REINJECTED: Bar = Bar::AtMost(0.05);
-/// Of `c` and `f`: the share of what single paths give.
+/// Of `c`, `f` and every window: the share of what single paths give.
 pub const SHARE_OF_SINGLE_PATHS: f64 = 0.95;

@@ -74,6 +74,27 @@ pub struct Scenario {
     pub congestion: &'static [Option<&'static str>],
 }
 
+impl Scenario {
+    /// Whether its single paths are measured too: where the load is bulk and nothing fails.
+    pub fn compares_single_paths(&self) -> bool {
+        self.outage.is_none() && !matches!(self.load, Load::Requests { .. })
+    }
+}
+
+/// Those of these names, in the table's order; all for none.
+///
+/// # Errors
+/// The name that no scenario has, and those there are.
+pub fn select(names: &[String]) -> Result<Vec<Scenario>, String> {
+    let all = all();
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|scenario| scenario.name != name.as_str())) {
+        let known: Vec<_> = all.iter().map(|scenario| scenario.name).collect();
+        return Err(format!("unknown row '{unknown}'; known: {}", known.join(", ")));
+    }
+    let wanted = |scenario: &Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name);
+    Ok(all.into_iter().filter(wanted).collect())
+}
+
 const fn path(name: &'static str, mbit: u64, rtt_ms: u64, queue_ms: u64, loss: f64) -> Path {
     Path { name, mbit, rtt_ms, queue_ms, loss, backup: false }
 }

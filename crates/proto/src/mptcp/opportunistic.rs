@@ -1,0 +1,90 @@
+//! The peer's window is used up by what a slow subflow has out, and a fast one could send: it sends that again, so that
+//! the window opens (Raiciu et al., NSDI 2012, section 4.2, mechanisms 1 and 2).
+
+use super::{Connection, Subflow};
+use crate::SubflowId;
+use crate::seq::Dsn;
+use crate::time::Instant;
+use crate::trace::ReinjectReason;
+use smallvec::SmallVec;
+
+/// Segments sent again at a time.
+const SEGMENTS: u64 = 16;
+
+impl Connection {
+    /// New data has to wait for the peer's window, or for the send buffer. Each byte is sent again for that once.
+    /// True: something is to be sent again.
+    pub(super) fn unblock_window(&mut self, now: Instant) -> bool {
+        let mechanisms = self.mechanisms;
+        if !mechanisms.opportunistic_retransmission || !self.is_active() || self.subflow_count() < 2 {
+            return false;
+        }
+        let (una, unsent) = (self.data_una, self.send.end().since(self.data_nxt));
+        // The application would write more if acknowledged bytes left room for it.
+        let full = unsent == 0 && self.writable_wanted;
+        let shut = unsent > 0 && self.data_wnd_end <= self.data_nxt;
+        if !(full || shut) || una < self.unblocked_to || una >= self.data_nxt.min(self.send.end()) {
+            return false;
+        }
+        let Some((slow, end)) = self.holder(una) else { return false };
+        let paths = self.views();
+        let Some(holder) = paths.iter().find(|p| p.id == slow) else { return false };
+        let faster =
+            paths.iter().filter(|p| p.id != slow && !p.stalled && p.srtt * 3 / 2 < holder.srtt && p.room >= p.mss);
+        let Some(fast) = faster.min_by_key(|p| (p.srtt, p.id)) else { return false };
+        let end = end.min(una + fast.room.min(SEGMENTS * fast.mss)).min(self.send.end());
+        self.unblocked_to = end;
+        self.reinject(una, end, Some(slow), Some(fast.id), ReinjectReason::WindowBlocked);
+        if mechanisms.penalisation {
+            let (srtt, in_flight, mss) = (holder.srtt, holder.in_flight, holder.mss);
+            if let Some(s) = self.get_mut(slow) {
+                s.limit.penalise(now, srtt, in_flight, mss);
+            }
+        }
+        true
+    }
+
+    /// What a slow subflow has lost arrives sooner on a fast one: all that comes after it waits for it. The subflow sends it
+    /// again too, since its own numbers have to be complete.
+    pub(super) fn reinject_lost(&mut self, id: SubflowId) {
+        if !self.mechanisms.opportunistic_retransmission || !self.is_active() || self.subflow_count() < 2 {
+            return;
+        }
+        let paths = self.views();
+        let Some(slow) = paths.iter().find(|p| p.id == id) else { return };
+        let faster =
+            paths.iter().filter(|p| p.id != id && !p.stalled && p.backup == slow.backup && p.srtt * 2 < slow.srtt);
+        let Some(fast) = faster.min_by_key(|p| (p.srtt, p.id)).map(|p| p.id) else { return };
+        let (una, end) = (self.data_una, self.send.end());
+        let Some(s) = self.get_mut(id) else { return };
+        let from = s.lost_to.max(una);
+        let mut ranges: SmallVec<[(Dsn, Dsn); 4]> = SmallVec::new();
+        for record in s.tcp.outstanding().filter(|r| r.lost && r.payload.len() > 0) {
+            let (start, stop) = (record.dsn.max(from), (record.dsn + record.payload.len() as u64).min(end));
+            match ranges.last_mut() {
+                _ if start >= stop => {}
+                Some(last) if last.1 == start => last.1 = stop,
+                _ => ranges.push((start, stop)),
+            }
+        }
+        s.lost_to = ranges.last().map_or(from, |range| range.1);
+        for (start, end) in ranges {
+            self.reinject(start, end, Some(id), Some(fast), ReinjectReason::Lost);
+        }
+    }
+
+    /// Which subflow has the byte at `dsn` out, and where its run of bytes from there on ends.
+    fn holder(&self, dsn: Dsn) -> Option<(SubflowId, Dsn)> {
+        let run = |s: &Subflow| {
+            let mut end = dsn;
+            for record in s.tcp.outstanding().filter(|r| !r.sacked) {
+                let stop = record.dsn + record.payload.len() as u64;
+                if record.dsn <= end && stop > end {
+                    end = stop;
+                }
+            }
+            (end > dsn).then_some(end)
+        };
+        self.iter().filter(|(_, s)| s.is_usable()).find_map(|(id, s)| Some((id, run(s)?)))
+    }
+}

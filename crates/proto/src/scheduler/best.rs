@@ -1,0 +1,62 @@
+//! polypath's own.
+
+use super::{Decision, PathView, Scheduler, SubflowSet, View};
+
+/// Estimates this close count as the same: then the faster path has it.
+const PREFERENCE: f64 = 1.125;
+
+/// Two unequal paths are never worse than the better one.
+///
+/// It fills the fastest subflow first. What does not fit goes to the next one, but for
+///
+/// - what faster ones deliver as soon, at their next acknowledgements (as ECF waits, by arrival and not by completion of
+///   all): only what is left of that is sent;
+/// - what would block a faster one: until its acknowledgement comes back, the faster ones use up the rest of the
+///   connection's window, and then stand still for it (as BLEST, by rates and for any number of subflows).
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Best;
+
+impl Scheduler for Best {
+    fn name(&self) -> &'static str {
+        "default"
+    }
+
+    fn schedule(&mut self, view: &View<'_>) -> Decision {
+        let Some(next) = view.fastest_with_room() else { return Decision::Wait };
+        if view.reinjection_of.is_some() {
+            return Decision::on(Some(next));
+        }
+        // What has nothing in flight will not have room sooner by waiting.
+        let is_faster = |p: &&PathView| (p.srtt, p.id) < (next.srtt, next.id) && !p.srtt.is_zero() && p.in_flight > 0;
+        let faster = view.eligible().filter(is_faster);
+        if blocks(view, next, faster.clone().map(PathView::rate).sum()) {
+            return Decision::Wait;
+        }
+        let soon = next.one_way() * PREFERENCE;
+        let covered: u64 = faster.map(|p| delivered_within(view, p, soon)).sum();
+        match view.pending.saturating_sub(covered) {
+            0 => Decision::Wait,
+            // Whole segments: the last one takes with it what the faster ones could have had.
+            left => {
+                Decision::Send { on: SubflowSet::only(next.id), limit: left.next_multiple_of(next.mss).min(next.room) }
+            }
+        }
+    }
+}
+
+/// What a subflow without room delivers within `seconds`: as much as it has in flight when the oldest of that is
+/// acknowledged, and again each round trip after that.
+fn delivered_within(view: &View<'_>, path: &PathView, seconds: f64) -> u64 {
+    let first = path.acknowledgement_due(view.now).as_secs_f64() + path.one_way();
+    if first > seconds {
+        return 0;
+    }
+    let windows = 1.0 + ((seconds - first) / path.srtt.as_secs_f64()).floor();
+    (windows * path.in_flight as f64) as u64
+}
+
+/// The faster ones' bytes in one round trip of `next`, and what `next` itself has under way, in one window.
+fn blocks(view: &View<'_>, next: &PathView, rate: f64) -> bool {
+    let during = rate * next.srtt.as_secs_f64();
+    rate > 0.0 && during + (next.in_flight + next.mss) as f64 > view.window as f64
+}
