@@ -33,8 +33,8 @@ impl Connection {
     /// Nothing more leaves now. A subflow that could carry more, whether the application or the scheduler left it idle,
     /// tells from here on how much there was to send, and not what its path carries.
     ///
-    /// Where the peer's window is what holds, that is so only while the path is not full: else a connection with a small
-    /// window would never learn that it has found the path's rate.
+    /// Where the peer's window or the limit of the queue is what holds, that is so only while the path is not full: else
+    /// such a connection would never learn that it has found the path's rate.
     pub(super) fn note_app_limited(&mut self) {
         let unsent = self.send.end() > self.data_nxt;
         let (shut, multipath) = (unsent && self.data_wnd_end <= self.data_nxt, self.is_active());
@@ -42,8 +42,9 @@ impl Connection {
             let cwnd = self.congestion.window(id);
             let Some(s) = self.get_mut(id).filter(|s| s.is_usable() && !s.tcp.has_lost()) else { continue };
             let mss = s.tcp.mss_with(0);
-            let held_by_peer = shut || (unsent && schedule::window_room(s, multipath) < mss);
-            if s.tcp.congestion_room(cwnd) >= mss && !(held_by_peer && s.tcp.fills_path()) {
+            let queued = s.limit.room(s.tcp.in_flight()) < mss;
+            let held = shut || queued || (unsent && schedule::window_room(s, multipath) < mss);
+            if s.tcp.congestion_room(cwnd) >= mss && !(held && s.tcp.fills_path()) {
                 s.tcp.on_app_limited();
             }
         }
