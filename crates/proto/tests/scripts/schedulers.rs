@@ -67,7 +67,7 @@ fn target(decision: Decision) -> Option<SubflowId> {
 #[test]
 fn every_name_is_known_and_any_other_is_refused_with_the_list() {
     for name in SchedulerKind::NAMES {
-        named(name);
+        let _ = named(name);
     }
     let error = "fastest".parse::<SchedulerKind>().unwrap_err();
     assert!(error.contains("'fastest'") && SchedulerKind::NAMES.iter().all(|name| error.contains(name)), "{error}");
