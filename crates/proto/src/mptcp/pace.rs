@@ -33,8 +33,8 @@ impl Connection {
     /// Nothing more leaves now. A subflow that could carry more, whether the application or the scheduler left it idle,
     /// tells from here on how much there was to send, and not what its path carries.
     ///
-    /// Where the peer's window or the limit of the queue is what holds, that is so only while the path is not full: else
-    /// such a connection would never learn that it has found the path's rate.
+    /// Where the peer's window or the limit of the queue is what holds, that is so only while no packet waits on the way.
+    /// Where they do, the path is full: else such a connection would never learn that it has found the path's rate.
     pub(super) fn note_app_limited(&mut self) {
         let unsent = self.send.end() > self.data_nxt;
         let (shut, multipath) = (unsent && self.data_wnd_end <= self.data_nxt, self.is_active());
@@ -44,7 +44,7 @@ impl Connection {
             let mss = s.tcp.mss_with(0);
             let queued = s.limit.room(s.tcp.in_flight()) < mss;
             let held = shut || queued || (unsent && schedule::window_room(s, multipath) < mss);
-            if s.tcp.congestion_room(cwnd) >= mss && !(held && s.tcp.fills_path()) {
+            if s.tcp.congestion_room(cwnd) >= mss && !(held && s.tcp.has_queue()) {
                 s.tcp.on_app_limited();
             }
         }

@@ -117,11 +117,9 @@ impl Tcp {
         self.rate.on_app_limited(self.board.in_flight());
     }
 
-    /// As much is in flight as the path is known to hold.
-    pub(crate) fn fills_path(&self) -> bool {
-        let product = |rate: u64, rtt: Duration| u128::from(rate) * rtt.as_nanos() / 1_000_000_000;
-        let held = self.delivery_rate().zip(self.rtt.min()).map(|(rate, rtt)| product(rate, rtt));
-        held.is_some_and(|held| u128::from(self.board.in_flight()) >= held)
+    /// Packets wait on the way: round trips are a quarter longer than the shortest one.
+    pub(crate) fn has_queue(&self) -> bool {
+        self.rtt.srtt().zip(self.rtt.min()).is_some_and(|(srtt, min)| srtt >= min + min / 4)
     }
 }
 
