@@ -23,6 +23,7 @@ fn path(id: SubflowId, rtt: u64, cwnd: u64, in_flight: u64) -> PathView {
         in_flight: in_flight * MSS,
         room: (cwnd - in_flight) * MSS,
         oldest_sent: (in_flight > 0).then_some(Instant::from_millis(1_000)),
+        delivery_rate: 0,
         mss: MSS,
         backup: false,
         stalled: false,
