@@ -2,47 +2,13 @@
 
 use std::time::Duration;
 
-use polypath_proto::Config;
+use polypath_proto::{Config, Mechanisms};
 use polypath_sim::grid::record::Record;
 use polypath_sim::grid::report::{GridReport, Machine};
 use polypath_sim::grid::run::{Contender, run};
 use polypath_sim::grid::scenario::{BACK_AT, CUT_AT, Load, Scenario, select};
 use polypath_sim::grid::simulate::{Options, simulate};
 use polypath_sim::grid::windows::Windows;
-
-/// These bars hold, with the medians of two seeds; to be extended, never shortened.
-const HELD: &[&str] = &[
-    "a",
-    "a.reinjected",
-    "b",
-    "b.reinjected",
-    "c.cubic",
-    "c.cubic.reinjected",
-    "c.bbr",
-    "c.bbr.reinjected",
-    "d.reinjected",
-    "e.reinjected",
-    "f.cubic",
-    "f.cubic.reinjected",
-    "f.bbr",
-    "f.bbr.reinjected",
-    "g.duplicated",
-    "h1.gap_ms.cubic",
-    "h1.gap_ms",
-    "h1.again_ms",
-    "h1.queue_ms",
-    "h1.reinjected",
-    "h2.gap_ms.cubic",
-    "h2.gap_ms",
-    "h2.remove_addr",
-    "h2.reinjected",
-    "h3.gap_ms",
-    "h3.share",
-    "h3.reinjected",
-    "h4.gap_ms",
-    "h4.again_ms",
-    "h4.reinjected",
-];
 
 /// All that must be there.
 const NAMED: &[&str] = &[
@@ -99,14 +65,29 @@ fn report(only: &[&str], seeds: u64, windows: Windows) -> GridReport {
 #[test]
 fn the_bars_hold() {
     let report = report(&[], 2, Windows::Off);
-    for name in HELD {
-        let figure = report.figures().find(|figure| figure.name == *name);
-        let figure = figure.unwrap_or_else(|| panic!("{name} is not measured"));
-        assert_eq!(figure.met(), Some(true), "{figure}");
-    }
+    let missed: Vec<String> =
+        report.figures().filter(|figure| figure.met() == Some(false)).map(ToString::to_string).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
     for name in NAMED {
         assert!(report.figures().any(|figure| figure.name == *name && figure.bar.is_some()), "{name} has no bar");
     }
+}
+
+/// Raiciu et al., NSDI 2012, figure 5: with a small window a scheduler that fills every path blocks the fast one, and the
+/// mechanisms undo most of that. The default scheduler does not block it in the first place.
+#[test]
+fn the_mechanisms_unblock_the_fast_path_whatever_the_scheduler() {
+    let scenario = scenario("d");
+    let mbit = |scheduler: &str, mechanisms| {
+        let scheduler = scheduler.parse().expect("it is known");
+        let config = Config { scheduler, mechanisms, recv_buffer_max: 256 * 1024, ..cubic() };
+        let record = run(&scenario, Contender::Multipath, &config, 1).expect("it runs");
+        record.application.mbit(Duration::ZERO, record.end)
+    };
+    let (off, on) = (mbit("minrtt", Mechanisms::OFF), mbit("minrtt", Mechanisms::default()));
+    let best = mbit("default", Mechanisms::default());
+    assert!(on > 1.5 * off, "minrtt: {off} without, {on} with");
+    assert!(best > on, "minrtt {on}, default {best}");
 }
 
 #[test]
@@ -176,9 +157,9 @@ fn small_buffers_limit_what_is_on_its_way() {
     let mut wide = Scenario { load: Load::Upload(Duration::from_secs(30)), ..scenario("f") };
     wide.paths[1].rtt_ms = 1_000;
     let record = record(&wide, Contender::Alone(1));
-    // 128 KiB in a second, and not more.
+    // 160 KiB in a second, and not more.
     let mbit = record.application.mbit(Duration::from_secs(10), record.end);
-    assert!((0.7..=1.05).contains(&mbit), "{mbit} Mbit/s");
+    assert!((0.9..=1.32).contains(&mbit), "{mbit} Mbit/s");
 }
 
 #[test]
