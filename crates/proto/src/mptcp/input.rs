@@ -447,6 +447,7 @@ impl Connection {
             self.data_acknowledged(env.config.send_buffer_max, ack);
             self.trace_data_acknowledged(id, ack);
             self.forget_reinjections();
+            self.limit_held(now, env);
             self.restart_user_timeout(now);
             self.arm_data_retransmit(now);
         }

@@ -10,6 +10,7 @@ mod checksum;
 mod close;
 mod fast_open;
 mod handshake;
+mod held;
 mod in_flight_limit;
 mod info;
 mod input;

@@ -5,7 +5,7 @@ use crate::seq::Dsn;
 use crate::time::{Duration, Instant};
 
 /// The buffer before anything is known of the path.
-const INITIAL: usize = 256 * 1024;
+const INITIAL: usize = 512 * 1024;
 
 /// Bytes out of order lie within the window and are not charged again. Dynamic right-sizing: the buffer follows what arrives in a round trip.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl ReceiveWindow {
         // is offered beyond need ends up in the queue of the slowest path, and when a path dies all that is
         // missing has to wait behind it.
         let in_a_round_trip = (self.arrived as f64 * rtt.as_secs_f64() / elapsed.as_secs_f64()) as usize;
-        self.capacity = self.capacity.max(in_a_round_trip.saturating_mul(2)).min(self.max);
+        self.capacity = self.capacity.max(in_a_round_trip.saturating_mul(3) / 2).min(self.max);
         self.measured_from = Some(now);
         self.arrived = 0;
     }

@@ -95,6 +95,7 @@ impl Connection {
                 .min(window_room(s, self.is_active()))
                 .min(s.limit.room(s.tcp.in_flight())),
             oldest_sent: s.tcp.outstanding().find(|r| !r.sacked).map(|r| r.sent_at),
+            delivery_rate: s.tcp.delivery_rate().unwrap_or_default(),
             mss: s.tcp.mss_with(self.option_bytes(s)),
             backup: s.backup || s.remote_backup,
             stalled: s.stalled.is_some() || s.suspected.is_some(),

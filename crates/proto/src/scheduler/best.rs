@@ -29,7 +29,7 @@ impl Scheduler for Best {
         // What has nothing in flight will not have room sooner by waiting.
         let is_faster = |p: &&PathView| (p.srtt, p.id) < (next.srtt, next.id) && !p.srtt.is_zero() && p.in_flight > 0;
         let faster = view.eligible().filter(is_faster);
-        if blocks(view, next, faster.clone().map(PathView::rate).sum()) {
+        if blocks(view, next, faster.clone().map(PathView::capacity).sum()) {
             return Decision::Wait;
         }
         let soon = next.one_way() * PREFERENCE;

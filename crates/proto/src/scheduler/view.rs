@@ -55,6 +55,8 @@ pub struct PathView {
     pub room: u64,
     /// When the oldest of them was sent.
     pub oldest_sent: Option<Instant>,
+    /// How fast the path delivered lately, in bytes per second; zero before the first sample.
+    pub delivery_rate: u64,
     /// Payload of a full segment, in bytes.
     pub mss: u64,
     /// Either end asked to use it only when nothing else works (RFC 8684, section 3.3.8).
@@ -85,6 +87,11 @@ impl PathView {
     /// What its window delivers, in bytes per second; zero before the first round trip was measured.
     pub fn rate(&self) -> f64 {
         if self.srtt.is_zero() { 0.0 } else { self.cwnd as f64 / self.srtt.as_secs_f64() }
+    }
+
+    /// What it can deliver, in bytes per second: what its window does, or what it did lately, if that is more.
+    pub fn capacity(&self) -> f64 {
+        self.rate().max(self.delivery_rate as f64)
     }
 }
 

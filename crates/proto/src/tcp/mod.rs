@@ -269,6 +269,10 @@ impl Tcp {
         self.board.records()
     }
 
+    pub(crate) fn outstanding_bytes(&self) -> u64 {
+        self.board.total()
+    }
+
     pub(crate) fn has_outstanding(&self) -> bool {
         !self.board.is_empty()
     }

@@ -87,6 +87,11 @@ impl Scoreboard {
         self.records.is_empty()
     }
 
+    /// Bytes not acknowledged cumulatively.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Bytes believed to be in the network (RFC 6675's pipe).
     pub(crate) fn in_flight(&self) -> u64 {
         self.total - self.sacked - self.lost

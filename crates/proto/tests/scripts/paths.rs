@@ -628,6 +628,29 @@ fn a_connection_is_known_by_its_first_subflow_even_when_that_is_gone() {
     assert_eq!((s.info().local, s.info().remote), before);
 }
 
+#[test]
+fn a_dead_path_keeps_no_more_of_what_the_peer_has_than_half_a_send_buffer() {
+    let client = Config { send_buffer_max: 128 * 1024, ..Config::default() };
+    let mut pair = Pair::connected(&PairOptions { client, ..PairOptions::default() });
+    pair.drive(ms(100));
+    pair.send(Side::Client, UPLOAD);
+    pair.drive(ms(200));
+    // All that the buffer holds is under way on one path.
+    let on =
+        |p: &Pair, path| p.info(Side::Client).subflows.iter().any(|s| s.local.ip() == path && s.in_flight > 65_536);
+    let used = if on(&pair, WIFI) { WIFI } else { LTE };
+    assert!(on(&pair, used));
+    pair.cut(used);
+    let cut = pair.now;
+    pair.drive(ms(500));
+    let closed = when(&mut pair, Side::Client, used, cut, SubflowEvent::Closed(CloseReason::Silent));
+    assert!(closed.is_some_and(|after| after < ms(200)), "{closed:?}");
+    let reset = pair.log.iter().find(|p| p.path() == used && p.seg.tcp.flags.contains(TcpFlags::RST));
+    assert!(reset.is_some_and(|p| p.by == Side::Client));
+    pair.drive(ms(60_000));
+    pair.assert_received(Side::Server, UPLOAD);
+}
+
 // [8684-3.3.6-2]
 #[test]
 fn a_subflow_delivers_what_it_was_given_even_when_another_has_delivered_it_too() {

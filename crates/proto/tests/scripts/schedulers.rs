@@ -23,6 +23,7 @@ fn path(id: SubflowId, rtt: u64, cwnd: u64, in_flight: u64) -> PathView {
         in_flight: in_flight * MSS,
         room: (cwnd - in_flight) * MSS,
         oldest_sent: (in_flight > 0).then_some(Instant::from_millis(1_000)),
+        delivery_rate: 0,
         mss: MSS,
         backup: false,
         stalled: false,
@@ -67,7 +68,7 @@ fn target(decision: Decision) -> Option<SubflowId> {
 #[test]
 fn every_name_is_known_and_any_other_is_refused_with_the_list() {
     for name in SchedulerKind::NAMES {
-        named(name);
+        let _ = named(name);
     }
     let error = "fastest".parse::<SchedulerKind>().unwrap_err();
     assert!(error.contains("'fastest'") && SchedulerKind::NAMES.iter().all(|name| error.contains(name)), "{error}");
