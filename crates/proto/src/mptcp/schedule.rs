@@ -349,21 +349,30 @@ impl Connection {
     }
 
     /// Data waits, nothing is on its way that could open a window, and the connection's or a subflow's own is
-    /// shut: ask now and then (RFC 9293, section 3.8.6.1).
+    /// shut: ask now and then (RFC 9293, section 3.8.6.1). Ask also on a subflow that its own window holds back and not
+    /// the connection's, and that has nothing on its way: the news that it is open again was lost there.
     pub(super) fn arm_persist(&mut self, now: Instant) {
         // [9293-MUST-35]
         let something = self.send.end() > self.data_nxt || !self.reinjections.is_empty();
         // What a dead path still holds opens nothing either.
         let waiting = something && self.iter().all(|(_, s)| s.stalled.is_some() || !s.tcp.has_outstanding());
-        if !waiting && !self.persisting {
+        let (shut, multipath) = (self.data_wnd_end <= self.data_nxt, self.is_active());
+        let open = self.data_wnd_end.since(self.data_nxt);
+        let unaware = |s: &Subflow| {
+            multipath && !s.tcp.has_outstanding() && window_room(s, multipath) < open.min(s.tcp.mss_with(0))
+        };
+        let any_unaware = || something && self.iter().any(|(_, s)| unaware(s));
+        if !(waiting || self.persisting || any_unaware()) {
             return;
         }
-        let (shut, multipath) = (self.data_wnd_end <= self.data_nxt, self.is_active());
         let slowest = MAX_RTO.min(self.patience());
         self.persisting = false;
         for id in self.ids() {
             let Some(s) = self.get_mut(id) else { continue };
-            if !(waiting && s.is_usable() && (shut || window_room(s, multipath) < s.tcp.mss_with(0))) {
+            let held = waiting && (shut || window_room(s, multipath) < s.tcp.mss_with(0));
+            // Once it is to be asked, it is asked, also where others have sent all there was meanwhile.
+            let asks = held || (unaware(s) && (something || s.tcp.timers.is_set(Timer::Persist)));
+            if !(s.is_usable() && asks) {
                 s.persist_backoff = 0;
                 s.persist_since = None;
                 s.tcp.timers.stop(Timer::Persist);
