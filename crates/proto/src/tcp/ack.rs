@@ -26,6 +26,8 @@ pub(super) struct AckPolicy {
     quick: u32,
     /// The sender has other paths, and waits for what is overdue no longer than it must.
     hurried: bool,
+    /// When data last arrived.
+    last_data: Instant,
     /// Where segments out of order arrived, the latest first: their ranges are reported in this order (RFC 2018,
     /// section 4).
     recent: ArrayVec<u64, RECENT>,
@@ -40,6 +42,7 @@ impl Default for AckPolicy {
             unacknowledged: 0,
             quick: QUICK,
             hurried: false,
+            last_data: Instant::ZERO,
             recent: ArrayVec::new(),
             duplicate: None,
         }
@@ -64,6 +67,11 @@ impl Tcp {
     /// New data arrived in order, and filled no hole.
     pub(super) fn ack_in_order(&mut self, now: Instant, bytes: u64) {
         self.ack.unacknowledged += bytes;
+        let pause = now - core::mem::replace(&mut self.ack.last_data, now);
+        if self.ack.hurried && self.rtt.min().is_some_and(|rtt| pause > rtt / 2) {
+            // The start of an answer: what did not fit into the sender's window waits for these.
+            self.ack.quick = QUICK;
+        }
         // RFC 5681, section 4.2: at least every second full-sized segment. [9293-SHLD-19, 5681-4.2-1]
         let full = u64::from(self.local_mss.min(self.peer_mss)).saturating_sub(60);
         if self.ack.quick > 0 {
