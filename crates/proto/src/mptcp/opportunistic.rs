@@ -9,7 +9,7 @@ use crate::trace::ReinjectReason;
 use smallvec::SmallVec;
 
 /// Segments sent again at a time.
-const SEGMENTS: u64 = 16;
+const SEGMENTS: u64 = 4;
 
 impl Connection {
     /// New data has to wait for the peer's window, or for the send buffer. Each byte is sent again for that once.
@@ -35,7 +35,8 @@ impl Connection {
         let end = end.min(una + fast.room.min(SEGMENTS * fast.mss)).min(self.send.end());
         self.unblocked_to = end;
         self.reinject(una, end, Some(slow), Some(fast.id), ReinjectReason::WindowBlocked);
-        if mechanisms.penalisation {
+        // The one that delivers most is worth waiting for.
+        if mechanisms.penalisation && holder.rate() < fast.rate() {
             let (srtt, in_flight, mss) = (holder.srtt, holder.in_flight, holder.mss);
             if let Some(s) = self.get_mut(slow) {
                 s.limit.penalise(now, srtt, in_flight, mss);

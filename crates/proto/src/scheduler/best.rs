@@ -26,6 +26,9 @@ impl Scheduler for Best {
         if view.reinjection_of.is_some() {
             return Decision::on(Some(next));
         }
+        if let Some(main) = in_need_of_window(view, next) {
+            return Decision::on(Some(main));
+        }
         // What has nothing in flight will not have room sooner by waiting.
         let is_faster = |p: &&PathView| (p.srtt, p.id) < (next.srtt, next.id) && !p.srtt.is_zero() && p.in_flight > 0;
         let faster = view.eligible().filter(is_faster);
@@ -53,6 +56,16 @@ fn delivered_within(view: &View<'_>, path: &PathView, seconds: f64) -> u64 {
     }
     let windows = 1.0 + ((seconds - first) / path.srtt.as_secs_f64()).floor();
     (windows * path.in_flight as f64) as u64
+}
+
+/// A subflow that delivers more than `next`, though each byte takes longer, and needs what is left of the window: bytes of
+/// `next` would wait in the receiver's buffer for those before them, as long as it takes the slower one.
+fn in_need_of_window<'a>(view: &View<'a>, next: &PathView) -> Option<&'a PathView> {
+    let most = view.eligible().filter(|p| p.fits(view.pending)).max_by(|a, b| a.rate().total_cmp(&b.rate()))?;
+    let missing = (most.rate() * most.min_rtt.as_secs_f64() - most.in_flight as f64).max(0.0);
+    let free = view.window.saturating_sub(view.in_flight) as f64;
+    let in_need = most.id != next.id && most.rate() > next.rate() && missing > 0.0 && free < missing + next.mss as f64;
+    in_need.then_some(most)
 }
 
 /// The faster ones' bytes in one round trip of `next`, and what `next` itself has under way, in one window.

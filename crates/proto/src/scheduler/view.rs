@@ -89,9 +89,11 @@ impl PathView {
         if self.srtt.is_zero() { 0.0 } else { self.cwnd as f64 / self.srtt.as_secs_f64() }
     }
 
-    /// What it can deliver, in bytes per second: what its window does, or what it did lately, if that is more.
+    /// What it can deliver, in bytes per second: what its window does, but no more than the path lately did (BBR's window is
+    /// twice as large, and a loss-based one is used up only in part where packets are lost).
     pub fn capacity(&self) -> f64 {
-        self.rate().max(self.delivery_rate as f64)
+        let delivered = if self.delivery_rate > 0 { self.delivery_rate as f64 } else { f64::INFINITY };
+        self.rate().min(delivered)
     }
 }
 
