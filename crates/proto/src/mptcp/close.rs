@@ -237,6 +237,7 @@ impl Connection {
         }
         self.congestion.on_subflow_removed(id);
         self.orphan_reinjections(id);
+        self.lift_limits();
         let time_wait = (s.tcp.state == State::TimeWait).then(|| TimeWait {
             snd_nxt: s.tcp.wire_snd_nxt(),
             rcv_nxt: s.tcp.wire_rcv_nxt(),

@@ -8,10 +8,11 @@ use crate::time::{Duration, Instant};
 
 /// Never less than so many full segments.
 const MIN_SEGMENTS: u64 = 4;
-/// Round trips whose queue did not shrink with what we have in flight: it is somebody else's...
-const PATIENCE: u32 = 5;
-/// ...and our share of it is not given up, for so long.
+/// Round trips whose queue did not shrink with what we have in flight: it is somebody else's, or no queue at all...
+const PATIENCE: u32 = 2;
+/// ...and so long that round trip counts as the shortest. Twice as long each time.
 const CONCEDED: Duration = Duration::from_secs(5);
+const MAX_CONCEDED: Duration = Duration::from_secs(300);
 /// Samples looked at together.
 const RECENT: usize = 4;
 
@@ -20,13 +21,12 @@ const RECENT: usize = 4;
 pub(crate) struct InFlightLimit {
     /// In bytes; none while the congestion window is all there is.
     bytes: Option<u64>,
-    /// What was delivered since the round trip began.
-    round: Option<(Instant, u64)>,
     /// The latest round trips measured: the shortest of a few, since delayed acknowledgements say nothing of queues.
     latest: [Option<Duration>; RECENT],
-    /// Round trips in a row that took too long although the limit held.
-    in_vain: u32,
-    conceded_until: Option<Instant>,
+    /// Round trips in a row that took too long although the limit held, and how long the last one took.
+    in_vain: (u32, Duration),
+    /// What counts as the shortest round trip, until when, and for how long that was.
+    conceded: Option<(Duration, Instant, Duration)>,
     penalised: Option<Instant>,
 }
 
@@ -35,8 +35,10 @@ pub(crate) struct InFlightLimit {
 pub(crate) struct Path {
     pub(crate) now: Instant,
     pub(crate) min_rtt: Duration,
-    /// How long packets may wait in queues.
-    pub(crate) queue: Duration,
+    /// What the path delivers, in bytes per second; zero: not known.
+    pub(crate) rate: u64,
+    /// How long packets may wait in queues. None: as long as they do.
+    pub(crate) queue: Option<Duration>,
     pub(crate) cwnd: u64,
     /// What was in flight when it arrived.
     pub(crate) in_flight: u64,
@@ -61,42 +63,47 @@ impl InFlightLimit {
 
     /// Something arrived, and took so long. Where packets wait in queues, what is delivered is what the path delivers: so
     /// much, for the shortest round trip and the wait allowed, may be in flight.
-    pub(crate) fn on_delivered(&mut self, path: &Path, bytes: u64, rtt: Option<Duration>) {
-        if let Some((_, delivered)) = &mut self.round {
-            *delivered += bytes;
-        }
+    pub(crate) fn on_delivered(&mut self, path: &Path, rtt: Option<Duration>) {
         if let Some(rtt) = rtt {
             self.latest.rotate_right(1);
             self.latest[0] = Some(rtt);
         }
-        let (Some((since, delivered)), Some(rtt)) = (self.round, self.recent()) else { return };
-        let elapsed = path.now - since;
-        if elapsed < path.min_rtt / 2 || self.conceded_until.is_some_and(|until| path.now < until) {
-            return;
-        }
+        let (Some(queue), Some(rtt)) = (path.queue, self.recent()) else { return };
         // With less in flight it is not we who fill the queue, and the path could deliver more.
-        let busy = path.in_flight * 2 >= self.of(path.cwnd);
-        if busy && rtt > path.min_rtt + path.queue / 4 {
-            let rate = delivered as f64 / elapsed.as_secs_f64();
-            let limit = rate * (path.min_rtt + path.queue).as_secs_f64();
+        let busy = path.in_flight * 2 >= self.of(path.cwnd) && path.rate > 0;
+        let base = self.base(path);
+        if busy && rtt > base + queue / 4 {
+            let limit = path.rate as f64 * (base + queue).as_secs_f64();
             self.bytes = Some((limit as u64).max(MIN_SEGMENTS * path.mss));
         }
     }
 
     /// A round trip is over. Where packets did not wait, the limit grows by an eighth, and is gone in the end.
     pub(crate) fn on_round(&mut self, path: &Path) {
-        self.round = Some((path.now, 0));
         let (Some(limit), Some(rtt)) = (self.bytes, self.recent()) else { return };
+        let queue = path.queue.unwrap_or(Duration::MAX);
+        let base = self.base(path);
         let idle = path.in_flight * 2 < self.of(path.cwnd);
-        if idle || rtt <= path.min_rtt + path.queue / 4 {
+        if idle || rtt.saturating_sub(base) <= queue / 4 {
             let limit = limit + (limit / 8).max(path.mss);
             self.bytes = (limit < 2 * path.cwnd).then_some(limit);
         }
-        let over = rtt > path.min_rtt + path.queue && self.binds(path.cwnd);
-        self.in_vain = if over { self.in_vain + 1 } else { 0 };
-        if self.in_vain >= PATIENCE {
-            (self.bytes, self.in_vain, self.conceded_until) = (None, 0, Some(path.now + CONCEDED));
+        let over = rtt.saturating_sub(base) > queue && self.binds(path.cwnd);
+        let (rounds, before) = self.in_vain;
+        let no_better = over && rtt >= before.mul_f64(0.9);
+        self.in_vain = (if no_better { rounds + 1 } else { 0 }, if over { rtt } else { Duration::ZERO });
+        if self.in_vain.0 > PATIENCE {
+            let lasting = self.conceded.map_or(CONCEDED, |(.., lasting)| (lasting * 2).min(MAX_CONCEDED));
+            self.conceded = Some((rtt, path.now + lasting, lasting));
+            (self.bytes, self.in_vain) = (None, (0, Duration::ZERO));
         }
+    }
+
+    /// The shortest round trip, as far as it is still true.
+    fn base(&self, path: &Path) -> Duration {
+        self.conceded
+            .filter(|(_, until, _)| path.now < *until)
+            .map_or(path.min_rtt, |(base, ..)| base.max(path.min_rtt))
     }
 
     /// The shortest of the latest round trips; none before there are enough.

@@ -3,7 +3,7 @@
 //! In order: the handshake, if it is not over; TCP's checks; what the MPTCP options say; what is
 //! acknowledged; the data.
 
-use super::in_flight_limit::Path;
+use super::in_flight_limit::{InFlightLimit, Path};
 use super::info::SubflowChange;
 use super::narrate::relative;
 use super::stream::Obstacle;
@@ -76,6 +76,7 @@ impl Connection {
         let signals = seg.options.mptcp.iter().any(|option| !matches!(option, MptcpOption::Dss(_)));
         let out = s.tcp.on_ack(now, seg, payload, signals);
         let srtt = s.tcp.rtt.srtt().unwrap_or_default();
+        let was_late = !s.answers();
         if out.delivered > 0 {
             s.on_delivery(now, &out);
         }
@@ -87,11 +88,14 @@ impl Connection {
         self.trace_losses(id, &out, LossReason::Acknowledgements);
         self.feed_congestion(now, id, cwnd, srtt, &out);
         if out.newly_lost > 0 {
-            self.reinject_lost(id);
+            self.reinject_lost(now, id);
         }
         self.note_mtu_probe(id, &out);
         if self.notice_missing_dss(now, env, id, seg, &out) {
             return true;
+        }
+        if was_late {
+            self.watch_acknowledgements(now);
         }
         self.acknowledge_plain(env, id);
         if out.advanced && !self.is_active() {
@@ -121,15 +125,25 @@ impl Connection {
 
     /// What round trips say of queues on the way.
     fn measure_queue(&mut self, now: Instant, id: SubflowId, cwnd: u64, out: &AckOutcome) {
-        let queue = self.mechanisms.queue_limit.filter(|_| self.is_active() && self.subflow_count() > 1);
-        let (Some(queue), Some(s)) = (queue, self.get_mut(id)) else { return };
-        let (min_rtt, mss) = (s.tcp.rtt.min().unwrap_or_default(), s.tcp.mss_with(0));
-        let in_flight = out.prior_in_flight;
-        let path = Path { now, min_rtt, queue, cwnd, in_flight, mss };
-        s.limit.on_delivered(&path, out.delivered, out.rtt);
+        let several = self.has_several_paths();
+        let queue = self.mechanisms.queue_limit;
+        let Some(s) = self.get_mut(id) else { return };
+        if !several {
+            // There is nobody to be held up.
+            s.limit = InFlightLimit::default();
+            return;
+        }
+        let (min_rtt, mss, in_flight) = (s.tcp.rtt.min().unwrap_or_default(), s.tcp.mss_with(0), out.prior_in_flight);
+        let path = Path { now, min_rtt, rate: s.tcp.delivery_rate().unwrap_or_default(), queue, cwnd, in_flight, mss };
+        s.limit.on_delivered(&path, out.rtt);
         if out.round_start {
             s.limit.on_round(&path);
         }
+    }
+
+    /// More than one subflow carries the connection: one can hold up another.
+    pub(super) fn has_several_paths(&self) -> bool {
+        self.is_active() && self.iter().filter(|(_, s)| s.is_usable()).nth(1).is_some()
     }
 
     fn feed_congestion(&mut self, now: Instant, id: SubflowId, cwnd: u64, srtt: crate::Duration, out: &AckOutcome) {
@@ -447,7 +461,7 @@ impl Connection {
             self.data_acknowledged(env.config.send_buffer_max, ack);
             self.trace_data_acknowledged(id, ack);
             self.forget_reinjections();
-            self.limit_held(now, env);
+            self.limit_held(now, env, id);
             self.restart_user_timeout(now);
             self.arm_data_retransmit(now);
         }

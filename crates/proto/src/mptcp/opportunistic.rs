@@ -26,11 +26,15 @@ impl Connection {
         if !(full || shut) || una < self.unblocked_to || una >= self.data_nxt.min(self.send.end()) {
             return false;
         }
+        let paths = self.views(now);
+        if !paths.iter().any(|p| p.fits(p.mss) && !p.stalled && !p.suspected) {
+            return false;
+        }
         let Some((slow, end)) = self.holder(una) else { return false };
-        let paths = self.views();
         let Some(holder) = paths.iter().find(|p| p.id == slow) else { return false };
-        let faster =
-            paths.iter().filter(|p| p.id != slow && !p.stalled && p.srtt * 3 / 2 < holder.srtt && p.room >= p.mss);
+        let faster = paths
+            .iter()
+            .filter(|p| p.id != slow && !p.stalled && !p.suspected && p.srtt * 3 / 2 < holder.srtt && p.room >= p.mss);
         let Some(fast) = faster.min_by_key(|p| (p.srtt, p.id)) else { return false };
         let end = end.min(una + fast.room.min(SEGMENTS * fast.mss)).min(self.send.end());
         self.unblocked_to = end;
@@ -47,14 +51,15 @@ impl Connection {
 
     /// What a slow subflow has lost arrives sooner on a fast one: all that comes after it waits for it. The subflow sends it
     /// again too, since its own numbers have to be complete.
-    pub(super) fn reinject_lost(&mut self, id: SubflowId) {
+    pub(super) fn reinject_lost(&mut self, now: Instant, id: SubflowId) {
         if !self.mechanisms.opportunistic_retransmission || !self.is_active() || self.subflow_count() < 2 {
             return;
         }
-        let paths = self.views();
+        let paths = self.views(now);
         let Some(slow) = paths.iter().find(|p| p.id == id) else { return };
-        let faster =
-            paths.iter().filter(|p| p.id != id && !p.stalled && p.backup == slow.backup && p.srtt * 2 < slow.srtt);
+        let faster = paths
+            .iter()
+            .filter(|p| p.id != id && !p.stalled && !p.suspected && p.backup == slow.backup && p.srtt * 2 < slow.srtt);
         let Some(fast) = faster.min_by_key(|p| (p.srtt, p.id)).map(|p| p.id) else { return };
         let (una, end) = (self.data_una, self.send.end());
         let Some(s) = self.get_mut(id) else { return };
@@ -68,7 +73,7 @@ impl Connection {
                 _ => ranges.push((start, stop)),
             }
         }
-        s.lost_to = ranges.last().map_or(from, |range| range.1);
+        s.lost_to = ranges.iter().map(|range| range.1).max().unwrap_or(from);
         for (start, end) in ranges {
             self.reinject(start, end, Some(id), Some(fast), ReinjectReason::Lost);
         }
@@ -82,6 +87,8 @@ impl Connection {
                 let stop = record.dsn + record.payload.len() as u64;
                 if record.dsn <= end && stop > end {
                     end = stop;
+                } else if end > dsn {
+                    break;
                 }
             }
             (end > dsn).then_some(end)

@@ -273,7 +273,7 @@ impl Connection {
         let (ssn, mapping) = record.unwrap_or((Ssn::FIRST, None));
         if active {
             self.trace_mapping_sent(id, ssn, dsn, len);
-            self.watch_acknowledgements(now);
+            self.watch_acknowledgements_of(now, id);
         }
         self.emit_data(now, env, id, ssn, &payload, mapping, out)
     }

@@ -65,7 +65,7 @@ impl Connection {
         };
         let (on, len) = self.ids().find_map(|id| self.get_mut(id).and_then(due).map(|len| (id, len)))?;
         let pending = self.send.end().min(self.data_wnd_end).since(self.data_nxt);
-        let paths = self.views();
+        let paths = self.views(now);
         let path = paths.iter().find(|p| p.id == on)?;
         let with_followers = len + FOLLOWERS * path.mss;
         let open = matches!(self.send_half, SendHalf::Open | SendHalf::FinQueued);

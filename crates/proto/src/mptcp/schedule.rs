@@ -1,10 +1,11 @@
 //! Which subflow carries what: views for the scheduler, and the queue of bytes to be sent once more.
 
+use super::in_flight_limit::InFlightLimit;
 use super::timers::ConnectionTimer;
 use super::{Connection, Env, FallbackReason, Multipath, Role, SendHalf, Subflow};
 use crate::SubflowId;
 use crate::mib::Counter;
-use crate::scheduler::{Decision, PathView, View};
+use crate::scheduler::{Decision, PathView, Scheduler, SubflowSet, View};
 use crate::seq::{Dsn, Ssn};
 use crate::tcp::{MAX_RTO, Timer};
 use crate::time::{Duration, Instant};
@@ -44,7 +45,33 @@ pub(super) fn window_room(s: &Subflow, multipath: bool) -> u64 {
     if multipath { s.tcp.furthest_window_room() } else { s.tcp.window_room() }
 }
 
+/// The subflow that takes the bytes, all that shall carry them, and how many; or wait. Where no path that answers has
+/// anything in flight there is nothing to wait for, and the answer has to be one that can be followed.
+fn decide<'a>(scheduler: &mut dyn Scheduler, view: &View<'a>) -> Option<(&'a PathView, SubflowSet, u64)> {
+    if let Decision::Send { on, limit } = scheduler.schedule(view) {
+        let able = view.paths.iter().filter(|p| on.contains(p.id) && p.fits(view.pending));
+        let able = able.filter(|p| Some(p.id) != view.reinjection_of).min_by_key(|p| (p.srtt, p.id));
+        if let Some(path) = able.filter(|_| limit > 0) {
+            return Some((path, on, limit));
+        }
+    }
+    let hopeless = view.paths.iter().all(|p| p.in_flight == 0 || p.stalled || p.suspected);
+    let path = view.fastest_with_room().filter(|_| hopeless)?;
+    Some((path, SubflowSet::only(path.id), path.room))
+}
+
 impl Connection {
+    /// With one subflow left there is nobody to be held up.
+    pub(super) fn lift_limits(&mut self) {
+        if !self.has_several_paths() {
+            for id in self.ids() {
+                if let Some(s) = self.get_mut(id) {
+                    s.limit = InFlightLimit::default();
+                }
+            }
+        }
+    }
+
     /// Option bytes of a data segment besides timestamps.
     pub(super) fn option_bytes(&self, s: &Subflow) -> usize {
         match &self.multipath {
@@ -80,7 +107,7 @@ impl Connection {
         s.tcp.local != self.initial_local || s.tcp.remote != self.initial_remote
     }
 
-    pub(super) fn views(&self) -> SmallVec<[PathView; 8]> {
+    pub(super) fn views(&self, now: Instant) -> SmallVec<[PathView; 8]> {
         let view = |(id, s): (SubflowId, &Subflow)| PathView {
             id,
             srtt: s.tcp.rtt.srtt().unwrap_or_default(),
@@ -98,7 +125,8 @@ impl Connection {
             delivery_rate: s.tcp.delivery_rate().unwrap_or_default(),
             mss: s.tcp.mss_with(self.option_bytes(s)),
             backup: s.backup || s.remote_backup,
-            stalled: s.stalled.is_some() || s.suspected.is_some(),
+            stalled: s.is_silent(now),
+            suspected: s.suspected.is_some(),
         };
         self.iter().filter(|(_, s)| s.is_usable()).map(view).collect()
     }
@@ -158,18 +186,12 @@ impl Connection {
             }
             return None;
         }
-        let paths = self.views();
+        let paths = self.views(now);
         let view = self.view(now, &paths, pending, None);
-        let mut decision = self.scheduler.schedule(&view);
-        if decision == Decision::Wait && paths.iter().all(|p| p.in_flight == 0) {
-            decision = Decision::on(view.fastest_with_room());
-        }
-        let Decision::Send { on: targets, limit } = decision else {
+        let Some((path, targets, limit)) = decide(&mut *self.scheduler, &view) else {
             self.trace_waiting(if paths.is_empty() { WaitReason::NoPath } else { WaitReason::Scheduler }, pending);
             return None;
         };
-        let with_room = |p: &&PathView| targets.contains(p.id) && p.fits(pending);
-        let path = paths.iter().filter(with_room).min_by_key(|p| (p.srtt, p.id))?;
         let on = path.id;
         let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max_payload(self.get(on)?));
         let held = if self.nagle_holds(len, unsent, path.mss) { len % path.mss } else { 0 };
@@ -205,10 +227,20 @@ impl Connection {
         if self.reinjections.is_empty() {
             return None;
         }
-        let paths = self.views();
-        // One that waits for a certain subflow holds up no other.
+        let paths = self.views(now);
+        // One that waits for a certain subflow holds up no other; and whoever waits for any, waits for the same.
+        let mut waits: SmallVec<[Option<SubflowId>; 4]> = SmallVec::new();
         for i in 0..self.reinjections.len() {
-            let Some((on, limit)) = self.place_of_reinjection(now, i, &paths) else { continue };
+            let Some(&Reinjection { from, to, .. }) = self.reinjections.get(i) else { break };
+            if to.is_none() && waits.contains(&from) {
+                continue;
+            }
+            let Some((on, limit)) = self.place_of_reinjection(now, i, &paths) else {
+                if to.is_none() {
+                    waits.push(from);
+                }
+                continue;
+            };
             let (Some(path), Some(entry)) = (paths.iter().find(|p| p.id == on), self.reinjections.get(i)) else {
                 continue;
             };
@@ -235,10 +267,12 @@ impl Connection {
         if let Some(id) = to {
             return paths.iter().find(|p| p.id == id && p.fits(pending)).map(|p| (p.id, p.room));
         }
-        match self.scheduler.schedule(&self.view(now, paths, pending, from)) {
-            Decision::Send { on, limit } => Some((on.iter().next()?, limit)),
-            Decision::Wait => None,
-        }
+        let view = self.view(now, paths, pending, from);
+        let (path, _, limit) = decide(&mut *self.scheduler, &view)?;
+        // A backup is not for what may only be late.
+        let may_be_late =
+            from.and_then(|id| paths.iter().find(|p| p.id == id)).is_some_and(|p| !p.stalled && !p.backup);
+        (!(path.backup && may_be_late)).then_some((path.id, limit))
     }
 
     /// Bytes given to another subflow besides `from`.

@@ -84,6 +84,8 @@ pub(crate) struct Subflow {
     pub(crate) stalled: Option<Instant>,
     /// Its acknowledgements are overdue, and others carry its data meanwhile.
     pub(crate) suspected: Option<Instant>,
+    /// Its probe has had the time to be answered, and others were told.
+    pub(crate) probe_judged: bool,
     /// Suspicions that were wrong.
     pub(crate) false_suspicions: u32,
     /// Lone segments in a row that were acknowledged without delay.
@@ -146,6 +148,7 @@ impl Subflow {
             rx: RxMappings::default(),
             stalled: None,
             suspected: None,
+            probe_judged: false,
             false_suspicions: 0,
             prompt_acks: 0,
             last_delivered: now,

@@ -20,25 +20,45 @@ const ACK_DELAY: Duration = Duration::from_millis(40);
 const PROMPT_ACKS: u32 = 4;
 /// So many more, and a wrong suspicion is forgotten.
 const FORGIVE: u32 = 16;
+/// Never looked at sooner.
+const MIN_WAIT: Duration = Duration::from_millis(1);
+/// A probe is waited for two round trips, and so long at least, before a backup is used.
+const PROBE_PATIENCE: Duration = Duration::from_millis(50);
 /// After so many wrong suspicions a subflow's patience grows no more.
 const MAX_FALSE: u32 = 6;
 
 impl Connection {
-    /// Something is in flight: look at it when it is overdue.
+    /// Look when the first of what is in flight is overdue. Called when somebody works again.
     pub(super) fn watch_acknowledgements(&mut self, now: Instant) {
-        let wanted = self.mechanisms.early_reinjection && self.is_active() && self.subflow_count() > 1;
-        if !wanted || self.timers.is_set(ConnectionTimer::Suspicion) {
-            return;
+        if self.may_suspect() {
+            let due = self.iter().filter_map(|(_, s)| overdue_at(s).into_iter().chain(given_up_at(s)).min()).min();
+            if let Some(at) = due {
+                self.timers.set_if_earlier(ConnectionTimer::Suspicion, at.max(now + MIN_WAIT));
+            }
         }
-        let due = self.iter().filter_map(|(_, s)| overdue_at(s)).min();
-        if let Some(at) = due {
-            self.timers.set(ConnectionTimer::Suspicion, at.max(now + Duration::from_millis(1)));
+    }
+
+    /// The same, after something was sent on one subflow.
+    pub(super) fn watch_acknowledgements_of(&mut self, now: Instant, id: SubflowId) {
+        if let Some(at) = self.get(id).and_then(overdue_at)
+            && self.may_suspect()
+        {
+            self.timers.set_if_earlier(ConnectionTimer::Suspicion, at.max(now + MIN_WAIT));
         }
+    }
+
+    /// There is somebody else: a lone subflow has its timeout.
+    fn may_suspect(&self) -> bool {
+        let works = |(_, s): &(SubflowId, &Subflow)| s.is_usable() && s.stalled.is_none();
+        self.mechanisms.early_reinjection && self.is_active() && self.iter().filter(works).nth(1).is_some()
     }
 
     /// The time has come to look.
     pub(super) fn suspect_overdue(&mut self, now: Instant) {
         for id in self.ids() {
+            if let Some(s) = self.get_mut(id).filter(|s| s.is_silent(now)) {
+                s.probe_judged = true;
+            }
             let due = self.get(id).and_then(overdue_at).is_some_and(|at| at <= now);
             if due && !self.is_alone(id) {
                 self.suspect(now, id);
@@ -50,12 +70,18 @@ impl Connection {
     fn suspect(&mut self, now: Instant, id: SubflowId) {
         let Some(s) = self.get_mut(id) else { return };
         s.suspected = Some(now);
+        s.probe_judged = false;
         s.tail_probe_due = s.tcp.is_open();
         self.reinject_outstanding(id, ReinjectReason::Overdue);
     }
 }
 
 impl Subflow {
+    /// It does not even answer its probe: as good as timed out.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        self.stalled.is_some() || self.suspected.is_some_and(|since| now >= since + patience_with_probe(self))
+    }
+
     /// It delivered something.
     pub(super) fn on_delivery(&mut self, now: Instant, out: &AckOutcome) {
         self.last_delivered = now;
@@ -77,6 +103,16 @@ impl Subflow {
             }
         }
     }
+}
+
+/// When a suspected subflow has had the time to answer its probe. None: it had.
+fn given_up_at(s: &Subflow) -> Option<Instant> {
+    let at = s.suspected? + patience_with_probe(s);
+    (s.stalled.is_none() && !s.probe_judged).then_some(at)
+}
+
+fn patience_with_probe(s: &Subflow) -> Duration {
+    (s.tcp.rtt.srtt().unwrap_or_default() * 2).max(PROBE_PATIENCE)
 }
 
 /// When acknowledgements of what a subflow has out are overdue. None: nothing is out, or it is known to be silent.

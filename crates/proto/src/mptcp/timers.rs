@@ -168,7 +168,7 @@ impl Connection {
                 let out = s.tcp.on_reorder_timer(now);
                 self.trace_losses(id, &out, LossReason::ReorderingTimer);
                 if out.newly_lost > 0 {
-                    self.reinject_lost(id);
+                    self.reinject_lost(now, id);
                 }
                 self.note_mtu_probe(id, &out);
                 if out.recovery_entered {

@@ -35,16 +35,33 @@ impl Scheduler for Best {
         if blocks(view, next, faster.clone().map(PathView::capacity).sum()) {
             return Decision::Wait;
         }
-        let soon = next.one_way() * PREFERENCE;
-        let covered: u64 = faster.map(|p| delivered_within(view, p, soon)).sum();
-        match view.pending.saturating_sub(covered) {
+        match worth_sending(view, next, &faster) {
             0 => Decision::Wait,
-            // Whole segments: the last one takes with it what the faster ones could have had.
-            left => {
-                Decision::Send { on: SubflowSet::only(next.id), limit: left.next_multiple_of(next.mss).min(next.room) }
-            }
+            bytes => Decision::Send { on: SubflowSet::only(next.id), limit: bytes.min(next.room) },
         }
     }
+}
+
+/// How much of what is pending is there on `next` before the faster ones could have delivered it: the more is sent on it,
+/// the later the last byte gets out, and the more the faster ones deliver meanwhile. In whole segments, the last of which
+/// takes with it what the faster ones could have had.
+fn worth_sending<'a>(view: &View<'_>, next: &PathView, faster: &(impl Iterator<Item = &'a PathView> + Clone)) -> u64 {
+    let worth = |segments: u64| {
+        let bytes = segments * next.mss;
+        let there = (next.one_way() + bytes.min(view.pending) as f64 / next.capacity().max(1.0)) * PREFERENCE;
+        let covered: u64 = faster.clone().map(|p| delivered_within(view, p, there)).sum();
+        bytes < view.pending.saturating_sub(covered) + next.mss
+    };
+    let (mut low, mut high) = (0, view.pending.min(next.room).div_ceil(next.mss));
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if worth(middle) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low * next.mss
 }
 
 /// What a subflow without room delivers within `seconds`: as much as it has in flight when the oldest of that is

@@ -61,8 +61,10 @@ pub struct PathView {
     pub mss: u64,
     /// Either end asked to use it only when nothing else works (RFC 8684, section 3.3.8).
     pub backup: bool,
-    /// It does not answer: data was sent, and nothing is acknowledged.
+    /// It does not answer: data was sent, and nothing is acknowledged, not even a probe.
     pub stalled: bool,
+    /// Its acknowledgements are overdue, and it was asked whether it lives.
+    pub suspected: bool,
 }
 
 impl PathView {
@@ -122,7 +124,7 @@ impl<'a> View<'a> {
     pub fn eligible(&self) -> impl Iterator<Item = &'a PathView> + Clone {
         let of = self.reinjection_of;
         let usable = self.paths.iter().filter(move |p| Some(p.id) != of);
-        let rank = |p: &PathView| (p.stalled, p.backup);
+        let rank = |p: &PathView| (p.stalled, p.backup, p.suspected);
         let best = usable.clone().map(rank).min();
         usable.filter(move |p| Some(rank(p)) == best)
     }

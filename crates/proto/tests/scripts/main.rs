@@ -27,4 +27,5 @@ mod settings;
 mod syn_cookies;
 mod time_wait;
 mod timestamps;
+mod uneven;
 mod window;

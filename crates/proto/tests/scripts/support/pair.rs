@@ -35,6 +35,8 @@ pub(crate) struct PairOptions {
     pub(crate) server_addresses: Vec<IpAddr>,
     /// One way.
     pub(crate) delay: Duration,
+    /// Of paths that differ.
+    pub(crate) delays: Vec<(IpAddr, Duration)>,
     pub(crate) max_segment: u32,
     pub(crate) connect: ConnectOptions,
 }
@@ -47,6 +49,7 @@ impl Default for PairOptions {
             client_addresses: vec![(WIFI, false), (LTE, false)],
             server_addresses: vec![PEER],
             delay: Duration::from_millis(10),
+            delays: Vec::new(),
             max_segment: 1500,
             connect: ConnectOptions::default(),
         }
@@ -156,6 +159,13 @@ pub(crate) struct Pair {
     /// Which packets a router marks (ECN), where their senders allow it.
     marks: Option<Loss>,
     wire: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// One way, and bytes per second, of paths that differ.
+    pub(crate) delays: BTreeMap<IpAddr, Duration>,
+    pub(crate) rates: BTreeMap<IpAddr, u64>,
+    /// Packets that would wait longer are dropped.
+    pub(crate) queues: BTreeMap<IpAddr, Duration>,
+    busy: BTreeMap<(bool, IpAddr), Instant>,
+    pub(crate) timeouts: u64,
 }
 
 impl Pair {
@@ -187,6 +197,11 @@ impl Pair {
             loss: None,
             marks: None,
             wire: BinaryHeap::new(),
+            delays: options.delays.iter().copied().collect(),
+            rates: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            timeouts: 0,
         };
         pair.drain();
         pair
@@ -293,6 +308,7 @@ impl Pair {
             let Some(Reverse((_, index))) = self.wire.pop() else { return false };
             self.deliver(index);
         } else {
+            self.timeouts += 1;
             self.client.stack.handle_timeout(self.now);
             self.server.stack.handle_timeout(self.now);
         }
@@ -375,8 +391,21 @@ impl Pair {
             let path = sent.path();
             let lost = self.loss.as_mut().is_some_and(|lost| lost(&sent));
             sent.delivered = !lost && !self.cut.contains(&path);
+            let wait = self.busy.get(&(side == Side::Client, path)).map_or(Duration::ZERO, |at| *at - now);
+            if sent.delivered && self.queues.get(&path).is_some_and(|most| wait > *most) {
+                sent.delivered = false;
+            }
             if sent.delivered {
-                self.wire.push(Reverse((now + self.delay, self.log.len())));
+                let key = (side == Side::Client, path);
+                let mut at = now;
+                if let Some(rate) = self.rates.get(&path) {
+                    let busy = self.busy.entry(key).or_insert(now);
+                    *busy = (*busy).max(now)
+                        + Duration::from_nanos((sent.payload.len() as u64 + 60) * 1_000_000_000 / rate);
+                    at = *busy;
+                }
+                let delay = self.delays.get(&path).copied().unwrap_or(self.delay);
+                self.wire.push(Reverse((at + delay, self.log.len())));
             }
             self.log.push(sent);
         }
