@@ -78,6 +78,22 @@ fn check(kernel: &Namespace, multipath: bool, capture: &PathBuf) {
     std::fs::remove_file(capture).expect("the capture");
 }
 
+/// On a busy machine the kernel's routes out of a namespace may come to life a moment after it was set up; until then
+/// a router says so, and that ends an attempt at once.
+async fn connect_when_up(host: &Host, remote: SocketAddr, options: ConnectOptions, request: &[u8]) -> MptcpStream {
+    let attempts = async {
+        loop {
+            match MptcpStream::connect_and_write(host, remote, options, request).await {
+                Err(error) if error.kind() == std::io::ErrorKind::NetworkUnreachable => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                connected => return connected.expect("connect"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), attempts).await.expect("a network within ten seconds")
+}
+
 fn polypath_client(address: IpAddr, transport: Transport) {
     let _turn = crate::MACHINE.read().unwrap_or_else(PoisonError::into_inner);
     let scenario = scenario(Owner::Stack, Owner::Kernel);
@@ -104,8 +120,7 @@ fn polypath_client(address: IpAddr, transport: Transport) {
             for n in 0..CONNECTIONS as u64 {
                 let remote = SocketAddr::new(address, PORT);
                 let request = bytes(n, REQUEST);
-                let stream = MptcpStream::connect_and_write(&host, remote, options, &request).await;
-                let mut stream = stream.expect("connect");
+                let mut stream = connect_when_up(&host, remote, options, &request).await;
                 let mut answer = vec![0; ANSWER];
                 stream.read_exact(&mut answer).await.expect("the answer");
                 assert!(answer == bytes(100 + n, ANSWER), "answer {n} is garbled");
