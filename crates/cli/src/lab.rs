@@ -1,8 +1,8 @@
 //! `polypath lab`: experiments in real time.
 
-use anyhow::Context as _;
-use polypath_lab::grid::{self, GridOptions};
-use polypath_sim::grid::report::{GridReport, Machine};
+use crate::grid;
+use polypath_lab::grid::GridOptions;
+use polypath_sim::grid::report::GridReport;
 use polypath_sim::grid::scenario::BULK;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,17 +56,7 @@ struct Grid {
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     let Experiment::Grid(args) = &args.experiment;
-    let report = run(args).inspect_err(|error| {
-        if args.json {
-            println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
-        }
-    })?;
-    if args.json {
-        println!("{}", report.to_json());
-    } else {
-        println!("{report}\nPage: {}", args.html.display());
-    }
-    Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    grid::tell(run(args), args.json, &args.html)
 }
 
 fn run(args: &Grid) -> anyhow::Result<GridReport> {
@@ -81,29 +71,21 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
         fresh: args.fresh,
     };
     options.experiments()?;
-    // What cannot be written is said before the work.
-    let page = || format!("writing {}", args.html.display());
-    std::fs::OpenOptions::new().create(true).append(true).open(&args.html).with_context(page)?;
-    let rows = grid::run(&options)?;
-    let words: Vec<_> = std::env::args().skip(1).collect();
+    grid::check_page(&args.html)?;
+    let rows = polypath_lab::grid::run(&options)?;
     let settings = serde_json::json!({
         "scheduler": args.scheduler.as_deref().unwrap_or("default"),
         "congestion": args.cc.as_deref().unwrap_or("default"),
         "only": args.only,
         "seconds": BULK.as_secs_f64() * options.share,
     });
-    let report = GridReport {
-        command: format!("polypath {}", words.join(" ")),
+    Ok(GridReport {
+        command: grid::command(),
         seed: 1,
         seeds: args.seeds,
         settings,
-        machine: Machine {
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
-        },
+        machine: grid::machine(),
         rows,
         windows: Vec::new(),
-    };
-    std::fs::write(&args.html, report.html()).with_context(page)?;
-    Ok(report)
+    })
 }

@@ -1,7 +1,7 @@
 //! `polypath sim`: experiments in virtual time.
 
-use anyhow::Context as _;
-use polypath_sim::grid::report::{GridReport, Machine};
+use crate::grid;
+use polypath_sim::grid::report::GridReport;
 use polypath_sim::grid::scenario::select;
 use polypath_sim::grid::simulate::{Options, simulate};
 use polypath_sim::grid::windows::Windows;
@@ -52,17 +52,7 @@ struct Grid {
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     let Experiment::Grid(args) = &args.experiment;
-    let report = run(args).inspect_err(|error| {
-        if args.json {
-            println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
-        }
-    })?;
-    if args.json {
-        println!("{}", report.to_json());
-    } else {
-        println!("{report}\nPage: {}", args.html.display());
-    }
-    Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    grid::tell(run(args), args.json, &args.html)
 }
 
 fn run(args: &Grid) -> anyhow::Result<GridReport> {
@@ -74,9 +64,7 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
         config.congestion = name.parse().map_err(anyhow::Error::msg)?;
     }
     select(&args.only).map_err(anyhow::Error::msg)?;
-    // What cannot be written is said before the work.
-    let page = || format!("writing {}", args.html.display());
-    std::fs::OpenOptions::new().create(true).append(true).open(&args.html).with_context(page)?;
+    grid::check_page(&args.html)?;
     let settings = serde_json::json!({
         "scheduler": args.scheduler.as_deref().unwrap_or("default"),
         "congestion": args.cc.as_deref().unwrap_or("default"),
@@ -89,19 +77,13 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
     let start = Instant::now();
     let progress = |done: &str| eprintln!("{:>7.1} s  {done}", start.elapsed().as_secs_f64());
     let results = simulate(&options, &progress).map_err(anyhow::Error::msg)?;
-    let words: Vec<_> = std::env::args().skip(1).collect();
-    let report = GridReport {
-        command: format!("polypath {}", words.join(" ")),
+    Ok(GridReport {
+        command: grid::command(),
         seed: args.seed,
         seeds: args.seeds,
         settings,
-        machine: Machine {
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
-        },
+        machine: grid::machine(),
         rows: results.rows,
         windows: results.windows,
-    };
-    std::fs::write(&args.html, report.html()).with_context(page)?;
-    Ok(report)
+    })
 }

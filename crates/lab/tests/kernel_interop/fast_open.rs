@@ -78,8 +78,8 @@ fn check(kernel: &Namespace, multipath: bool, capture: &PathBuf) {
     std::fs::remove_file(capture).expect("the capture");
 }
 
-/// On a busy machine the kernel's routes out of a namespace may come to life a moment after it was set up; until then
-/// a router says so, and that ends an attempt at once.
+/// On a very busy machine the kernel answers the first SYNs over IPv6 as unreachable, for some 100 ms after the namespace
+/// was set up, though it knows the route; why is not known. That ends an attempt at once.
 async fn connect_when_up(host: &Host, remote: SocketAddr, options: ConnectOptions, request: &[u8]) -> MptcpStream {
     let attempts = async {
         loop {

@@ -1,12 +1,12 @@
 //! The peer's window is used up by what a slow subflow has out, and a fast one could send: it sends that again, so that
 //! the window opens (Raiciu et al., NSDI 2012, section 4.2, mechanisms 1 and 2).
 
+use super::schedule::ranges_of;
 use super::{Connection, Subflow};
 use crate::SubflowId;
 use crate::seq::Dsn;
 use crate::time::Instant;
 use crate::trace::ReinjectReason;
-use smallvec::SmallVec;
 
 /// Segments sent again at a time.
 const SEGMENTS: u64 = 4;
@@ -64,15 +64,7 @@ impl Connection {
         let (una, end) = (self.data_una, self.send.end());
         let Some(s) = self.get_mut(id) else { return };
         let from = s.lost_to.max(una);
-        let mut ranges: SmallVec<[(Dsn, Dsn); 4]> = SmallVec::new();
-        for record in s.tcp.outstanding().filter(|r| r.lost && r.payload.len() > 0) {
-            let (start, stop) = (record.dsn.max(from), (record.dsn + record.payload.len() as u64).min(end));
-            match ranges.last_mut() {
-                _ if start >= stop => {}
-                Some(last) if last.1 == start => last.1 = stop,
-                _ => ranges.push((start, stop)),
-            }
-        }
+        let ranges = ranges_of(s.tcp.outstanding().filter(|r| r.lost), from, end);
         s.lost_to = ranges.iter().map(|range| range.1).max().unwrap_or(from);
         for (start, end) in ranges {
             self.reinject(start, end, Some(id), Some(fast), ReinjectReason::Lost);

@@ -7,7 +7,7 @@ use crate::SubflowId;
 use crate::mib::Counter;
 use crate::scheduler::{Decision, PathView, Scheduler, SubflowSet, View};
 use crate::seq::{Dsn, Ssn};
-use crate::tcp::{MAX_RTO, Timer};
+use crate::tcp::{MAX_RTO, Timer, TxRecord};
 use crate::time::{Duration, Instant};
 use crate::trace::{AssignReason, ReinjectReason, WaitReason};
 use smallvec::SmallVec;
@@ -43,6 +43,20 @@ pub(super) struct Assignment {
 /// smaller by what comes on other subflows: there the furthest edge counts (RFC 8684, section 3.3.5).
 pub(super) fn window_room(s: &Subflow, multipath: bool) -> u64 {
     if multipath { s.tcp.furthest_window_room() } else { s.tcp.window_room() }
+}
+
+/// Where in the connection's stream the data of these records lies, between `from` and `end`: runs in the order given.
+pub(super) fn ranges_of<'a>(records: impl Iterator<Item = &'a TxRecord>, from: Dsn, end: Dsn) -> Vec<(Dsn, Dsn)> {
+    let mut ranges: Vec<(Dsn, Dsn)> = Vec::new();
+    for r in records.filter(|r| r.payload.len() > 0) {
+        let (start, stop) = (r.dsn.max(from), (r.dsn + r.payload.len() as u64).min(end));
+        match ranges.last_mut() {
+            _ if start >= stop => {}
+            Some(last) if last.1 == start => last.1 = stop,
+            _ => ranges.push((start, stop)),
+        }
+    }
+    ranges
 }
 
 /// The subflow that takes the bytes, all that shall carry them, and how many; or wait. Where no path that answers has
@@ -310,15 +324,7 @@ impl Connection {
         let (una, end) = (self.data_una, self.send.end());
         let Some(s) = self.get_mut(id) else { return };
         let fresh_from = s.reinjected_to.max(una);
-        let mut ranges: Vec<(Dsn, Dsn)> = Vec::new();
-        for r in s.tcp.outstanding().filter(|r| r.payload.len() > 0) {
-            let (start, stop) = (r.dsn.max(fresh_from), (r.dsn + r.payload.len() as u64).min(end));
-            match ranges.last_mut() {
-                _ if start >= stop => {}
-                Some(last) if last.1 == start => last.1 = stop,
-                _ => ranges.push((start, stop)),
-            }
-        }
+        let mut ranges = ranges_of(s.tcp.outstanding(), fresh_from, end);
         s.reinjected_to = ranges.iter().map(|r| r.1).max().unwrap_or(fresh_from).max(fresh_from);
         ranges.sort_unstable();
         for (start, end) in ranges {

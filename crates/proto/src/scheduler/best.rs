@@ -32,6 +32,9 @@ impl Scheduler for Best {
         // What has nothing in flight will not have room sooner by waiting.
         let is_faster = |p: &&PathView| (p.srtt, p.id) < (next.srtt, next.id) && !p.srtt.is_zero() && p.in_flight > 0;
         let faster = view.eligible().filter(is_faster);
+        if faster.clone().next().is_none() {
+            return Decision::on(Some(next));
+        }
         if blocks(view, next, faster.clone().map(PathView::capacity).sum()) {
             return Decision::Wait;
         }

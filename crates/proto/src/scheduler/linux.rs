@@ -11,7 +11,7 @@ const BURST: u64 = 65_428;
 pub struct Linux;
 
 impl Linux {
-    /// Seconds until all that the subflow has is gone, and twice its window at most: Linux paces at no less.
+    /// Seconds until all that the subflow has in flight is gone, at the rate of its window.
     fn drain_time(path: &PathView) -> f64 {
         let rate = path.rate();
         if rate == 0.0 { 0.0 } else { path.in_flight as f64 / rate }

@@ -2,15 +2,11 @@
 
 use crate::support::*;
 use polypath_proto::scheduler::{Decision, PathView, Scheduler, SchedulerKind, SubflowSet, View};
-use polypath_proto::{Config, Duration, Instant, SubflowId};
+use polypath_proto::{Config, Instant, SubflowId};
 
 const MSS: u64 = 1_428;
 const FAST: SubflowId = SubflowId(0);
 const SLOW: SubflowId = SubflowId(1);
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
 
 /// With a window of so many segments, and so many of them in flight, the first of which has just been sent.
 fn path(id: SubflowId, rtt: u64, cwnd: u64, in_flight: u64) -> PathView {
@@ -208,20 +204,6 @@ fn redundant_sends_every_byte_on_every_path() {
     pair.drive(ms(3_000));
     pair.assert_received(Side::Server, 2 * BYTES);
     assert!(pair.now - cut <= ms(3_000));
-}
-
-/// Never sends anything.
-#[derive(Debug)]
-struct Never;
-
-impl Scheduler for Never {
-    fn name(&self) -> &'static str {
-        "never"
-    }
-
-    fn schedule(&mut self, _: &View<'_>) -> Decision {
-        Decision::Wait
-    }
 }
 
 /// Only ever the second one.

@@ -7,10 +7,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
 fn mbit(n: u64) -> u64 {
     n * 125_000
 }
@@ -61,17 +57,6 @@ fn a_penalty_ends_with_the_other_subflow_and_without_a_queue_limit() {
         with * 10 >= without * 9 && removed * 10 >= without * 9,
         "{with} and {removed} kbit/s, and {without} without penalties"
     );
-}
-
-#[derive(Debug)]
-struct Never;
-impl Scheduler for Never {
-    fn name(&self) -> &'static str {
-        "never"
-    }
-    fn schedule(&mut self, _: &View<'_>) -> Decision {
-        Decision::Wait
-    }
 }
 
 /// Names what has no room.

@@ -14,6 +14,7 @@ pub(crate) use script::{
 pub(crate) use seg::*;
 
 use polypath_proto::Duration;
+use polypath_proto::scheduler::{Decision, Scheduler, View};
 
 /// Milliseconds.
 pub(crate) const fn ms(n: u64) -> Duration {
@@ -33,4 +34,18 @@ pub(crate) fn byte_at(place: u64) -> u8 {
 /// A stretch of that stream.
 pub(crate) fn stream(from: u64, len: usize) -> Vec<u8> {
     (from..from + len as u64).map(byte_at).collect()
+}
+
+/// A scheduler that never sends anything.
+#[derive(Debug)]
+pub(crate) struct Never;
+
+impl Scheduler for Never {
+    fn name(&self) -> &'static str {
+        "never"
+    }
+
+    fn schedule(&mut self, _: &View<'_>) -> Decision {
+        Decision::Wait
+    }
 }
