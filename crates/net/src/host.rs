@@ -311,6 +311,20 @@ impl Host {
         self.shared().observe(|core| core.stack.addresses().iter().any(|a| a.addr == addr))
     }
 
+    /// Whether `remote` has given a cookie that lets data go with the SYN of the next connection
+    /// ([`ConnectOptions::fast_open`](polypath_proto::ConnectOptions::fast_open)).
+    #[must_use]
+    pub fn has_fast_open_cookie(&self, remote: IpAddr) -> bool {
+        let now = self.shared().now();
+        self.shared().observe(|core| core.stack.has_fast_open_cookie(now, remote))
+    }
+
+    /// The stack's settings, for connections that have none of their own.
+    #[must_use]
+    pub fn settings(&self) -> Config {
+        self.shared().observe(|core| core.stack.config().clone())
+    }
+
     /// Follows what happens to connections and subflows: [`Event::Connected`], [`Event::Closed`]
     /// and [`Event::Subflow`] from now on. An observer that falls far behind misses some.
     #[must_use]

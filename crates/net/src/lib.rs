@@ -18,6 +18,7 @@ pub mod control;
 mod device;
 mod driver;
 mod error;
+mod handle;
 mod host;
 mod ledger;
 mod listener;
@@ -44,6 +45,7 @@ pub use attach::{
     probe_paths, probe_tun,
 };
 pub use capture::{Capture, Captured};
+pub use handle::ConnectionHandle;
 pub use host::{Host, HostBuilder};
 pub use listener::MptcpListener;
 pub use monitor::Monitor;

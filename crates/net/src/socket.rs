@@ -9,12 +9,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use polypath_proto::scheduler::SchedulerKind;
-use polypath_proto::{Connection, ConnectionError, ConnectionId, ConnectionInfo, Instant};
+use polypath_proto::{Connection, ConnectionError, ConnectionId, Instant};
 use tokio::io::{Interest, ReadBuf, Ready};
 use tokio::sync::Notify;
 
 use crate::error;
+use crate::handle::ConnectionHandle;
 use crate::host::Host;
 use crate::shared::Core;
 use crate::waiting::{Phase, Way};
@@ -89,12 +89,6 @@ impl Socket {
                 Phase::Connected => Poll::Ready(Ok(())),
                 Phase::Closed(reason) => Poll::Ready(Err(ended(reason))),
             }
-        })?
-    }
-
-    pub(crate) fn info(&self) -> io::Result<ConnectionInfo> {
-        self.host.shared().look(|core, now| {
-            core.connection(now, self.id).map(|connection| connection.info()).ok_or_else(error::not_connected)
         })?
     }
 
@@ -234,26 +228,9 @@ impl Socket {
         })?
     }
 
-    pub(crate) fn nodelay(&self) -> io::Result<bool> {
-        self.host
-            .shared()
-            .look(|core, now| core.connection(now, self.id).is_some_and(|connection| connection.nodelay()))
-    }
-
-    pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.host.shared().call(|core, now| {
-            if let Some(mut connection) = core.connection(now, self.id) {
-                connection.set_nodelay(nodelay);
-            }
-        })
-    }
-
-    pub(crate) fn set_scheduler(&self, scheduler: &SchedulerKind) -> io::Result<()> {
-        self.host.shared().call(|core, now| {
-            if let Some(mut connection) = core.connection(now, self.id) {
-                connection.set_scheduler(scheduler);
-            }
-        })
+    /// For settings and questions.
+    pub(crate) fn handle(&self) -> ConnectionHandle {
+        ConnectionHandle::new(&self.host, self.id)
     }
 
     pub(crate) fn linger(&self) -> Option<Duration> {

@@ -9,12 +9,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
+use polypath_proto::congestion::CongestionKind;
 use polypath_proto::scheduler::SchedulerKind;
-use polypath_proto::{ConnectOptions, ConnectionInfo};
+use polypath_proto::{ConnectOptions, ConnectionInfo, Keepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf, Ready};
 use tokio::net::{ToSocketAddrs, lookup_host};
 
 use crate::error;
+use crate::handle::ConnectionHandle;
 use crate::host::Host;
 use crate::socket::Socket;
 use crate::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
@@ -145,7 +147,7 @@ impl MptcpStream {
     /// # Errors
     /// The host has stopped.
     pub fn info(&self) -> io::Result<ConnectionInfo> {
-        self.socket.info()
+        self.handle().info()
     }
 
     /// Tears the connection down at once on all subflows; the peer's next read fails with
@@ -162,7 +164,7 @@ impl MptcpStream {
     /// # Errors
     /// The host is gone.
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.socket.nodelay()
+        self.handle().nodelay()
     }
 
     /// Whether small writes are sent at once, also while earlier ones are unacknowledged: no Nagle algorithm (RFC 9293,
@@ -171,7 +173,7 @@ impl MptcpStream {
     /// # Errors
     /// The host is gone.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.socket.set_nodelay(nodelay)
+        self.handle().set_nodelay(nodelay)
     }
 
     /// Another packet scheduler from here on, for this connection alone: a known one, or the application's own
@@ -180,7 +182,56 @@ impl MptcpStream {
     /// # Errors
     /// The host is gone.
     pub fn set_scheduler(&self, scheduler: &SchedulerKind) -> io::Result<()> {
-        self.socket.set_scheduler(scheduler)
+        self.handle().set_scheduler(scheduler)
+    }
+
+    /// Another congestion control from here on, for this connection alone: for its subflows, which go on from the windows
+    /// that they have, and for those to come. Beyond tokio.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub fn set_congestion(&self, congestion: CongestionKind) -> io::Result<()> {
+        self.handle().set_congestion(congestion)
+    }
+
+    /// Asks a peer that was silent for long whether it lives (RFC 9293, section 3.8.4), on each subflow; none: never. A
+    /// subflow without an answer is closed, and with the last one the connection fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut). Beyond tokio.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
+        self.handle().set_keepalive(keepalive)
+    }
+
+    /// How long data that was sent may stay unacknowledged before the connection fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut) (Linux: `TCP_USER_TIMEOUT`); none: 15 minutes. Beyond tokio.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub fn set_user_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.handle().set_user_timeout(timeout)
+    }
+
+    /// Hop limit (IPv4: TTL) of every packet from now on, 1 to 255; 0 counts as 1. Beyond tokio.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub fn set_hop_limit(&self, hop_limit: u8) -> io::Result<()> {
+        self.handle().set_hop_limit(hop_limit)
+    }
+
+    /// Differentiated services code point of every packet from now on, 0 to 63; more counts as 63. Beyond tokio.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub fn set_dscp(&self, dscp: u8) -> io::Result<()> {
+        self.handle().set_dscp(dscp)
+    }
+
+    /// A handle for settings and questions while the stream is in use somewhere else. Beyond tokio.
+    pub fn handle(&self) -> ConnectionHandle {
+        self.socket.handle()
     }
 
     /// What [`set_linger`](Self::set_linger) has set.

@@ -85,12 +85,13 @@
 
 pub use polypath_net::control;
 pub use polypath_net::{
-    AttachOptions, Capture, Captured, ConnectionSnapshot, DeviceStats, EndedSubflow, FinishedConnections, Host,
-    HostBuilder, Monitor, MptcpListener, MptcpStream, OwnedReadHalf, OwnedWriteHalf, PathOptions, PathSnapshot,
-    ReadHalf, ReuniteError, Snapshot, SubflowSnapshot, TraceFile, WriteHalf,
+    AttachOptions, Capture, Captured, ConnectionHandle, ConnectionSnapshot, DeviceStats, EndedSubflow,
+    FinishedConnections, Host, HostBuilder, Monitor, MptcpListener, MptcpStream, OwnedReadHalf, OwnedWriteHalf,
+    PathOptions, PathSnapshot, ReadHalf, ReuniteError, Snapshot, SubflowSnapshot, TraceFile, WriteHalf,
 };
 pub use polypath_proto::{
     CloseReason, Config, ConnectOptions, ConnectionError, ConnectionId, ConnectionInfo, Counters, Event,
-    FallbackReason, MultipathState, Role, State, SubflowEvent, SubflowId, SubflowInfo, SynCookies,
+    FallbackReason, Keepalive, MultipathState, Role, SessionInfo, State, SubflowEvent, SubflowId, SubflowInfo,
+    SynCookies, TcpInfo,
 };
 pub use polypath_proto::{Instant, congestion, mib, path_manager, scheduler, trace};

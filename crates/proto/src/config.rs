@@ -192,4 +192,14 @@ pub struct ConnectOptions {
     /// server has given a cookie before, and asks for one where not. The server may see that data twice, so it has to be
     /// a request that may be repeated.
     pub fast_open: bool,
+    /// Its congestion control. This and what follows: none is the stack's ([`Config`]).
+    pub congestion: Option<CongestionKind>,
+    /// How a silent peer is asked whether it lives.
+    pub keepalive: Option<Keepalive>,
+    /// How long the SYN, and data, may stay unacknowledged.
+    pub user_timeout: Option<Duration>,
+    /// Hop limit (TTL), 1 to 255.
+    pub hop_limit: Option<u8>,
+    /// Differentiated services code point, 0 to 63.
+    pub dscp: Option<u8>,
 }

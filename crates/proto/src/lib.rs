@@ -25,13 +25,15 @@ pub mod time;
 pub mod trace;
 
 pub use config::{Config, ConnectOptions, EcnMode, Keepalive, LinkConfig, LocalAddress, Mechanisms};
-pub use mptcp::{CloseReason, ConnectionError, ConnectionInfo, FallbackReason, MultipathState, Role, SubflowInfo};
+pub use mptcp::{
+    CloseReason, ConnectionError, ConnectionInfo, FallbackReason, MultipathState, Role, SessionInfo, SubflowInfo,
+};
 pub use polypath_wire::{ChecksumMode, HeaderBuf};
 pub use stack::{
     ConnectError, Connection, ConnectionId, Event, ListenError, ListenerId, Received, RxChecksum, Stack, SubflowEvent,
     SynCookies, Transmit, TransmitBuf,
 };
-pub use tcp::{Counters, State};
+pub use tcp::{Counters, State, TcpInfo};
 pub use time::{Duration, Instant};
 
 /// A network attachment of the stack: a TUN queue on a host, an interface in a simulation.

@@ -52,6 +52,12 @@ pub enum TraceEvent {
         /// Its name.
         scheduler: &'static str,
     },
+    /// The application chose another congestion control.
+    #[serde(rename = "congestion:changed")]
+    CongestionChanged {
+        /// Its name.
+        congestion_control: &'static str,
+    },
     /// It is known whether the connection is Multipath TCP; or it is not any more.
     #[serde(rename = "connection:multipath")]
     Multipath {
@@ -436,7 +442,7 @@ pub enum ReinjectReason {
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CongestionReason {
-    /// The subflow is new.
+    /// The subflow is new, or its congestion control.
     Start,
     /// Data was acknowledged.
     Ack,

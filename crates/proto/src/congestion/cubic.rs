@@ -114,6 +114,12 @@ impl SinglePath for Cubic {
         }
     }
 
+    fn adopt(mss: u64, window: u64, ssthresh: u64) -> Self {
+        let segments = |bytes: u64| bytes as f64 / mss as f64;
+        let ssthresh = if ssthresh == u64::MAX { f64::INFINITY } else { segments(ssthresh) };
+        Cubic { cwnd: segments(window), ssthresh, ..Cubic::new(mss, 0) }
+    }
+
     fn on_ack(&mut self, sample: &AckSample) {
         let share = self.slow_start(sample);
         // [9438-4.2-2]

@@ -106,6 +106,8 @@ pub trait CongestionControl: Send + core::fmt::Debug {
     /// A subflow became usable; `mss` is the payload of a full segment in bytes, `initial` the first window in
     /// segments.
     fn on_subflow_added(&mut self, id: SubflowId, mss: u64, initial: u64);
+    /// A subflow that another control had so far goes on with this one, from the same window and threshold, in bytes.
+    fn on_subflow_adopted(&mut self, id: SubflowId, mss: u64, window: u64, ssthresh: u64);
     /// A subflow is gone.
     fn on_subflow_removed(&mut self, id: SubflowId);
     /// An acknowledgement arrived: of new data and outside of loss recovery, unless [`owns_recovery`](Self::owns_recovery).
@@ -139,6 +141,8 @@ pub trait SinglePath: Send + core::fmt::Debug {
     const OWNS_RECOVERY: bool = false;
     /// For a path whose full segments carry `mss` bytes, with a window of `initial` segments.
     fn new(mss: u64, initial: u64) -> Self;
+    /// For a path that another control has found a window and a threshold for, in bytes.
+    fn adopt(mss: u64, window: u64, ssthresh: u64) -> Self;
     /// See [`CongestionControl::on_ack`].
     fn on_ack(&mut self, sample: &AckSample);
     /// See [`CongestionControl::on_congestion`].
@@ -181,6 +185,11 @@ impl<C: SinglePath> CongestionControl for PerSubflow<C> {
     fn on_subflow_added(&mut self, id: SubflowId, mss: u64, initial: u64) {
         self.on_subflow_removed(id);
         self.paths.push((id, C::new(mss, initial)));
+    }
+
+    fn on_subflow_adopted(&mut self, id: SubflowId, mss: u64, window: u64, ssthresh: u64) {
+        self.on_subflow_removed(id);
+        self.paths.push((id, C::adopt(mss, window, ssthresh)));
     }
 
     fn on_subflow_removed(&mut self, id: SubflowId) {
@@ -243,6 +252,15 @@ pub enum CongestionKind {
 impl CongestionKind {
     /// Every name that [`str::parse`] knows.
     pub const NAMES: &'static [&'static str] = &["reno", "cubic", "bbr"];
+
+    /// The name that [`str::parse`] knows it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            CongestionKind::Reno => Reno::NAME,
+            CongestionKind::Cubic => Cubic::NAME,
+            CongestionKind::Bbr => Bbr::NAME,
+        }
+    }
 
     pub(crate) fn build(self) -> Box<dyn CongestionControl> {
         match self {

@@ -22,6 +22,10 @@ impl SinglePath for Reno {
         Reno { mss, cwnd: initial * mss, ssthresh: u64::MAX, credit: 0, undo: None }
     }
 
+    fn adopt(mss: u64, window: u64, ssthresh: u64) -> Self {
+        Reno { mss, cwnd: window, ssthresh, credit: 0, undo: None }
+    }
+
     fn on_ack(&mut self, sample: &AckSample) {
         // RFC 7661: a window that is not used does not grow.
         if !sample.cwnd_limited {

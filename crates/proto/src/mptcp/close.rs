@@ -236,6 +236,7 @@ impl Connection {
             self.journal.count(Counter::MPTcpExtRmSubflow);
         }
         self.congestion.on_subflow_removed(id);
+        self.retired += s.tcp.counters;
         self.orphan_reinjections(id);
         self.lift_limits();
         let time_wait = (s.tcp.state == State::TimeWait).then(|| TimeWait {

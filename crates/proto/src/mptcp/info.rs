@@ -1,7 +1,7 @@
 //! What a connection tells about itself.
 
 use super::{CloseReason, Connection, FallbackReason, Multipath, Role};
-use crate::tcp::{Counters, State};
+use crate::tcp::{Counters, State, TcpInfo};
 use crate::time::Duration;
 use crate::{SubflowId, seq::Dsn};
 use std::net::SocketAddr;
@@ -70,15 +70,42 @@ pub struct ConnectionInfo {
     pub bytes_received: u64,
     /// Bytes sent again on another subflow.
     pub bytes_reinjected: u64,
+    /// What all its subflows counted, with those that are gone.
+    pub counters: Counters,
     /// Bytes written and not yet acknowledged.
     pub send_queue: usize,
     /// Bytes received in order and not yet read.
     pub recv_queue: usize,
     /// The receive buffer, in bytes.
     pub recv_buffer: usize,
+    /// Name of the congestion control.
+    pub congestion: &'static str,
+    /// Keys and numbers of Multipath TCP; none before it is agreed on, and in plain TCP.
+    pub session: Option<SessionInfo>,
     /// What a router, or the peer's host, last said of packets that did not arrive, unless the peer was heard of since:
     /// the connection goes on trying (RFC 9293, section 3.9.2.2).
     pub soft_error: Option<ConnectionError>,
+}
+
+/// What the ends of a Multipath TCP connection agreed on, and how far its numbers are.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// By which the peer's joins name the connection.
+    pub local_token: u32,
+    /// By which ours do.
+    pub remote_token: u32,
+    /// The peer has shown that it knows both keys (RFC 8684, section 3.1: fully established).
+    pub confirmed: bool,
+    /// Mappings carry checksums.
+    pub checksum: bool,
+    /// The next data sequence number that is sent.
+    pub snd_nxt: u64,
+    /// The first that is not acknowledged.
+    pub snd_una: u64,
+    /// The next that is expected of the peer.
+    pub rcv_nxt: u64,
+    /// How many addresses we announced, and how many the peer did.
+    pub announced: (usize, usize),
 }
 
 /// A subflow at one moment.
@@ -94,6 +121,8 @@ pub struct SubflowInfo {
     pub name: Option<Arc<str>>,
     /// TCP's state.
     pub state: State,
+    /// The address ID of its local end, and of its remote end.
+    pub address_ids: (u8, u8),
     /// Either end wants it only as a backup.
     pub backup: bool,
     /// Timed out, and not heard of since.
@@ -106,6 +135,8 @@ pub struct SubflowInfo {
     pub path_mtu: u32,
     /// Congestion window, in bytes.
     pub cwnd: u64,
+    /// Slow-start threshold, in bytes; none while there is none.
+    pub ssthresh: Option<u64>,
     /// Bytes in flight.
     pub in_flight: u64,
     /// How fast data sent on it arrives, in bytes per second: the most of the last two round trips in which there was
@@ -119,6 +150,8 @@ pub struct SubflowInfo {
     pub retransmits: u64,
     /// All that was counted.
     pub counters: Counters,
+    /// What else TCP's engine knows.
+    pub tcp: TcpInfo,
 }
 
 /// Something happened to a subflow.
@@ -163,12 +196,32 @@ impl Connection {
             bytes_sent: self.data_nxt.min(self.send.end()).since(Dsn::FIRST),
             bytes_received: Dsn(self.assembler.next()).since(Dsn::FIRST) - u64::from(self.eof && self.is_active()),
             bytes_reinjected: self.bytes_reinjected,
+            counters: self.iter().fold(self.retired, |mut all, (_, s)| {
+                all += s.tcp.counters;
+                all
+            }),
             send_queue: self.send.len(),
             recv_queue: self.ready_bytes,
             recv_buffer: self.window.capacity(),
+            congestion: self.congestion.name(),
+            session: self.session_info(),
             // Only who asks is told. [9293-MUST-47, 9293-SHLD-20]
             soft_error: self.soft_error,
         }
+    }
+
+    fn session_info(&self) -> Option<SessionInfo> {
+        let session = self.multipath.session()?;
+        Some(SessionInfo {
+            local_token: session.local_key.token().0,
+            remote_token: session.remote_token.0,
+            confirmed: session.confirmed,
+            checksum: session.checksum,
+            snd_nxt: session.local_dsn.wrap(self.data_nxt),
+            snd_una: session.local_dsn.wrap(self.data_una),
+            rcv_nxt: session.remote_dsn.wrap(Dsn(self.assembler.next())),
+            announced: (self.announced.len(), self.remote_addresses.len()),
+        })
     }
 
     fn subflow_info(&self, id: SubflowId) -> Option<SubflowInfo> {
@@ -179,18 +232,21 @@ impl Connection {
             remote: s.tcp.remote,
             name: s.name.clone(),
             state: s.tcp.state,
+            address_ids: (s.local_id, s.remote_id),
             backup: s.backup || s.remote_backup,
             stalled: s.stalled.is_some(),
             srtt: s.tcp.rtt.srtt(),
             ecn: s.tcp.uses_ecn(),
             path_mtu: s.tcp.path_mtu(),
             cwnd: self.congestion.window(id),
+            ssthresh: Some(self.congestion.ssthresh(id)).filter(|ssthresh| *ssthresh != u64::MAX),
             in_flight: s.tcp.in_flight(),
             delivery_rate: s.tcp.delivery_rate(),
             bytes_sent: s.tcp.counters.bytes_sent,
             bytes_received: s.tcp.counters.bytes_received,
             retransmits: s.tcp.counters.retransmits,
             counters: s.tcp.counters,
+            tcp: s.tcp.info(),
         })
     }
 

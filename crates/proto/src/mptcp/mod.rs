@@ -31,7 +31,7 @@ mod subflow;
 mod suspicion;
 mod timers;
 
-pub use info::{ConnectionError, ConnectionInfo, MultipathState, SubflowInfo};
+pub use info::{ConnectionError, ConnectionInfo, MultipathState, SessionInfo, SubflowInfo};
 pub use session::FallbackReason;
 pub use subflow::CloseReason;
 
@@ -210,6 +210,8 @@ pub(crate) struct Connection {
     /// What the path manager is to be told when there is an occasion.
     path_events: Vec<PathEvent>,
     bytes_reinjected: u64,
+    /// What subflows that are gone have counted.
+    retired: Counters,
     ever_joined: bool,
     /// The path last given up as silent, and how often that was hasty.
     given_up: Option<(IpAddr, Instant)>,
@@ -294,6 +296,7 @@ impl Connection {
             journal,
             path_events: Vec::new(),
             bytes_reinjected: 0,
+            retired: Counters::default(),
             ever_joined: false,
             given_up: None,
             false_alarms: 0,

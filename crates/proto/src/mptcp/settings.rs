@@ -1,10 +1,11 @@
 //! What the application may set and change during a connection's life.
 
 use super::Connection;
+use crate::congestion::CongestionControl;
 use crate::scheduler::Scheduler;
 use crate::time::{Duration, Instant};
-use crate::trace::TraceEvent;
-use crate::{Config, Keepalive};
+use crate::trace::{CongestionReason, TraceEvent};
+use crate::{Config, ConnectOptions, Keepalive};
 use polypath_wire::IpHeader;
 
 /// One connection's settings; at first those of its stack.
@@ -31,6 +32,19 @@ impl Settings {
 }
 
 impl Connection {
+    /// What one connection is opened with instead of the stack's.
+    pub(crate) fn take_options(&mut self, now: Instant, options: &ConnectOptions) {
+        let ConnectOptions { local: _, no_multipath: _, fast_open: _, congestion, keepalive, .. } = *options;
+        let ConnectOptions { user_timeout, hop_limit, dscp, .. } = *options;
+        if let Some(congestion) = congestion {
+            self.set_congestion(now, congestion.build());
+        }
+        self.settings.keepalive = keepalive.or(self.settings.keepalive);
+        self.settings.user_timeout = user_timeout.or(self.settings.user_timeout);
+        self.settings.hop_limit = hop_limit.map_or(self.settings.hop_limit, |limit| limit.max(1));
+        self.settings.dscp = dscp.map_or(self.settings.dscp, |dscp| dscp.min(63));
+    }
+
     // [9293-MUST-17]
     pub(crate) fn set_nodelay(&mut self, nodelay: bool) {
         self.settings.nodelay = nodelay;
@@ -43,6 +57,31 @@ impl Connection {
     pub(crate) fn set_scheduler(&mut self, scheduler: Box<dyn Scheduler>) {
         self.scheduler = scheduler;
         self.journal.trace(|| TraceEvent::SchedulerChanged { scheduler: self.scheduler.name() });
+    }
+
+    /// Subflows go on from the windows that they have.
+    pub(crate) fn set_congestion(&mut self, now: Instant, mut fresh: Box<dyn CongestionControl>) {
+        if fresh.name() == self.congestion.name() {
+            return;
+        }
+        let option_bytes = self.data_option_bytes();
+        let established: Vec<_> = self.iter().filter(|(_, s)| s.established).map(|(id, _)| id).collect();
+        for id in &established {
+            let Some(s) = self.get(*id) else { continue };
+            let (window, ssthresh) = (self.congestion.window(*id), self.congestion.ssthresh(*id));
+            fresh.on_subflow_adopted(*id, s.tcp.mss_with(option_bytes), window, ssthresh);
+        }
+        self.congestion = fresh;
+        self.journal.trace(|| TraceEvent::CongestionChanged { congestion_control: self.congestion.name() });
+        for id in established {
+            self.set_pacing_rate(id);
+            self.begin_pacing(now, id);
+            self.trace_congestion(id, CongestionReason::Start);
+        }
+    }
+
+    pub(crate) fn congestion_name(&self) -> &'static str {
+        self.congestion.name()
     }
 
     // [9293-MUST-24, 9293-MUST-27]

@@ -2,6 +2,7 @@
 
 use super::{ConnectionId, Stack};
 use crate::Keepalive;
+use crate::congestion::CongestionKind;
 use crate::mptcp::{ConnectionError, ConnectionInfo};
 use crate::scheduler::SchedulerKind;
 use crate::time::{Duration, Instant};
@@ -101,6 +102,20 @@ impl Connection<'_> {
         if let Ok(c) = self.inner() {
             c.set_scheduler(scheduler.build());
         }
+    }
+
+    /// Another congestion control from here on, for this connection alone: for its subflows, which go on from the windows
+    /// that they have, and for those to come. The default is [`Config::congestion`](crate::Config::congestion).
+    pub fn set_congestion(&mut self, congestion: CongestionKind) {
+        let now = self.now;
+        if let Ok(c) = self.inner() {
+            c.set_congestion(now, congestion.build());
+        }
+    }
+
+    /// Name of the congestion control in use.
+    pub fn congestion(&self) -> &'static str {
+        self.stack.connections.get(self.id.0).map_or("", |slot| slot.connection.congestion_name())
     }
 
     /// Asks the peer on each subflow that was silent for long whether it lives (RFC 9293, section 3.8.4); none: never.

@@ -78,6 +78,12 @@ impl FastOpens {
         (!left_out).then_some((known.cookie, known.mss))
     }
 
+    /// Whether a SYN to `remote` would carry data.
+    pub(super) fn has_cookie(&self, now: Instant, remote: IpAddr) -> bool {
+        let mut paths = self.known.keys().filter(|path| path.1 == remote);
+        paths.any(|path| self.offer(now, *path).is_some_and(|(cookie, _)| !cookie.is_request()))
+    }
+
     /// A client's handshake is over. True: the option is left out from now on.
     // [7413-4.1.3-1]
     pub(super) fn learn(&mut self, now: Instant, path: Path, outcome: &FastOpenOutcome) -> bool {

@@ -466,6 +466,17 @@ impl Stack {
         self.connections.get(id.0).map(|slot| slot.connection.info())
     }
 
+    /// What it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether `remote` has given a cookie that lets data go with the SYN of the next connection
+    /// ([`ConnectOptions::fast_open`](crate::ConnectOptions::fast_open)).
+    pub fn has_fast_open_cookie(&self, now: Instant, remote: IpAddr) -> bool {
+        self.fast_opens.has_cookie(now, remote)
+    }
+
     /// What was counted so far.
     pub fn mib(&self) -> Mib {
         let mut mib = self.mib.clone();

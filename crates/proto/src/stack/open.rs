@@ -98,6 +98,7 @@ impl Stack {
         };
         let params = self.params(now, local, remote, link);
         let mut connection = self.new_connection(Role::Client, multipath, local, remote);
+        connection.take_options(now, &options);
         connection.journal.count(Counter::TcpActiveOpens);
         if matches!(multipath, Multipath::Negotiating { .. }) {
             connection.journal.count(Counter::MPTcpExtMPCapableSYNTX);

@@ -55,6 +55,11 @@ impl Tcp {
         self.ack.now = true;
     }
 
+    /// When data last arrived in order, if it ever did.
+    pub(super) fn last_data_received(&self) -> Option<Instant> {
+        Some(self.ack.last_data).filter(|at| *at > Instant::ZERO)
+    }
+
     /// Something arrived that no acknowledgement has covered yet.
     pub(crate) fn owes_ack(&self) -> bool {
         self.ack.now || self.ack.unacknowledged > 0

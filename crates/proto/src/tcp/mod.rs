@@ -8,6 +8,7 @@ mod challenge;
 mod counters;
 mod ecn;
 mod fast_open;
+mod info;
 mod pacing;
 mod path_mtu;
 mod prr;
@@ -23,6 +24,7 @@ mod timers;
 
 pub(crate) use challenge::Challenges;
 pub use counters::Counters;
+pub use info::TcpInfo;
 pub(crate) use path_mtu::{ProbeOutcome, RAISE_AFTER};
 pub(crate) use receive::{AckOutcome, Verdict};
 pub(crate) use rtt::{INITIAL_RTO, MAX_RTO};

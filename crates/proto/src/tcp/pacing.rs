@@ -38,6 +38,11 @@ impl Pacer {
         }
     }
 
+    /// Bytes per second, where there is a limit.
+    pub(super) fn rate(&self) -> Option<u64> {
+        self.rate
+    }
+
     /// Bytes that may leave now.
     pub(super) fn room(&self, mss: u64) -> u64 {
         match self.rate {

@@ -94,6 +94,10 @@ impl RateEstimator {
         }
     }
 
+    pub(super) fn is_app_limited(&self) -> bool {
+        self.app_limited_until.is_some()
+    }
+
     fn best(&self) -> u64 {
         self.best[0].max(self.best[1])
     }

@@ -232,3 +232,47 @@ fn how_fast_a_path_is_does_not_depend_on_how_much_there_is_to_send() {
         assert!(rate(&mut s) >= Some(full), "{:?}", rate(&mut s));
     }
 }
+
+#[test]
+fn another_congestion_control_goes_on_from_the_window_and_the_threshold() {
+    let mut s = client(CongestionKind::Cubic);
+    let mut upload = Upload::default();
+    assert_eq!([upload.round(&mut s, 20), upload.round(&mut s, 20)], [20, 40]);
+    s.act(|c| c.set_congestion(CongestionKind::Reno));
+    assert_eq!((s.act(|c| c.congestion()), cwnd(&mut s)), ("reno", 40));
+    // Slow start is not over, and after a loss it is.
+    assert_eq!(upload.round(&mut s, 20), 80);
+    s.write(u64::from(upload.written * MSS), 10 * FULL);
+    s.advance(ms(300));
+    s.inject(ack(1 + upload.written * MSS + 10 * MSS));
+    let (window, threshold) = (cwnd(&mut s), s.info().subflows[0].ssthresh);
+    assert!(threshold.is_some());
+    s.act(|c| c.set_congestion(CongestionKind::Cubic));
+    assert_eq!((cwnd(&mut s), s.info().subflows[0].ssthresh), (window, threshold));
+    // BBR paces from the start; who comes after it does not.
+    s.act(|c| c.set_congestion(CongestionKind::Bbr));
+    assert_eq!(cwnd(&mut s), window);
+    assert!(s.info().subflows[0].tcp.pacing_rate.is_some());
+    s.act(|c| c.set_congestion(CongestionKind::Reno));
+    assert_eq!(s.info().subflows[0].tcp.pacing_rate, None);
+}
+
+#[test]
+fn another_congestion_control_is_for_all_subflows_and_for_those_to_come() {
+    let options = PairOptions {
+        connect: ConnectOptions { congestion: Some(CongestionKind::Bbr), ..ConnectOptions::default() },
+        ..PairOptions::default()
+    };
+    let mut pair = Pair::connected(&options);
+    assert_eq!((pair.info(Side::Client).congestion, pair.info(Side::Server).congestion), ("bbr", "cubic"));
+    pair.drive_until(ms(5_000), |p| p.established(Side::Client) == 2);
+    let now = pair.now;
+    let end = pair.end(Side::Client);
+    let id = end.id.unwrap();
+    end.stack.connection(now, id).unwrap().set_congestion(CongestionKind::Reno);
+    let windows = |pair: &Pair| pair.info(Side::Client).subflows.iter().map(|s| s.cwnd).collect::<Vec<_>>();
+    assert!(windows(&pair).iter().all(|window| *window >= 10 * 1_000), "{:?}", windows(&pair));
+    pair.send(Side::Client, 1_000_000);
+    pair.drive(ms(5_000));
+    pair.assert_received(Side::Server, 1_000_000);
+}

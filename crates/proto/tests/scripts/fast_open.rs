@@ -6,7 +6,16 @@ use polypath_proto::{ConnectOptions, ConnectionError, FallbackReason, MultipathS
 use polypath_wire::MpJoin;
 
 const COOKIE: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
-const PLAIN: ConnectOptions = ConnectOptions { local: None, no_multipath: true, fast_open: true };
+const PLAIN: ConnectOptions = ConnectOptions {
+    local: None,
+    no_multipath: true,
+    fast_open: true,
+    congestion: None,
+    keepalive: None,
+    user_timeout: None,
+    hop_limit: None,
+    dscp: None,
+};
 const MULTIPATH: ConnectOptions = ConnectOptions { no_multipath: false, ..PLAIN };
 
 /// A client that has been given a cookie by the peer, with an MSS of 1460.

@@ -35,6 +35,29 @@ fn stormy_transfer(tracing: bool) -> (Pair, Vec<Trace>) {
 }
 
 #[test]
+fn both_ends_tell_the_same_session() {
+    let mut pair = Pair::connected(&PairOptions::default());
+    pair.drive_until(Duration::from_secs(5), |p| p.established(Side::Client) == 2);
+    pair.send(Side::Client, BYTES);
+    pair.drive(Duration::from_secs(5));
+    let sessions = [Side::Client, Side::Server].map(|side| pair.info(side).session.expect("multipath"));
+    let [client, server] = sessions;
+    assert_eq!((client.local_token, client.remote_token), (server.remote_token, server.local_token));
+    assert_eq!((client.snd_nxt, client.snd_una), (server.rcv_nxt, server.rcv_nxt));
+    assert_eq!((server.snd_nxt, server.snd_una), (client.rcv_nxt, client.rcv_nxt));
+    assert!(client.confirmed && server.confirmed && !client.checksum);
+    let ids = |side| pair.info(side).subflows.iter().map(|s| s.address_ids).collect::<Vec<_>>();
+    let mirrored: Vec<_> = ids(Side::Server).into_iter().map(|(local, remote)| (remote, local)).collect();
+    assert_eq!(ids(Side::Client), mirrored);
+    assert_eq!(ids(Side::Client)[0], (0, 0));
+    for subflow in pair.info(Side::Client).subflows {
+        let tcp = subflow.tcp;
+        assert!(tcp.min_rtt <= subflow.srtt && tcp.rto >= subflow.srtt.unwrap_or_default(), "{tcp:?}");
+        assert_eq!((tcp.outstanding, tcp.delivered > 0, tcp.window_scales.is_some()), (0, true, true), "{tcp:?}");
+    }
+}
+
+#[test]
 fn both_ends_count_the_same() {
     let options = PairOptions { server_addresses: vec![PEER, PEER_2], ..PairOptions::default() };
     let mut pair = Pair::connected(&options);

@@ -1,7 +1,8 @@
 //! What goes to IP with every packet, and what comes back from there (RFC 9293, section 3.9.2).
 
 use crate::support::*;
-use polypath_proto::{Config, ConnectionError};
+use polypath_proto::congestion::CongestionKind;
+use polypath_proto::{Config, ConnectOptions, ConnectionError};
 use polypath_wire::{ChecksumMode, HeaderBuf, emit_headers};
 
 /// Hop limit and code point of the next packet.
@@ -78,4 +79,22 @@ fn icmp_errors_about_an_open_connection_are_told_to_who_asks_and_end_nothing() {
     s.inject(ack(101));
     s.expect_silence(ms(5_000));
     assert_eq!(s.closed(), None);
+}
+
+#[test]
+fn a_connection_is_opened_with_settings_of_its_own() {
+    let connect = ConnectOptions {
+        hop_limit: Some(9),
+        dscp: Some(10),
+        user_timeout: Some(ms(700)),
+        congestion: Some(CongestionKind::Reno),
+        ..ConnectOptions::default()
+    };
+    let mut s = Script::client(&ScriptOptions { connect, ..ScriptOptions::default() });
+    assert_eq!(marks(&mut s), (9, 10));
+    assert_eq!(s.act(|c| c.congestion()), "reno");
+    s.advance(ms(699));
+    assert_eq!(s.closed(), None);
+    s.advance(ms(1));
+    assert_eq!(s.closed(), Some(Some(ConnectionError::TimedOut)));
 }

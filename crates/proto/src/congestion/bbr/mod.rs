@@ -313,6 +313,11 @@ impl SinglePath for Bbr {
         }
     }
 
+    /// The window is where the first rate comes from; what path it is has to be measured all the same.
+    fn adopt(mss: u64, window: u64, _ssthresh: u64) -> Self {
+        Bbr { initial: window, cwnd: window, ..Bbr::new(mss, 0) }
+    }
+
     fn on_ack(&mut self, sample: &AckSample) {
         if sample.loss_state == LossState::Recovery && self.loss_state != LossState::Recovery {
             self.save_window();

@@ -1,0 +1,142 @@
+//! A connection's settings and what it tells of itself, apart from its data.
+
+use std::fmt;
+use std::io;
+
+use polypath_proto::congestion::CongestionKind;
+use polypath_proto::scheduler::SchedulerKind;
+use polypath_proto::{Connection, ConnectionId, ConnectionInfo, Duration, Instant, Keepalive};
+
+use crate::error;
+use crate::host::Host;
+
+/// A handle to a connection for its settings, and for what it tells of itself: for use while its
+/// [stream](crate::MptcpStream) is somewhere else. It does not keep the connection open, but it keeps its host running.
+///
+/// Every method fails once the connection is gone ([`NotConnected`](io::ErrorKind::NotConnected)) or the host has
+/// stopped ([`NetworkDown`](io::ErrorKind::NetworkDown)).
+#[derive(Clone)]
+pub struct ConnectionHandle {
+    host: Host,
+    id: ConnectionId,
+}
+
+impl ConnectionHandle {
+    pub(crate) fn new(host: &Host, id: ConnectionId) -> Self {
+        Self { host: host.clone(), id }
+    }
+
+    /// The host that it belongs to.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Subflows, fallback and traffic of the connection.
+    ///
+    /// # Errors
+    /// As said above.
+    pub fn info(&self) -> io::Result<ConnectionInfo> {
+        self.info_now().map(|(_, info)| info)
+    }
+
+    /// The same, with the stack's time when it was so: what [`TcpInfo`](polypath_proto::TcpInfo) says by the clock counts
+    /// from there.
+    ///
+    /// # Errors
+    /// As said above.
+    pub fn info_now(&self) -> io::Result<(Instant, ConnectionInfo)> {
+        self.look(|connection, now| (now, connection.info()))
+    }
+
+    /// Whether small writes are sent at once.
+    ///
+    /// # Errors
+    /// As said above.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.look(|connection, _| connection.nodelay())
+    }
+
+    /// Name of the congestion control in use.
+    ///
+    /// # Errors
+    /// As said above.
+    pub fn congestion(&self) -> io::Result<&'static str> {
+        self.look(|connection, _| connection.congestion())
+    }
+
+    /// See [`MptcpStream::set_nodelay`](crate::MptcpStream::set_nodelay).
+    ///
+    /// # Errors
+    /// As said above.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.change(|connection| connection.set_nodelay(nodelay))
+    }
+
+    /// See [`MptcpStream::set_scheduler`](crate::MptcpStream::set_scheduler).
+    ///
+    /// # Errors
+    /// As said above.
+    pub fn set_scheduler(&self, scheduler: &SchedulerKind) -> io::Result<()> {
+        self.change(|connection| connection.set_scheduler(scheduler))
+    }
+
+    /// See [`MptcpStream::set_congestion`](crate::MptcpStream::set_congestion).
+    ///
+    /// # Errors
+    /// As said above.
+    pub fn set_congestion(&self, congestion: CongestionKind) -> io::Result<()> {
+        self.change(|connection| connection.set_congestion(congestion))
+    }
+
+    /// See [`MptcpStream::set_keepalive`](crate::MptcpStream::set_keepalive).
+    ///
+    /// # Errors
+    /// As said above.
+    pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
+        self.change(|connection| connection.set_keepalive(keepalive))
+    }
+
+    /// See [`MptcpStream::set_user_timeout`](crate::MptcpStream::set_user_timeout).
+    ///
+    /// # Errors
+    /// As said above.
+    pub fn set_user_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.change(|connection| connection.set_user_timeout(timeout))
+    }
+
+    /// See [`MptcpStream::set_hop_limit`](crate::MptcpStream::set_hop_limit).
+    ///
+    /// # Errors
+    /// As said above.
+    pub fn set_hop_limit(&self, hop_limit: u8) -> io::Result<()> {
+        self.change(|connection| connection.set_hop_limit(hop_limit))
+    }
+
+    /// See [`MptcpStream::set_dscp`](crate::MptcpStream::set_dscp).
+    ///
+    /// # Errors
+    /// As said above.
+    pub fn set_dscp(&self, dscp: u8) -> io::Result<()> {
+        self.change(|connection| connection.set_dscp(dscp))
+    }
+
+    fn look<R>(&self, look: impl FnOnce(&Connection<'_>, Instant) -> R) -> io::Result<R> {
+        self.host.shared().look(|core, now| {
+            core.connection(now, self.id).map(|connection| look(&connection, now)).ok_or_else(error::not_connected)
+        })?
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Connection<'_>)) -> io::Result<()> {
+        self.host.shared().call(|core, now| {
+            let mut connection = core.connection(now, self.id).ok_or_else(error::not_connected)?;
+            change(&mut connection);
+            Ok(())
+        })?
+    }
+}
+
+impl fmt::Debug for ConnectionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionHandle").field("id", &self.id).field("host", &self.host).finish()
+    }
+}
