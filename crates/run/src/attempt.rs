@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use crate::link;
 use crate::network::{NetStream, Network};
 use crate::notify::{Answer, Call};
 use crate::parked::{Disturbance, Patrol};
-use crate::socket::{Pending, Socket, State};
+use crate::settings::Settings;
+use crate::socket::{Carried, Pending, Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
 
@@ -40,6 +41,10 @@ pub(crate) struct Attempt<N> {
     pub(crate) shared: Arc<Shared<N>>,
     pub(crate) socket: Arc<Socket>,
     pub(crate) remote: SocketAddr,
+    /// What the call returns that waits for it.
+    pub(crate) returns: i64,
+    /// The settings that it was begun with.
+    pub(crate) opened: Settings,
 }
 
 /// What a parked attempt came to.
@@ -152,7 +157,7 @@ impl<N: Network> Attempt<N> {
     {
         let Some(program_end) = self.retake() else {
             // Closed by another thread meanwhile: the connection is closed with it.
-            self.answer(call, Answer::Value(0));
+            self.answer(call, Answer::Value(self.returns));
             return self.shared.table.remove(self.socket.cookie);
         };
         let linked = self.shared.linker.link(program_end.as_fd()).and_then(|end| UnixStream::from_std(end));
@@ -160,7 +165,7 @@ impl<N: Network> Attempt<N> {
         match linked {
             Ok(end) => {
                 self.set_connected(&stream, true);
-                self.answer(call, Answer::Value(0));
+                self.answer(call, Answer::Value(self.returns));
                 self.carry(end, stream).await;
             }
             Err(error) => {
@@ -175,10 +180,16 @@ impl<N: Network> Attempt<N> {
     where
         S: AsyncRead + AsyncWrite + NetStream + Unpin,
     {
-        link::set_send_buffer(end.as_fd(), self.shared.options.pipe_buffer);
+        let end = Arc::new(end);
+        let ahead = self.socket.wanted_receive_buffer().unwrap_or(self.shared.options.pipe_buffer);
+        link::set_send_buffer(end.as_fd(), ahead);
+        if let Some(carried) = &mut self.socket.lock().carried {
+            carried.pipe = Arc::downgrade(&end);
+        }
         let local = stream.local_addr().ok().map(address::canonical);
         let peer = stream.peer_addr().map_or(self.remote, address::canonical);
         let ended = bridge::carry(&self.socket, &end, stream).await;
+        self.socket.lock().carried = None;
         let peer = (ended == Ended::ShutDown).then_some(peer);
         match ended {
             Ended::Closed => self.shared.table.remove(self.socket.cookie),
@@ -228,7 +239,11 @@ impl<N: Network> Attempt<N> {
     fn set_connected(&self, stream: &impl NetStream, confirmed: bool) {
         let local = stream.local_addr().ok().map(address::canonical);
         let peer = stream.peer_addr().map_or(self.remote, address::canonical);
+        self.socket.lock().carried =
+            Some(Carried { control: stream.control(), applied: self.opened, to_v4: peer.is_ipv4(), pipe: Weak::new() });
         self.socket.set_state(State::Connected { local, peer, confirmed });
+        // What was set while the connect was under way.
+        self.socket.steer();
     }
 
     /// Something of our own failed (out of descriptors, most likely).

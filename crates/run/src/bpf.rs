@@ -11,6 +11,7 @@ use libc::{seccomp_data, sock_filter};
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JUMP_EQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const JUMP_GE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const JUMP_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
@@ -52,6 +53,22 @@ const ALWAYS: [i64; 6] = [
     libc::SYS_getpeername,
 ];
 
+/// What a UNIX socket would send otherwise than TCP, and what it would receive: urgent data, data with the SYN, the queue
+/// of errors.
+pub(crate) const SEND_FLAGS: i32 = libc::MSG_OOB | libc::MSG_FASTOPEN;
+pub(crate) const RECEIVE_FLAGS: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
+
+/// Data calls that stop with certain flags or with a name: which argument the flags are, which ones, and which the name is.
+/// Messages have theirs in memory, which a filter does not see.
+const DATA_CALLS: [(i64, usize, i32, Option<usize>); 6] = [
+    (libc::SYS_sendto, 3, SEND_FLAGS, Some(4)),
+    (libc::SYS_sendmsg, 2, SEND_FLAGS, None),
+    (libc::SYS_sendmmsg, 3, SEND_FLAGS, None),
+    (libc::SYS_recvfrom, 3, RECEIVE_FLAGS, Some(4)),
+    (libc::SYS_recvmsg, 2, RECEIVE_FLAGS, None),
+    (libc::SYS_recvmmsg, 3, RECEIVE_FLAGS, None),
+];
+
 /// The whole program.
 pub(crate) fn filter() -> Vec<sock_filter> {
     let mut out = vec![
@@ -70,8 +87,9 @@ pub(crate) fn filter() -> Vec<sock_filter> {
     rule(&mut out, libc::SYS_socket, &socket_rule());
     rule(&mut out, libc::SYS_setsockopt, &option_rule());
     rule(&mut out, libc::SYS_getsockopt, &option_rule());
-    rule(&mut out, libc::SYS_sendto, &pointer_rule(4));
-    rule(&mut out, libc::SYS_recvfrom, &pointer_rule(4));
+    for (nr, at, flags, name) in DATA_CALLS {
+        rule(&mut out, nr, &data_rule(at, flags, name));
+    }
     rule(&mut out, libc::SYS_ioctl, &ioctl_rule());
     // A ring makes sockets and connects behind the filter's back.
     rule(&mut out, libc::SYS_io_uring_setup, &[ret(errno(libc::ENOSYS))]);
@@ -116,9 +134,20 @@ fn option_rule() -> Vec<sock_filter> {
     out
 }
 
-/// Stops when the pointer in argument `n` is not null.
-fn pointer_rule(n: usize) -> Vec<sock_filter> {
-    vec![load(argument(n)), jump(JUMP_EQ, 0, 0, 2), load(argument(n) + 4), jump(JUMP_EQ, 0, 1, 0), notify(), allow()]
+/// Stops when argument `at` has one of these flags, or when the pointer in argument `name` is not null.
+fn data_rule(at: usize, flags: i32, name: Option<usize>) -> Vec<sock_filter> {
+    let mut out = vec![load(argument(at)), jump(JUMP_SET, flags as u32, 0, 1), notify()];
+    if let Some(n) = name {
+        out.extend([
+            load(argument(n)),
+            jump(JUMP_EQ, 0, 0, 2),
+            load(argument(n) + 4),
+            jump(JUMP_EQ, 0, 1, 0),
+            notify(),
+        ]);
+    }
+    out.push(allow());
+    out
 }
 
 /// `ioctl`: commands that a UNIX socket does not know.
@@ -194,6 +223,7 @@ mod tests {
                 AND => a &= op.k,
                 JUMP_EQ => pc += branch(a == op.k),
                 JUMP_GE => pc += branch(a >= op.k),
+                JUMP_SET => pc += branch(a & op.k != 0),
                 RETURN => return op.k,
                 other => panic!("unknown instruction {other:#x}"),
             }
@@ -234,8 +264,6 @@ mod tests {
             libc::SYS_write,
             libc::SYS_readv,
             libc::SYS_writev,
-            libc::SYS_sendmsg,
-            libc::SYS_recvmsg,
             libc::SYS_sendfile,
             libc::SYS_close,
             libc::SYS_epoll_ctl,
@@ -247,6 +275,22 @@ mod tests {
         assert!(!stops(libc::SYS_recvfrom, [3, 1, 1, 0, 0, 0]));
         assert!(stops(libc::SYS_sendto, [3, 1, 1, 0, 0x7fff_0000_0000, 16]));
         assert!(stops(libc::SYS_recvfrom, [3, 1, 1, 0, 0x1000, 16]));
+    }
+
+    #[test]
+    fn messages_stop_only_with_flags_that_mean_something_else_on_a_unix_socket() {
+        for (nr, at, flags, _) in DATA_CALLS {
+            let with = |flags: i32| {
+                // A name's place is used by messages for other things.
+                let mut args = if at == 3 { [3, 1, 1, 0, 0, 0] } else { [3, 1, 0, 0, 0, 0] };
+                args[at] = flags as u64;
+                stops(nr, args)
+            };
+            assert!(!with(0) && !with(libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_NOSIGNAL), "call {nr}");
+            assert!(!with(libc::MSG_ZEROCOPY | libc::MSG_WAITALL | libc::MSG_MORE), "call {nr}");
+            assert!(with(libc::MSG_OOB | libc::MSG_DONTWAIT) && with(flags & !libc::MSG_OOB), "call {nr}");
+        }
+        assert!(!stops(libc::SYS_sendmsg, [3, 1, 0, u64::MAX, u64::MAX, u64::MAX]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
@@ -130,7 +131,9 @@ async fn send_up(socket: &Socket, end: &UnixStream, writer: &mut (impl AsyncWrit
             // The program closed its socket with unread data in it (RFC 2525, section 2.17).
             Err(_) => return Up::Reset,
         };
-        match pass_on(socket, end, writer, &buffer[..got], &mut reset).await {
+        let passed = pass_on(socket, end, writer, &buffer[..got], &mut reset).await;
+        socket.passing.store(0, Ordering::Relaxed);
+        match passed {
             Ok(true) => {}
             Ok(false) => return Up::Reset,
             Err(error) => return Up::Failed(error),
@@ -212,10 +215,14 @@ async fn read_end(socket: &Socket, end: &UnixStream, buffer: &mut Vec<u8>) -> io
     loop {
         let read = {
             let mark = socket.mark.lock();
-            match *mark {
+            let read = match *mark {
                 None => end.try_read(buffer),
                 Some(_) => end.try_io(Interest::READABLE, || link::read_to_mark(end.as_fd(), buffer)),
+            };
+            if let Ok(got) = &read {
+                socket.passing.store(*got, Ordering::Relaxed);
             }
+            read
         };
         match read {
             Ok(got) => {

@@ -3,10 +3,13 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use polypath_net::{Host, MptcpStream};
+use polypath_net::{ConnectionHandle, Host, MptcpStream};
+use polypath_proto::ConnectOptions;
 
-use crate::network::{NetStream, Network};
+use crate::network::{Control, Look, NetStream, Network, Opening};
+use crate::settings::Settings;
 
 /// Connections of programs over a [`Host`], attached to interfaces or with addresses of its own.
 #[derive(Clone, Debug)]
@@ -30,20 +33,37 @@ impl Network for HostNetwork {
         remote: SocketAddr,
         local: Option<SocketAddr>,
     ) -> impl Future<Output = io::Result<MptcpStream>> + Send {
+        self.open(remote, local, Opening::default())
+    }
+
+    fn open(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        opening: Opening,
+    ) -> impl Future<Output = io::Result<MptcpStream>> + Send {
         let host = self.host.clone();
         // A port that the kernel has given the program is the kernel's: what comes for it would not reach the stack.
         let port = |local: SocketAddr| if host.is_attached() { 0 } else { local.port() };
         let local = local.map(|local| SocketAddr::new(local.ip(), port(local)));
+        let local = local.filter(|local| !local.ip().is_unspecified() || local.port() != 0);
+        let Opening { settings, fast_open, data } = opening;
+        let options = ConnectOptions { local, fast_open, ..settings.options() };
         async move {
-            let stream = match local.filter(|local| !local.ip().is_unspecified() || local.port() != 0) {
-                Some(local) => MptcpStream::connect_from(&host, local, remote).await?,
-                None => MptcpStream::connect(&host, remote).await?,
-            };
+            let stream = MptcpStream::connect_and_write(&host, remote, options, &data).await?;
             // Whether the program has set TCP_NODELAY shows nowhere on the way of its data, and may change: what it
             // writes is never held back. The pipe to the supervisor gathers what the network does not take at once.
             stream.set_nodelay(true)?;
             Ok(stream)
         }
+    }
+
+    fn takes_early_data(&self, remote: IpAddr) -> bool {
+        self.host.has_fast_open_cookie(remote.to_canonical())
+    }
+
+    fn congestion(&self) -> Option<&'static str> {
+        Some(self.host.settings().congestion.name())
     }
 
     fn carries(&self, remote: IpAddr) -> bool {
@@ -67,5 +87,30 @@ impl NetStream for MptcpStream {
     fn abort(&self) {
         // Fails on a stream that has ended, where there is nothing left to reset.
         let _ = MptcpStream::abort(self);
+    }
+
+    fn control(&self) -> Option<Arc<dyn Control>> {
+        Some(Arc::new(self.handle()))
+    }
+}
+
+impl Control for ConnectionHandle {
+    fn apply(&self, settings: &Settings) {
+        let Settings { congestion, keepalive, user_timeout, hop_limit, dscp } = *settings;
+        // Each fails on a connection that has ended, where there is nothing left to steer.
+        let _ = congestion.map(|congestion| self.set_congestion(congestion));
+        let _ = keepalive.map(|keepalive| self.set_keepalive(keepalive));
+        let _ = user_timeout.map(|timeout| self.set_user_timeout(timeout));
+        let _ = hop_limit.map(|hop_limit| self.set_hop_limit(hop_limit));
+        let _ = dscp.map(|dscp| self.set_dscp(dscp));
+    }
+
+    fn congestion(&self) -> Option<&'static str> {
+        ConnectionHandle::congestion(self).ok()
+    }
+
+    fn look(&self) -> Option<Look> {
+        let (now, info) = self.info_now().ok()?;
+        Some(Look { now, info, max_subflows: self.host().settings().max_subflows })
     }
 }

@@ -21,6 +21,25 @@ pub(crate) fn read(tid: u32, address: u64, len: usize) -> Result<Vec<u8>, Errno>
     Ok(buffer)
 }
 
+/// The same, but less where the memory ends before: then as much as there is.
+pub(crate) fn read_some(tid: u32, address: u64, len: usize) -> Vec<u8> {
+    /// As small as a page may be: what the kernel copies as a whole or not at all.
+    const PAGE: usize = 4096;
+    if let Ok(all) = read(tid, address, len) {
+        return all;
+    }
+    let mut out = Vec::new();
+    while out.len() < len {
+        let at = address + out.len() as u64;
+        let piece = (PAGE - at as usize % PAGE).min(len - out.len());
+        match read(tid, at, piece) {
+            Ok(bytes) => out.extend(bytes),
+            Err(_) => break,
+        }
+    }
+    out
+}
+
 /// Writes `bytes` at `address` of the thread `tid`. Done before the answer is sent, so that the
 /// program finds its result when the call returns.
 pub(crate) fn write(tid: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {

@@ -1,12 +1,17 @@
 //! What the supervisor asks of the network under it.
 
+use std::fmt;
 use std::future::{Future, ready};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use polypath_proto::{ConnectionInfo, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+
+use crate::settings::Settings;
 
 /// A network that can open streams: the stack, or in tests the kernel's TCP.
 pub trait Network: Send + Sync + 'static {
@@ -25,6 +30,35 @@ pub trait Network: Send + Sync + 'static {
         remote: SocketAddr,
         local: Option<SocketAddr>,
     ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// [`connect`](Self::connect) as the program wants it. The default knows no settings and writes the data afterwards.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and as a write.
+    fn open(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        opening: Opening,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send {
+        async move {
+            let mut stream = self.connect(remote, local).await?;
+            stream.write_all(&opening.data).await?;
+            Ok(stream)
+        }
+    }
+
+    /// Whether data would go with the SYN of a connection to `remote` (TCP Fast Open): a program that does not wait for its
+    /// connection may then give some before it is there.
+    fn takes_early_data(&self, remote: IpAddr) -> bool {
+        let _ = remote;
+        false
+    }
+
+    /// Name of the congestion control of connections that choose none; none where nobody knows.
+    fn congestion(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Whether connections to `remote` belong to this network. Those that do not, and those to
     /// loopback addresses whatever this says, are made with the kernel's TCP.
@@ -48,6 +82,17 @@ pub trait Network: Send + Sync + 'static {
     }
 }
 
+/// How a program wants a connection opened.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// What it has set on its socket.
+    pub settings: Settings,
+    /// It asked for TCP Fast Open (`MSG_FASTOPEN`).
+    pub fast_open: bool,
+    /// What it wants to be sent first.
+    pub data: Vec<u8>,
+}
+
 /// What a stream must tell beyond reading and writing.
 pub trait NetStream {
     /// The local address and port.
@@ -65,6 +110,35 @@ pub trait NetStream {
     /// Resets the connection when it is dropped, instead of closing it in order: what a program
     /// asks for with `SO_LINGER` 0, or by closing a socket with unread data.
     fn abort(&self);
+
+    /// For what the program asks and sets while the stream carries its data. None: the kernel socket that keeps the
+    /// program's options answers alone.
+    fn control(&self) -> Option<Arc<dyn Control>> {
+        None
+    }
+}
+
+/// A connection's settings, and what it tells of itself, while its stream is in use.
+pub trait Control: fmt::Debug + Send + Sync {
+    /// Changes what `settings` says, and nothing else. On a connection that is gone it does nothing.
+    fn apply(&self, settings: &Settings);
+
+    /// Name of the congestion control in use; none once the connection is gone.
+    fn congestion(&self) -> Option<&'static str>;
+
+    /// The connection at this moment; none once it is gone.
+    fn look(&self) -> Option<Look>;
+}
+
+/// A connection at one moment.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The network's time.
+    pub now: Instant,
+    /// The connection.
+    pub info: ConnectionInfo,
+    /// So many subflows it may have.
+    pub max_subflows: usize,
 }
 
 impl NetStream for TcpStream {
@@ -85,4 +159,15 @@ impl NetStream for TcpStream {
 /// Connects a kernel TCP socket made by the supervisor: for destinations outside the network.
 pub(crate) async fn connect_kernel(socket: OwnedFd, remote: SocketAddr) -> io::Result<TcpStream> {
     TcpSocket::from_std_stream(socket.into()).connect(remote).await
+}
+
+/// Waits for a connect that has begun on a kernel TCP socket, and then writes `rest`.
+pub(crate) async fn finish_kernel(socket: OwnedFd, rest: Vec<u8>) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::from_std(socket.into())?;
+    stream.writable().await?;
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    stream.write_all(&rest).await?;
+    Ok(stream)
 }

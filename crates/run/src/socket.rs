@@ -3,15 +3,20 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::MutexGuard;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, MutexGuard, Weak};
 
+use polypath_proto::congestion::CongestionKind;
+use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::address;
 use crate::identity::Holder;
 use crate::identity::parking::Mutex;
+use crate::network::Control;
 use crate::rights;
+use crate::settings::Settings;
 use crate::sys::{self, Errno};
 
 /// Where a virtual socket stands.
@@ -49,6 +54,18 @@ pub(crate) struct Shut {
     pub(crate) write: bool,
 }
 
+/// The connection through the network under a socket.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    pub(crate) control: Option<Arc<dyn Control>>,
+    /// The settings that it has.
+    pub(crate) applied: Settings,
+    /// The peer's address is IPv4.
+    pub(crate) to_v4: bool,
+    /// Our end of the UNIX socket.
+    pub(crate) pipe: Weak<UnixStream>,
+}
+
 /// What changes about a socket.
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -58,6 +75,12 @@ pub(crate) struct Inner {
     pub(crate) shadow: OwnedFd,
     /// The options set on it, in order: to make another like it.
     options: Vec<(i32, i32, Vec<u8>)>,
+    /// The congestion control that the program asked for, of the network's.
+    pub(crate) congestion: Option<CongestionKind>,
+    /// The shadow speaks: it is what the connection is made with.
+    pub(crate) by_kernel: bool,
+    /// What carries the connection, while it is established.
+    pub(crate) carried: Option<Carried>,
     /// What the program bound, as the kernel tells it.
     pub(crate) bound: Option<SocketAddr>,
     /// Whether the shadow keeps others from that address.
@@ -84,6 +107,8 @@ pub(crate) struct Socket {
     /// Once the program has shut its write side: what the [mark](crate::link::Linker::mark) adds to
     /// `SIOCOUTQ`. Held while reading what the program wrote, and while marking.
     pub(crate) mark: Mutex<Option<i32>>,
+    /// Bytes taken from the program and not given to the network yet. Raised with `mark` held.
+    pub(crate) passing: AtomicUsize,
     /// Told whenever a connect ends.
     pub(crate) changed: Notify,
 }
@@ -101,6 +126,9 @@ impl Socket {
                 state: State::Idle,
                 shadow,
                 options: Vec::new(),
+                congestion: None,
+                by_kernel: false,
+                carried: None,
                 bound: None,
                 holds_address: false,
                 shut: Shut::default(),
@@ -108,6 +136,7 @@ impl Socket {
                 task: None,
             }),
             mark: Mutex::new(None),
+            passing: AtomicUsize::new(0),
             changed: Notify::new(),
         })
     }
@@ -121,6 +150,7 @@ impl Socket {
             sys::set_option(inner.shadow.as_raw_fd(), *level, *name, value)?;
         }
         inner.options.clone_from(&old.options);
+        inner.congestion = old.congestion;
         inner.bound = old.bound;
         drop(inner);
         Ok(fresh)
@@ -139,6 +169,27 @@ impl Socket {
         inner.options.retain(|(l, n, _)| (*l, *n) != (level, name));
         inner.options.push((level, name, value));
         Ok(())
+    }
+
+    /// Brings the connection in line with what the program has set.
+    pub(crate) fn steer(&self) {
+        let mut inner = self.lock();
+        let Some((to_v4, applied)) = inner.carried.as_ref().map(|carried| (carried.to_v4, carried.applied)) else {
+            return;
+        };
+        let wanted = Settings::of(&inner, to_v4);
+        let news = wanted.since(applied);
+        let Some(carried) = &mut inner.carried else { return };
+        if let Some(control) = carried.control.clone().filter(|_| news != Settings::default()) {
+            carried.applied = wanted;
+            drop(inner);
+            control.apply(&news);
+        }
+    }
+
+    /// For questions to the connection through the network, while there is one.
+    pub(crate) fn control(&self) -> Option<Arc<dyn Control>> {
+        self.lock().carried.as_ref()?.control.clone()
     }
 
     /// Frees the address that the shadow holds, for the network to use, by giving it a successor
@@ -179,11 +230,12 @@ impl Socket {
 
     /// The send buffer that the program asked for, if it did, within what the system allows it.
     pub(crate) fn wanted_send_buffer(&self) -> Option<i32> {
-        let inner = self.lock();
-        let asks = [libc::SO_SNDBUF, libc::SO_SNDBUFFORCE];
-        inner.options.iter().find(|(level, name, _)| *level == libc::SOL_SOCKET && asks.contains(name))?;
-        // The kernel tells the double of what it granted.
-        sys::get_int_option(inner.shadow.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF).ok().map(|granted| granted / 2)
+        self.lock().wanted_buffer(libc::SO_SNDBUF, libc::SO_SNDBUFFORCE)
+    }
+
+    /// The receive buffer that it asked for.
+    pub(crate) fn wanted_receive_buffer(&self) -> Option<i32> {
+        self.lock().wanted_buffer(libc::SO_RCVBUF, libc::SO_RCVBUFFORCE)
     }
 
     /// Replaces the state and tells who waits for it.
@@ -203,6 +255,25 @@ impl Socket {
             .or(inner.bound)
             .or_else(|| address::kernel_name(inner.shadow.as_raw_fd()).ok())
             .unwrap_or_else(|| address::unspecified(self.domain))
+    }
+}
+
+impl Inner {
+    pub(crate) fn shadow_fd(&self) -> RawFd {
+        self.shadow.as_raw_fd()
+    }
+
+    /// Whether the program has set this option.
+    pub(crate) fn has_set(&self, level: i32, name: i32) -> bool {
+        self.options.iter().any(|(l, n, _)| (*l, *n) == (level, name))
+    }
+
+    fn wanted_buffer(&self, name: i32, by_force: i32) -> Option<i32> {
+        if !self.has_set(libc::SOL_SOCKET, name) && !self.has_set(libc::SOL_SOCKET, by_force) {
+            return None;
+        }
+        // The kernel tells the double of what it granted.
+        sys::get_int_option(self.shadow_fd(), libc::SOL_SOCKET, name).ok().map(|granted| granted / 2)
     }
 }
 

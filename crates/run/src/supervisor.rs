@@ -1,5 +1,6 @@
 //! The loop: receives stopped calls and has them answered. It never waits for one program.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::bpf;
 use crate::identity::Threads;
+use crate::identity::parking::Mutex;
 use crate::link::Linker;
 use crate::network::Network;
 use crate::notify::{Answer, Call, Listener};
@@ -37,6 +39,8 @@ pub(crate) struct Shared<N> {
     pub(crate) activity: Arc<Activity>,
     /// Set by each bind: there may be an address to free.
     pub(crate) has_bound: AtomicBool,
+    /// What the user has been told once.
+    noticed: Mutex<HashSet<&'static str>>,
 }
 
 impl<N: Network> Shared<N> {
@@ -51,6 +55,7 @@ impl<N: Network> Shared<N> {
             options,
             activity: Arc::default(),
             has_bound: AtomicBool::new(false),
+            noticed: Mutex::default(),
         })
     }
 
@@ -105,6 +110,13 @@ impl<N: Network> Shared<N> {
         let Some(socket) = self.table.get(cookie) else { return Ok(None) };
         socket.lock().holder = Some((holder, fd));
         Ok(Some((socket, end)))
+    }
+
+    /// Tells the user something that concerns all the run, the first time that it happens.
+    pub(crate) fn notice_once(&self, kind: &'static str, text: &str) {
+        if self.noticed.lock().insert(kind) {
+            self.options.notice(text);
+        }
     }
 
     /// Makes sure that what was read of the caller's memory was the caller's.

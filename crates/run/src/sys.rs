@@ -61,6 +61,13 @@ pub(crate) fn set_option(fd: RawFd, level: i32, name: i32, value: &[u8]) -> io::
     check(result).map(drop)
 }
 
+/// `setsockopt(2)` with a value that cannot be read, for the errno that goes with it.
+pub(crate) fn set_option_from_nowhere(fd: RawFd, level: i32, name: i32, len: usize) -> io::Result<()> {
+    // SAFETY: nothing is ever mapped at this address, so that the kernel finds nothing to read there.
+    let result = unsafe { libc::setsockopt(fd, level, name, std::ptr::without_provenance(8), len as libc::socklen_t) };
+    check(result).map(drop)
+}
+
 /// `setsockopt(2)` with an int.
 pub(crate) fn set_int_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     set_option(fd, level, name, &value.to_ne_bytes())
@@ -120,6 +127,15 @@ pub(crate) fn send(fd: RawFd, data: &[u8], flags: i32) -> io::Result<usize> {
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
+/// The same, to an address.
+pub(crate) fn send_to(fd: RawFd, data: &[u8], flags: i32, name: &[u8]) -> io::Result<usize> {
+    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let (to, len) = (name.as_ptr().cast(), name.len() as libc::socklen_t);
+    // SAFETY: the pointers and lengths describe `data` and `name`.
+    let sent = unsafe { libc::sendto(fd, data.as_ptr().cast(), data.len(), flags, to, len) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
 /// Receives without blocking.
 pub(crate) fn recv(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
     let flags = flags | libc::MSG_DONTWAIT;
@@ -159,9 +175,9 @@ pub(crate) fn queued(fd: RawFd) -> io::Result<i32> {
     ask_int(fd, libc::TIOCOUTQ)
 }
 
-fn ask_int(fd: RawFd, command: libc::Ioctl) -> io::Result<i32> {
+pub(crate) fn ask_int(fd: RawFd, command: libc::Ioctl) -> io::Result<i32> {
     let mut value: libc::c_int = 0;
-    // SAFETY: both commands write one int.
+    // SAFETY: all commands that are asked write one int.
     check(unsafe { libc::ioctl(fd, command, &raw mut value) })?;
     Ok(value)
 }

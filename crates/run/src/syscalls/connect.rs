@@ -5,19 +5,22 @@
 //! epoll, or duplicate it, before they connect, and a replaced file would lose both. The kernel
 //! socket used is the shadow, with the program's options and bound address.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use crate::address::{self, Given};
 use crate::attempt::{self, Attempt, Connecting, Waiting};
 use crate::identity;
 use crate::memory;
-use crate::network::{self, NetStream, Network};
+use crate::network::{self, NetStream, Network, Opening};
 use crate::notify::{Answer, Call};
+use crate::settings::Settings;
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
@@ -26,11 +29,23 @@ pub(super) fn connect<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resul
     let Some((socket, end)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
-    let given = read_address(shared, call, socket.domain)?;
+    let given = read_address(shared, call, (call.args[1], call.int(2)), socket.domain)?;
     let Given::Internet(asked) = given else {
         return disconnect(shared, call, &socket, &end);
     };
     let nonblocking = sys::status_flags(end.as_raw_fd()).is_ok_and(|f| f & libc::O_NONBLOCK != 0);
+    proceed(shared, call, socket, end, Target { asked, nonblocking, early: None })
+}
+
+/// Connects, if the socket is free to.
+pub(super) fn proceed<N: Network>(
+    shared: &Arc<Shared<N>>,
+    call: &Call,
+    socket: Arc<Socket>,
+    end: OwnedFd,
+    target: Target,
+) -> Result<Answer, Errno> {
+    let nonblocking = target.nonblocking;
     let stands = match &socket.lock().state {
         State::Idle => Stands::Free,
         State::Spent => Stands::Spent,
@@ -39,10 +54,10 @@ pub(super) fn connect<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resul
         State::Connected { .. } | State::Failed(_) => Stands::Settled,
     };
     match stands {
-        Stands::Free => begin(shared, call, &socket, end, asked, nonblocking),
+        Stands::Free => begin(shared, call, &socket, end, target),
         Stands::Spent => {
             let (socket, end) = replace(shared, call, &socket, &end)?;
-            begin(shared, call, &socket, end, asked, nonblocking)
+            begin(shared, call, &socket, end, target)
         }
         Stands::Connecting if nonblocking => Err(libc::EALREADY),
         Stands::Connecting => {
@@ -62,15 +77,38 @@ enum Stands {
     Settled,
 }
 
-/// Reads the `sockaddr` in arguments 1 and 2.
-pub(super) fn read_address<N: Network>(shared: &Shared<N>, call: &Call, domain: i32) -> Result<Given, Errno> {
-    let len = usize::try_from(call.int(2)).map_err(|_| libc::EINVAL)?;
+/// Reads a `sockaddr`, which is there and so long.
+pub(super) fn read_address<N: Network>(
+    shared: &Shared<N>,
+    call: &Call,
+    (at, len): (u64, i32),
+    domain: i32,
+) -> Result<Given, Errno> {
+    let len = usize::try_from(len).map_err(|_| libc::EINVAL)?;
     if len > address::STORAGE_LEN {
         return Err(libc::EINVAL);
     }
-    let bytes = memory::read(call.tid, call.args[1], len)?;
+    let bytes = memory::read(call.tid, at, len)?;
     shared.still_waits(call)?;
     address::parse(&bytes, domain)
+}
+
+/// What a program wants to be connected to, and how.
+pub(super) struct Target {
+    pub(super) asked: SocketAddr,
+    pub(super) nonblocking: bool,
+    /// Data that comes with the call (`MSG_FASTOPEN`).
+    pub(super) early: Option<Vec<u8>>,
+}
+
+/// A connect as it was begun.
+struct Begun<S> {
+    connecting: Connecting<S>,
+    /// What the call returns if it waits.
+    returns: usize,
+    /// What it returns if it does not: so many bytes were taken, if any.
+    taken: usize,
+    settings: Settings,
 }
 
 /// Chooses the route.
@@ -79,25 +117,58 @@ fn begin<N: Network>(
     call: &Call,
     socket: &Arc<Socket>,
     end: OwnedFd,
-    asked: SocketAddr,
-    nonblocking: bool,
+    target: Target,
 ) -> Result<Answer, Errno> {
+    let Target { asked, nonblocking, early } = target;
     let remote = address::destination(asked);
     let _in_runtime = shared.runtime.enter();
-    if remote.ip().is_loopback() || !shared.network.carries(remote.ip()) {
+    let by_kernel = remote.ip().is_loopback() || !shared.network.carries(remote.ip());
+    socket.lock().by_kernel = by_kernel;
+    if by_kernel {
         socket.retake_address().map_err(|e| sys::errno_of(&e))?;
         let shadow = socket.lock().shadow.try_clone().map_err(|e| sys::errno_of(&e))?;
-        let target = in_family(remote, socket.domain);
-        let connecting = Box::pin(network::connect_kernel(shadow, target));
-        return start(shared, call, socket, end, remote, connecting, nonblocking);
+        let begun = through_kernel(socket, shadow, remote, early, nonblocking).map_err(|e| sys::errno_of(&e))?;
+        return start(shared, call, socket, end, remote, begun, nonblocking);
     }
     if remote.is_ipv4() && socket.domain == libc::AF_INET6 && is_v6_only(socket) {
         return Err(libc::ENETUNREACH);
     }
     let local = bound_for(socket, remote)?;
     let network = Arc::clone(&shared.network);
-    let connecting = Box::pin(async move { network.connect(remote, local).await });
-    start(shared, call, socket, end, remote, connecting, nonblocking)
+    let settings = Settings::of(&socket.lock(), remote.is_ipv4());
+    let mut opening = Opening { settings, fast_open: early.is_some(), data: early.unwrap_or_default() };
+    if nonblocking && !shared.network.takes_early_data(remote.ip()) {
+        opening.data.clear();
+    }
+    let length = opening.data.len();
+    let connecting = Box::pin(async move { network.open(remote, local, opening).await });
+    let begun = Begun { connecting, returns: length, taken: length, settings };
+    start(shared, call, socket, end, remote, begun, nonblocking)
+}
+
+/// Begins with the shadow, which has the program's options and speaks from now on.
+fn through_kernel(
+    socket: &Socket,
+    shadow: OwnedFd,
+    remote: SocketAddr,
+    early: Option<Vec<u8>>,
+    nonblocking: bool,
+) -> io::Result<Begun<TcpStream>> {
+    let target = in_family(remote, socket.domain);
+    let settings = Settings::default();
+    let Some(data) = early else {
+        let connecting = Box::pin(network::connect_kernel(shadow, target));
+        return Ok(Begun { connecting, returns: 0, taken: 0, settings });
+    };
+    let name = address::emit(target, socket.domain);
+    let taken = match sys::send_to(shadow.as_raw_fd(), &data, libc::MSG_FASTOPEN, &name) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => 0,
+        other => other?,
+    };
+    let returns = data.len();
+    let rest = if nonblocking { Vec::new() } else { data[taken..].to_vec() };
+    let connecting = Box::pin(network::finish_kernel(shadow, rest));
+    Ok(Begun { connecting, returns, taken, settings })
 }
 
 /// Starts the attempt: parked if the program waits, linked if it does not.
@@ -107,23 +178,26 @@ fn start<N: Network, S>(
     socket: &Arc<Socket>,
     end: OwnedFd,
     remote: SocketAddr,
-    connecting: Connecting<S>,
+    begun: Begun<S>,
     nonblocking: bool,
 ) -> Result<Answer, Errno>
 where
     S: AsyncRead + AsyncWrite + NetStream + Unpin + Send + 'static,
 {
+    let Begun { connecting, returns, taken, settings: opened } = begun;
     let connecting = attempt::begin(connecting)?;
     let (waiting, answer) = if nonblocking {
         let (ours, stuffed) = attempt::link_stuffed(shared, &end).map_err(|error| sys::errno_of(&error))?;
-        (Waiting::Linked { end: ours, stuffed }, Answer::Error(libc::EINPROGRESS))
+        let answer = if taken > 0 { Answer::Value(taken as i64) } else { Answer::Error(libc::EINPROGRESS) };
+        (Waiting::Linked { end: ours, stuffed }, answer)
     } else {
         (Waiting::Parked { call: *call, timeout: send_timeout(&end) }, Answer::Later)
     };
     // Kept any longer, our duplicate would hide the program's close.
     drop(end);
     socket.lock().state = State::Connecting;
-    let attempt = Attempt { shared: Arc::clone(shared), socket: Arc::clone(socket), remote };
+    let (shared_too, socket_too) = (Arc::clone(shared), Arc::clone(socket));
+    let attempt = Attempt { shared: shared_too, socket: socket_too, remote, returns: returns as i64, opened };
     let active = shared.activity.begin();
     let task = shared.runtime.spawn(async move {
         attempt.run(connecting, waiting).await;

@@ -1,14 +1,15 @@
 //! `ioctl`: questions about interfaces, which a UNIX socket does not answer, and about what is
-//! unsent, which it answers with what we have put there as well.
+//! unsent, of which it knows only a part.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::bpf;
 use crate::memory;
 use crate::network::Network;
 use crate::notify::{Answer, Call};
-use crate::socket::Socket;
+use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
 
@@ -43,10 +44,9 @@ pub(super) fn ioctl<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<
     let (command, argument) = (call.args[1] as u32, call.args[2]);
     match command {
         bpf::SIOCOUTQ | SIOCOUTQNSD => {
-            // What is not the network's yet; the mark does not count.
-            let mark = socket.mark.lock().unwrap_or(0);
-            let queued = sys::queued(end.as_raw_fd()).map_err(|error| sys::errno_of(&error))?;
-            memory::write(call.tid, argument, &(queued - mark).max(0).to_ne_bytes())?;
+            // In this order: what goes on meanwhile is counted twice, and never not at all.
+            let queued = in_pipe(&socket, &end)? + in_network(&socket, command == SIOCOUTQNSD);
+            memory::write(call.tid, argument, &i32::try_from(queued).unwrap_or(i32::MAX).to_ne_bytes())?;
         }
         // Urgent data is not carried: the mark is never reached.
         bpf::SIOCATMARK => memory::write(call.tid, argument, &0i32.to_ne_bytes())?,
@@ -60,6 +60,29 @@ pub(super) fn ioctl<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<
         _ => return Ok(Answer::Continue),
     }
     Ok(Answer::Value(0))
+}
+
+/// Bytes that the network has not taken yet, with the kernel's bookkeeping; the mark does not count.
+fn in_pipe(socket: &Socket, end: &OwnedFd) -> Result<u64, Errno> {
+    let mark = socket.mark.lock();
+    let queued = sys::queued(end.as_raw_fd()).map_err(|error| sys::errno_of(&error))?;
+    let queued = u64::try_from(queued - mark.unwrap_or(0)).unwrap_or(0);
+    Ok(queued + socket.passing.load(Ordering::Relaxed) as u64)
+}
+
+/// Bytes that the peer has not acknowledged yet, or those of them that were not sent.
+fn in_network(socket: &Socket, unsent: bool) -> u64 {
+    let (by_kernel, shadow) = {
+        let inner = socket.lock();
+        (inner.by_kernel && matches!(inner.state, State::Connected { .. }), inner.shadow_fd())
+    };
+    if by_kernel {
+        let command = if unsent { SIOCOUTQNSD } else { bpf::SIOCOUTQ };
+        return sys::ask_int(shadow, command as libc::Ioctl).ok().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    }
+    let Some(look) = socket.control().and_then(|control| control.look()) else { return 0 };
+    let (all, sent) = (look.info.send_queue as u64, look.info.bytes_sent.saturating_sub(look.info.bytes_acked));
+    if unsent { all.saturating_sub(sent) } else { all }
 }
 
 /// `SIOCGIFCONF`: `struct ifconf { int len; char *buffer; }`; with a null buffer it asks how much

@@ -3,10 +3,13 @@
 mod bind;
 mod connect;
 mod create;
+mod fast_open;
 mod ioctl;
 mod names;
 mod options;
+mod refused;
 mod shutdown;
+mod told;
 mod transfer;
 
 use std::sync::Arc;
@@ -29,7 +32,11 @@ pub(crate) fn dispatch<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resu
         libc::SYS_setsockopt => options::setsockopt(shared, call),
         libc::SYS_getsockopt => options::getsockopt(shared, call),
         libc::SYS_sendto => transfer::sendto(shared, call),
+        libc::SYS_sendmsg => transfer::sendmsg(shared, call),
+        libc::SYS_sendmmsg => transfer::sendmmsg(shared, call),
         libc::SYS_recvfrom => transfer::recvfrom(shared, call),
+        libc::SYS_recvmsg => transfer::flagged_receive(shared, call, call.int(2)),
+        libc::SYS_recvmmsg => transfer::flagged_receive(shared, call, call.int(3)),
         libc::SYS_ioctl => ioctl::ioctl(shared, call),
         _ => Ok(Answer::Continue),
     }

@@ -1,69 +1,117 @@
-//! `setsockopt` and `getsockopt`: asked of the shadow, a kernel socket, so that values are
-//! checked, kept and told exactly as with TCP.
+//! `setsockopt` and `getsockopt`.
+//!
+//! Values are checked, kept and told by the shadow, a kernel socket, exactly as with TCP. What steers
+//! a connection is passed on to the network; what tells of one, the network [tells](super::told); what
+//! cannot be done is [refused](super::refused).
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use polypath_proto::congestion::CongestionKind;
+
 use crate::bpf;
+use crate::info::mptcp;
+use crate::link;
 use crate::memory;
 use crate::network::Network;
 use crate::notify::{Answer, Call};
 use crate::socket::{Pending, Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
+use crate::syscalls::refused::refusal;
+use crate::syscalls::told;
 
 /// No option of a TCP socket is longer (the longest are source filters).
-const VALUE_MAX: usize = 64 * 1024;
+pub(super) const VALUE_MAX: usize = 64 * 1024;
 
-/// From linux/tcp.h, not all in `libc`.
-const TCP_ULP: i32 = 31;
-const TCP_REPAIR: i32 = 19;
-const TCP_FASTOPEN_CONNECT: i32 = 30;
+/// From linux/tcp.h, not in `libc`.
 const TCP_ZEROCOPY_RECEIVE: i32 = 35;
-/// From linux/mptcp.h: asks the kernel to follow pointers, which would lead into our own memory.
-const MPTCP_FULL_INFO: i32 = 4;
-/// `IPT_BASE_CTL` and what follows of netfilter's: tables with pointers in them.
-const NETFILTER: std::ops::Range<i32> = 64..80;
-/// `tcpi_state`, the first byte of `TCP_INFO` (linux/tcp_states.h).
-const TCP_ESTABLISHED: u8 = 1;
-const TCP_CLOSE: u8 = 7;
+/// From asm-generic/socket.h.
+const SO_PEERNAME: i32 = 28;
 
 pub(super) fn setsockopt<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
-    let Some((socket, _)) = shared.identify(call, call.int(0))? else {
+    let Some((socket, end)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
     let (level, name) = (call.int(1), call.int(2));
     let len = usize::try_from(call.int(4)).map_err(|_| libc::EINVAL)?;
-    if let Some(errno) = refusal(level, name) {
-        return Err(errno);
+    let value = memory::read_some(call.tid, call.args[3], len.min(VALUE_MAX));
+    shared.still_waits(call)?;
+    if value.is_empty() && len > 0 {
+        // Whether the address is looked at first, the kernel knows.
+        let shadow = socket.lock().shadow_fd();
+        return Err(sys::set_option_from_nowhere(shadow, level, name, len)
+            .err()
+            .map_or(libc::EFAULT, |e| sys::errno_of(&e)));
     }
-    if len > VALUE_MAX {
+    let on = value.iter().take(4).any(|byte| *byte != 0);
+    if let Some(refusal) = refusal(level, name, on) {
+        if let Some((option, follows)) = refusal.notice {
+            shared.notice_once(option, &format!("{option} is refused: {follows}."));
+        }
+        return Err(refusal.errno);
+    }
+    if (level, name) == (libc::IPPROTO_TCP, libc::TCP_CONGESTION) && !value.is_empty() && !is_by_kernel(&socket) {
+        choose_congestion(&socket, &value)?;
+        return Ok(Answer::Value(0));
+    }
+    if (level, name) == (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) && is_named(&socket) {
         return Err(libc::EINVAL);
     }
-    let value = memory::read(call.tid, call.args[3], len)?;
-    shared.still_waits(call)?;
     socket.set_option(call.tid, level, name, value).map_err(|error| sys::errno_of(&error))?;
+    socket.steer();
+    if level == libc::SOL_SOCKET {
+        resize(&socket, &end, name);
+    }
     Ok(Answer::Value(0))
 }
 
-/// Options that would change how data flows, which the shadow does not see, or whose value holds
-/// pointers or descriptors of the program. Refused as a kernel without the feature does.
-fn refusal(level: i32, name: i32) -> Option<Errno> {
-    match (level, name) {
-        (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => Some(libc::EOPNOTSUPP),
-        (
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER
-            | libc::SO_ATTACH_BPF
-            | libc::SO_ATTACH_REUSEPORT_CBPF
-            | libc::SO_ATTACH_REUSEPORT_EBPF,
-        ) => Some(libc::ENOPROTOOPT),
-        (libc::IPPROTO_TCP, TCP_FASTOPEN_CONNECT) => Some(libc::EOPNOTSUPP),
-        (libc::IPPROTO_TCP, TCP_REPAIR) => Some(libc::EPERM),
-        (libc::IPPROTO_IP | libc::IPPROTO_IPV6, name) if NETFILTER.contains(&name) => Some(libc::ENOPROTOOPT),
-        // What a kernel without TLS answers.
-        (libc::IPPROTO_TCP, TCP_ULP) => Some(libc::ENOENT),
-        _ => None,
+/// Whether the shadow carries the connection.
+fn is_by_kernel(socket: &Socket) -> bool {
+    let inner = socket.lock();
+    inner.by_kernel && matches!(inner.state, State::Connecting | State::Connected { .. })
+}
+
+/// Whether the socket has a port, which the shadow has not while another speaks in its place.
+fn is_named(socket: &Socket) -> bool {
+    let inner = socket.lock();
+    inner.bound.is_some() || matches!(inner.state, State::Connecting | State::Connected { .. })
+}
+
+/// `TCP_CONGESTION`: one of the network's.
+fn choose_congestion(socket: &Socket, value: &[u8]) -> Result<(), Errno> {
+    // As much of it as the kernel looks at.
+    let name = value.iter().take(15).copied().take_while(|byte| *byte != 0).collect();
+    let kind: CongestionKind = String::from_utf8(name).ok().and_then(|name| name.parse().ok()).ok_or(libc::ENOENT)?;
+    let shadow = {
+        let mut inner = socket.lock();
+        inner.congestion = Some(kind);
+        inner.shadow_fd()
+    };
+    // For a connection with the kernel's TCP, if it has that.
+    let _ = sys::set_option(shadow, libc::IPPROTO_TCP, libc::TCP_CONGESTION, kind.name().as_bytes());
+    socket.steer();
+    Ok(())
+}
+
+/// Buffers of an established connection: what waits in the pipe, in either direction.
+fn resize(socket: &Socket, end: &OwnedFd, name: i32) {
+    if !matches!(socket.lock().state, State::Connected { .. }) {
+        return;
+    }
+    match name {
+        libc::SO_SNDBUF | libc::SO_SNDBUFFORCE => {
+            if let Some(bytes) = socket.wanted_send_buffer() {
+                link::set_send_buffer(end.as_fd(), bytes);
+            }
+        }
+        libc::SO_RCVBUF | libc::SO_RCVBUFFORCE => {
+            let ours = socket.lock().carried.as_ref().and_then(|carried| carried.pipe.upgrade());
+            if let (Some(ours), Some(bytes)) = (ours, socket.wanted_receive_buffer()) {
+                link::set_send_buffer(ours.as_fd(), bytes);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -85,13 +133,29 @@ pub(super) fn getsockopt<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Re
         (libc::SOL_SOCKET, libc::SO_PROTOCOL) if socket.protocol == libc::IPPROTO_MPTCP => {
             socket.protocol.to_ne_bytes().to_vec()
         }
+        (libc::SOL_SOCKET, SO_PEERNAME) => told::peer_name(&socket, room)?,
         (libc::IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE) => return Err(libc::ENOPROTOOPT),
-        (bpf::SOL_MPTCP, MPTCP_FULL_INFO) => return Err(libc::EOPNOTSUPP),
-        _ => ask_shadow(&socket, level, name, room.min(VALUE_MAX))?,
+        _ => match told::by_network(shared, &socket, call, room) {
+            Some(told) => told?,
+            None => ask_shadow(&socket, call, room)?,
+        },
     };
     let told = value.len().min(room);
     memory::write_sized(call.tid, call.args[3], call.args[4], &value, told)?;
     Ok(Answer::Value(0))
+}
+
+fn ask_shadow(socket: &Socket, call: &Call, room: usize) -> Result<Vec<u8>, Errno> {
+    let (level, name, room) = (call.int(1), call.int(2), room.min(VALUE_MAX));
+    let value = match (level, name) {
+        (bpf::SOL_MPTCP, mptcp::MPTCP_FULL_INFO) => return told::full_of_shadow(socket, call, room),
+        // These begin with what the program knows.
+        (bpf::SOL_MPTCP, mptcp::MPTCP_TCPINFO | mptcp::MPTCP_SUBFLOW_ADDRS) => {
+            memory::read(call.tid, call.args[3], room)?
+        }
+        _ => vec![0; room],
+    };
+    told::by_shadow(socket, level, name, value)
 }
 
 /// The pending error, told once: ours is the true one, the UNIX socket's is always `ECONNRESET`.
@@ -105,20 +169,4 @@ fn take_error(socket: &Socket, native: Errno) -> Errno {
         },
         _ => native,
     }
-}
-
-fn ask_shadow(socket: &Socket, level: i32, name: i32, room: usize) -> Result<Vec<u8>, Errno> {
-    let inner = socket.lock();
-    let mut value = vec![0; room];
-    let len =
-        sys::get_option(inner.shadow.as_raw_fd(), level, name, &mut value).map_err(|error| sys::errno_of(&error))?;
-    value.truncate(len);
-    // The shadow of a connection through the network is not connected itself.
-    if (level, name) == (libc::IPPROTO_TCP, libc::TCP_INFO)
-        && matches!(inner.state, State::Connected { .. })
-        && value.first() == Some(&TCP_CLOSE)
-    {
-        value[0] = TCP_ESTABLISHED;
-    }
-    Ok(value)
 }

@@ -1,23 +1,57 @@
-//! `sendto` and `recvfrom` with an address, which a UNIX stream treats otherwise than TCP: TCP
-//! ignores the destination and tells no source.
+//! Data calls that a UNIX stream treats otherwise than TCP: with an address (TCP ignores the
+//! destination and tells no source), with urgent data, with the queue of errors.
 
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use tokio::io::Interest;
 
+use crate::bpf;
 use crate::memory;
 use crate::network::Network;
 use crate::notify::{Answer, Call};
 use crate::parked::{Disturbance, Patrol};
-use crate::socket::State;
+use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
 use crate::syscalls::connect::timeout_of;
+use crate::syscalls::fast_open;
 
 /// The most that one call moves; a larger one is answered with less, which is legal.
 const TRANSFER_MAX: usize = 1 << 20;
+
+/// What a program sends, gathered from its memory.
+pub(super) struct Message {
+    /// Where its destination is, and how long.
+    pub(super) name: (u64, i32),
+    pub(super) data: Vec<u8>,
+    pub(super) flags: i32,
+}
+
+impl Message {
+    /// Reads a `struct msghdr`.
+    fn read(tid: u32, at: u64, flags: i32) -> Result<Message, Errno> {
+        /// `UIO_MAXIOV`.
+        const PIECES_MAX: usize = 1024;
+        let header = memory::read(tid, at, size_of::<libc::msghdr>())?;
+        let word = |bytes: &[u8], at: usize| bytes[at..at + 8].try_into().map_or(0, u64::from_ne_bytes);
+        let name_len = word(&header, offset_of!(libc::msghdr, msg_namelen)) as i32;
+        let pieces = word(&header, offset_of!(libc::msghdr, msg_iovlen)) as usize;
+        if pieces > PIECES_MAX {
+            return Err(libc::EMSGSIZE);
+        }
+        let list =
+            memory::read(tid, word(&header, offset_of!(libc::msghdr, msg_iov)), pieces * size_of::<libc::iovec>())?;
+        let mut data = Vec::new();
+        for piece in list.chunks_exact(size_of::<libc::iovec>()) {
+            let len = (word(piece, 8) as usize).min(TRANSFER_MAX - data.len());
+            data.extend(memory::read(tid, word(piece, 0), len)?);
+        }
+        Ok(Message { name: (word(&header, offset_of!(libc::msghdr, msg_name)), name_len), data, flags })
+    }
+}
 
 /// A transfer being done for the program.
 struct Transfer {
@@ -33,22 +67,76 @@ pub(super) fn sendto<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
         return Ok(Answer::Continue);
     };
     let flags = call.int(3);
-    if flags & libc::MSG_FASTOPEN != 0 {
-        return Err(libc::EOPNOTSUPP);
+    if flags & libc::MSG_OOB != 0 {
+        return Err(refuse_urgent(shared, &socket, call, flags));
+    }
+    let len = (call.args[2] as usize).min(TRANSFER_MAX);
+    if flags & libc::MSG_FASTOPEN != 0 && !fast_open::is_late(&socket) {
+        let data = memory::read(call.tid, call.args[1], len)?;
+        let message = Message { name: (call.args[4], call.int(5)), data, flags };
+        return fast_open::open(shared, call, socket, end, message);
     }
     if !matches!(socket.lock().state, State::Connected { .. } | State::Connecting) {
         return Err(broken_pipe(call, flags));
     }
-    let len = (call.args[2] as usize).min(TRANSFER_MAX);
     let data = memory::read(call.tid, call.args[1], len)?;
     shared.still_waits(call)?;
+    let flags = flags & !libc::MSG_FASTOPEN;
     run(shared, Transfer { call: *call, end, data, done: 0, flags }, Transfer::send)
+}
+
+/// `sendmsg` stops only with [flags](bpf::SEND_FLAGS).
+pub(super) fn sendmsg<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
+    let Some((socket, end)) = shared.identify(call, call.int(0))? else {
+        return Ok(Answer::Continue);
+    };
+    let flags = call.int(2);
+    if flags & libc::MSG_OOB != 0 {
+        return Err(refuse_urgent(shared, &socket, call, flags));
+    }
+    let message = Message::read(call.tid, call.args[1], flags)?;
+    shared.still_waits(call)?;
+    if !fast_open::is_late(&socket) {
+        return fast_open::open(shared, call, socket, end, message);
+    }
+    let Message { data, .. } = message;
+    run(shared, Transfer { call: *call, end, data, done: 0, flags: flags & !libc::MSG_FASTOPEN }, Transfer::send)
+}
+
+/// The same with several messages, which no program opens a connection with.
+pub(super) fn sendmmsg<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
+    let Some((socket, _end)) = shared.identify(call, call.int(0))? else {
+        return Ok(Answer::Continue);
+    };
+    let flags = call.int(3);
+    if flags & libc::MSG_OOB != 0 { Err(refuse_urgent(shared, &socket, call, flags)) } else { Err(libc::EOPNOTSUPP) }
+}
+
+/// Urgent data would have to be sent in its place in the stream, which the pipe to the network does not tell.
+fn refuse_urgent<N: Network>(shared: &Shared<N>, socket: &Socket, call: &Call, flags: i32) -> Errno {
+    if !matches!(socket.lock().state, State::Connected { .. } | State::Connecting) {
+        return broken_pipe(call, flags);
+    }
+    shared.notice_once("MSG_OOB", "MSG_OOB is refused: urgent data is not carried.");
+    libc::EOPNOTSUPP
+}
+
+/// A call that stops with [flags](bpf::RECEIVE_FLAGS): none of what it asks for ever comes.
+pub(super) fn flagged_receive<N: Network>(shared: &Arc<Shared<N>>, call: &Call, flags: i32) -> Result<Answer, Errno> {
+    match shared.identify(call, call.int(0))? {
+        None => Ok(Answer::Continue),
+        Some(_) if flags & libc::MSG_ERRQUEUE != 0 => Err(libc::EAGAIN),
+        Some(_) => Err(libc::EINVAL),
+    }
 }
 
 pub(super) fn recvfrom<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
     let Some((socket, end)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
+    if call.int(3) & bpf::RECEIVE_FLAGS != 0 {
+        return flagged_receive(shared, call, call.int(3));
+    }
     if matches!(socket.lock().state, State::Idle) {
         return Err(libc::ENOTCONN);
     }
@@ -80,7 +168,7 @@ fn run<N: Network>(shared: &Arc<Shared<N>>, mut transfer: Transfer, step: Step) 
 /// Tries again whenever something changes. Our duplicate keeps the file open meanwhile, as the
 /// call itself would in the kernel.
 async fn wait<N: Network>(shared: &Shared<N>, mut transfer: Transfer, step: Step) -> Answer {
-    let sending = transfer.call.nr == libc::SYS_sendto;
+    let sending = transfer.call.nr != libc::SYS_recvfrom;
     let (interest, limit) =
         if sending { (Interest::WRITABLE, libc::SO_SNDTIMEO) } else { (Interest::READABLE, libc::SO_RCVTIMEO) };
     let mut patrol = Patrol::new(transfer.call, timeout_of(&transfer.end, limit));
