@@ -47,11 +47,15 @@
 //! | `bind`, `listen` | always | done on the shadow; listen puts it in place |
 //! | `shutdown` | always | tells a half-close from a close; see "A reset" |
 //! | `getsockname`, `getpeername` | always | a UNIX socket has other names |
-//! | `setsockopt`, `getsockopt` | levels SOL_SOCKET, TCP, IP, IPV6, MPTCP, but not `SO_RCVTIMEO`, `SO_SNDTIMEO`, `SO_RCVLOWAT`, `SO_PEEK_OFF` | asked of the shadow |
+//! | `setsockopt`, `getsockopt` | levels SOL_SOCKET, TCP, IP, IPV6, MPTCP, but not `SO_RCVTIMEO`, `SO_SNDTIMEO`, `SO_RCVLOWAT`, `SO_PEEK_OFF` | asked of the shadow; steer, or are told by, the connection |
 //! | `sendto`, `recvfrom` | with an address | TCP ignores it; a UNIX socket does not |
+//! | `sendto`, `sendmsg`, `sendmmsg` | with `MSG_OOB` or `MSG_FASTOPEN` | a UNIX socket means something else |
+//! | `recvfrom`, `recvmsg`, `recvmmsg` | with `MSG_OOB` or `MSG_ERRQUEUE` | the same |
 //! | `ioctl` | interface questions, `SIOCATMARK`, `SIOCOUTQ` | a UNIX socket says `ENOTTY`, or counts otherwise |
 //! | `io_uring_setup` | always | `ENOSYS`: rings make sockets unseen |
 //! | any | 32-bit conventions | the process is ended with a sentence; x32 gets `ENOSYS` |
+//!
+//! docs/unmodified-programs.md says what becomes of each option.
 //!
 //! # The end
 //!
@@ -70,12 +74,10 @@
 //! - `recvmsg` with a name buffer gets a UNIX name where TCP gives none (a filter cannot see into
 //!   the `msghdr`); `sendmsg` with a name says `EISCONN`.
 //! - `SO_RCVLOWAT` counts for reads, but not for polling.
-//! - `SIOCOUTQ` counts what waits for the network, not what the peer has to acknowledge.
 //! - A reset shows as an end of file if the program's socket is nowhere to be found: in flight
 //!   between two processes, or held only by one that has made no intercepted call yet.
-//! - Urgent data, TCP Fast Open, zero-copy and kernel TLS are refused or not carried.
-//! - Options set on a connection through the network are kept and told, but do not steer it, except
-//!   `SO_LINGER` with a time of 0 (reset at close) and `SO_SNDBUF` (what waits before the network).
+//! - Urgent data, `TCP_FASTOPEN_CONNECT`, zero-copy, messages beside the data and kernel TLS are refused.
+//! - Options that choose a path (`SO_BINDTODEVICE`, `SO_MARK`) are kept, without effect.
 //! - After `shutdown` of both sides, a close cannot be seen: the record is collected later.
 //! - Edge-triggered epoll may report `EPOLLOUT` twice after a connect, without news.
 //! - A program in a network namespace of its own gets its kernel sockets from ours.
