@@ -55,7 +55,7 @@ impl Settings {
 
     /// What of it is not so yet on a connection that has `before`.
     pub(crate) fn since(self, before: Settings) -> Settings {
-        fn changed<T: PartialEq>(now: Option<T>, before: Option<T>) -> Option<T> {
+        fn changed<T: Copy + PartialEq>(now: Option<T>, before: Option<T>) -> Option<T> {
             if now == before { None } else { now }
         }
         Settings {

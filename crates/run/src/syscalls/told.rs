@@ -12,6 +12,7 @@ use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
 use polypath_proto::MultipathState;
+use polypath_proto::congestion::CongestionKind;
 
 /// From linux/tcp.h and linux/in6.h, not all in `libc`.
 const TCP_CC_INFO: i32 = 26;
@@ -63,7 +64,7 @@ fn congestion<N: Network>(shared: &Shared<N>, socket: &Socket) -> Option<&'stati
         return None;
     }
     let used = socket.control().and_then(|control| control.congestion());
-    used.or(asked.map(|kind| kind.name())).or_else(|| shared.network.congestion())
+    used.or(asked.map(CongestionKind::name)).or_else(|| shared.network.congestion())
 }
 
 /// A name as the kernel tells it.
