@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Output, Stdio};
@@ -160,20 +160,24 @@ s.connect(('::ffff:' + peer[0], peer[1]))
 #[test]
 fn the_congestion_control_is_the_programs_choice() {
     isolated(|| {
-        let (server, _streams) = serve_echo(true);
+        let (server, streams) = serve_echo(true);
+        let streams = Mutex::new(streams);
         let host = host();
         let code = r"
 def used(s): return s.getsockopt(TCP, socket.TCP_CONGESTION, 32)
 def choose(s, name): return attempt(s.setsockopt, TCP, socket.TCP_CONGESTION, name)
 s = socket.socket(); print(used(s), choose(s, b'reno'), used(s)); s.connect(peer)
-print('now', s.getsockopt(TCP, socket.TCP_CONGESTION, 2), used(s), flush=True); s.send(b'x'); s.recv(1)
+print('now', s.getsockopt(TCP, socket.TCP_CONGESTION, 2), used(s), flush=True); s.recv(1)
 print(choose(s, b'bbr\0junk'), used(s), choose(s, b'vegas'), choose(s, b''), choose(s, b'no such thing at all'), used(s))
-print('now', flush=True); s.send(b'x'); s.recv(1)
+print('now', flush=True); s.recv(1)
 ";
-        let mut seen = Vec::new();
+        let (mut seen, mut stream) = (Vec::new(), None);
         let output = run(print(code, server), &host, |line| {
             if line.starts_with("now") {
                 seen.extend(host.connections().iter().map(|c| c.congestion));
+                // The program goes on.
+                let accepted = stream.get_or_insert_with(|| streams.lock().unwrap().recv().unwrap());
+                accepted.write_all(b".").unwrap();
             }
         });
         let pad = |name: &str| format!("b'{name}{}'", "\\x00".repeat(16 - name.len()));
@@ -218,18 +222,20 @@ full = ask(s, MPTCP, 4, struct.pack('6I2Q', 0, 232, 0, 264, 0, 3, ctypes.address
 print('full', struct.unpack('6I', full[:24]), len(full), full[40:43] == info[:3], tcps.raw[0], tcps.raw[232], tcps.raw[464], subs.raw[8], subs.raw[272], subs.raw[536])
 print('other', ask(s, MPTCP, 5, bytes(16)), ask(s, MPTCP, 2, bytes(16)), ask(s, MPTCP, 4, bytes(39)), s.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL))
 print('peer', ask(s, socket.SOL_SOCKET, 28, bytes(16))[2:8] == struct.pack('!H', peer[1]) + socket.inet_aton(peer[0]), ask(s, socket.SOL_SOCKET, 28, bytes(17)))
-print('ready', flush=True); s.send(b'x'); s.recv(1)
+print('ready', flush=True); s.recv(1)
 ";
         let (mut lines, mut theirs) = (Vec::new(), None);
         let host = host();
         let mut hear = |line: &str| {
             lines.push(line.to_owned());
             if line == "ready" {
-                let stream = streams.lock().unwrap().try_recv().unwrap();
+                let mut stream = streams.lock().unwrap().recv().unwrap();
                 theirs = Some((
                     option(&stream, 284, 1, &[0; 200]),
                     option(&stream, libc::IPPROTO_TCP, libc::TCP_INFO, &[0; 500]),
                 ));
+                // The program goes on.
+                stream.write_all(b".").unwrap();
             }
         };
         stdout(&run(print(code, server), &host, &mut hear).0);
@@ -362,10 +368,7 @@ fn data_goes_with_the_syn() {
             let listener = TcpListener::from(listener);
             thread::spawn(move || {
                 for stream in listener.incoming() {
-                    let mut stream = stream.unwrap();
-                    let mut got = [0; 5];
-                    stream.read_exact(&mut got).unwrap();
-                    stream.write_all(&got).unwrap();
+                    thread::spawn(move || common::peers::echo(stream.unwrap()));
                 }
             });
             let code = r"
