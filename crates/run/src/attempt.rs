@@ -19,6 +19,8 @@ use crate::link;
 use crate::network::{NetStream, Network};
 use crate::notify::{Answer, Call};
 use crate::parked::{Disturbance, Patrol};
+use crate::reader::Reader;
+use crate::runner::PIPE_BUFFER_MIN;
 use crate::socket::{Pending, Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
@@ -124,13 +126,7 @@ impl<N: Network> Attempt<N> {
         match result {
             Ok(stream) => {
                 self.set_connected(&stream, false);
-                // Draining makes the program's end writable, and so does widening: done one right
-                // after the other they are one event to nearly everyone.
-                let program_end = self.retake();
-                let drained = link::drain(end.as_fd(), stuffed);
-                self.widen(program_end);
-                let end = drained.and_then(|()| UnixStream::from_std(end));
-                match end {
+                match self.join_stuffed(end, stuffed) {
                     Ok(end) => self.carry(end, stream).await,
                     Err(error) => self.broken(&error),
                 }
@@ -155,8 +151,9 @@ impl<N: Network> Attempt<N> {
             self.answer(call, Answer::Value(0));
             return self.shared.table.remove(self.socket.cookie);
         };
-        let linked = self.shared.linker.link(program_end.as_fd()).and_then(|end| UnixStream::from_std(end));
-        self.widen(Some(program_end));
+        let linked = self.join(&program_end);
+        // Kept any longer, it would hide the program's close.
+        drop(program_end);
         match linked {
             Ok(end) => {
                 self.set_connected(&stream, true);
@@ -171,7 +168,7 @@ impl<N: Network> Attempt<N> {
     }
 
     /// Carries the connection to its end, and leaves the record as the kernel would leave it.
-    async fn carry<S>(&self, end: UnixStream, stream: S)
+    async fn carry<S>(&self, end: Arc<UnixStream>, stream: S)
     where
         S: AsyncRead + AsyncWrite + NetStream + Unpin,
     {
@@ -206,6 +203,33 @@ impl<N: Network> Attempt<N> {
         matches!(sent, Some(Ok(_)))
     }
 
+    /// Joins the end of a program that waits in its connect.
+    fn join(&self, program_end: &OwnedFd) -> io::Result<Arc<UnixStream>> {
+        let (end, mut reader) = self.shared.linker.link_kept(program_end.as_fd())?;
+        reader.allow_for(self.widen(program_end));
+        self.joined(end, reader)
+    }
+
+    /// Makes an end writable that was linked and stuffed before.
+    fn join_stuffed(&self, end: StdUnixStream, stuffed: usize) -> io::Result<Arc<UnixStream>> {
+        let reader = match self.retake() {
+            Some(program_end) => {
+                let room = self.widen(&program_end);
+                let mut reader = link::drain(end.as_fd(), stuffed)?;
+                reader.allow_for(room);
+                reader
+            }
+            None => link::drain_all(end.as_fd(), stuffed)?,
+        };
+        self.joined(end, reader)
+    }
+
+    fn joined(&self, end: StdUnixStream, reader: Reader) -> io::Result<Arc<UnixStream>> {
+        let end = Arc::new(UnixStream::from_std(end)?);
+        self.socket.join(&end, reader);
+        Ok(end)
+    }
+
     /// Links the program's end and makes it look busy.
     fn link_stuffed(&self) -> io::Result<(StdUnixStream, usize)> {
         let program_end = self.retake().ok_or(io::ErrorKind::NotFound)?;
@@ -217,12 +241,10 @@ impl<N: Network> Attempt<N> {
         retake(&self.shared, &self.socket)
     }
 
-    /// Lets the program write as much ahead as it asked for, or as is good for throughput.
-    fn widen(&self, program_end: Option<OwnedFd>) {
+    /// Lets the program write as much ahead as it asked for, or as is good for throughput. Returns what it got.
+    fn widen(&self, program_end: &OwnedFd) -> i32 {
         let bytes = self.socket.wanted_send_buffer().unwrap_or(self.shared.options.pipe_buffer);
-        if let Some(program_end) = program_end {
-            link::set_send_buffer(program_end.as_fd(), bytes);
-        }
+        link::set_send_buffer(program_end.as_fd(), bytes.max(PIPE_BUFFER_MIN))
     }
 
     fn set_connected(&self, stream: &impl NetStream, confirmed: bool) {

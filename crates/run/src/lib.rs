@@ -26,10 +26,10 @@
 //! - **A blocking connect** is parked, never a thread. Its end is linked only on success, so that
 //!   the descriptor can connect again after a failure. Every 20 ms a parked call looks for signals
 //!   that have to be delivered.
-//! - **A reset** shows only if our end of the UNIX socket closes with something unread: a byte is
-//!   put there through the program's end. Once the program has shut its write side nothing can be
-//!   put there any more, so that the byte is put before the shutdown and left unread ever after.
-//!   A connection that fails must never look like one that has ended.
+//! - **A reset** shows only if our end of the UNIX socket closes with something unread. So something
+//!   always is: the last byte that the program wrote is passed on, but taken from the queue only when
+//!   there are more. A connection that fails must never look like one that has ended, not even when
+//!   `run` itself is killed.
 //! - **The shadow.** Each virtual socket has a kernel TCP socket that does not speak. Options and
 //!   binds are done on it: checked, kept and told by the kernel. If the program listens, the shadow
 //!   takes the descriptor's place, and the server is a kernel server. What is done on the shadow is
@@ -71,8 +71,6 @@
 //!   the `msghdr`); `sendmsg` with a name says `EISCONN`.
 //! - `SO_RCVLOWAT` counts for reads, but not for polling.
 //! - `SIOCOUTQ` counts what waits for the network, not what the peer has to acknowledge.
-//! - A reset shows as an end of file if the program's socket is nowhere to be found: in flight
-//!   between two processes, or held only by one that has made no intercepted call yet.
 //! - Urgent data, TCP Fast Open, zero-copy and kernel TLS are refused or not carried.
 //! - Options set on a connection through the network are kept and told, but do not steer it, except
 //!   `SO_LINGER` with a time of 0 (reset at close) and `SO_SNDBUF` (what waits before the network).
@@ -99,6 +97,7 @@ mod notify;
 mod parked;
 mod pass;
 mod preflight;
+mod reader;
 mod rights;
 mod runner;
 mod signals;

@@ -19,6 +19,9 @@ use crate::spawn::{self, SpawnError};
 use crate::supervisor::Shared;
 use crate::sys;
 
+/// With less, a byte that is [left unread](crate::reader) would leave a program no room.
+pub(crate) const PIPE_BUFFER_MIN: i32 = 256 << 10;
+
 /// Settings of a [`Runner`], all with defaults.
 #[derive(Clone)]
 pub struct Options {
@@ -61,11 +64,11 @@ impl Options {
     }
 
     /// How many bytes wait, in each direction, between a program and the network. 512 KiB unless
-    /// set; a program's own `SO_SNDBUF` goes first. From 4 KiB to 1 GiB; values outside are
+    /// set; a program's own `SO_SNDBUF` goes first. From 256 KiB to 1 GiB; values outside are
     /// brought to the nearest of the two.
     #[must_use]
     pub fn pipe_buffer(mut self, bytes: usize) -> Options {
-        self.pipe_buffer = bytes.clamp(4 << 10, 1 << 30) as i32;
+        self.pipe_buffer = bytes.clamp(PIPE_BUFFER_MIN as usize, 1 << 30) as i32;
         self
     }
 

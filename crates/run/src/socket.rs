@@ -2,15 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::MutexGuard;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, MutexGuard, Weak};
 
+use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::address;
 use crate::identity::Holder;
 use crate::identity::parking::Mutex;
+use crate::reader::Reader;
 use crate::rights;
 use crate::sys::{self, Errno};
 
@@ -69,6 +71,13 @@ pub(crate) struct Inner {
     pub(crate) task: Option<AbortHandle>,
 }
 
+/// Our end of a virtual socket.
+#[derive(Debug)]
+struct Joined {
+    end: Weak<UnixStream>,
+    reader: Reader,
+}
+
 /// A virtual socket, shared by the supervisor and the task that carries its data.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -81,9 +90,8 @@ pub(crate) struct Socket {
     /// The protocol that the program asked for.
     pub(crate) protocol: i32,
     inner: Mutex<Inner>,
-    /// Once the program has shut its write side: what the [mark](crate::link::Linker::mark) adds to
-    /// `SIOCOUTQ`. Held while reading what the program wrote, and while marking.
-    pub(crate) mark: Mutex<Option<i32>>,
+    /// Our end of it, once joined. Held while reading what the program wrote.
+    joined: Mutex<Option<Joined>>,
     /// Told whenever a connect ends.
     pub(crate) changed: Notify,
 }
@@ -107,7 +115,7 @@ impl Socket {
                 holder: None,
                 task: None,
             }),
-            mark: Mutex::new(None),
+            joined: Mutex::new(None),
             changed: Notify::new(),
         })
     }
@@ -184,6 +192,26 @@ impl Socket {
         inner.options.iter().find(|(level, name, _)| *level == libc::SOL_SOCKET && asks.contains(name))?;
         // The kernel tells the double of what it granted.
         sys::get_int_option(inner.shadow.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF).ok().map(|granted| granted / 2)
+    }
+
+    /// Notes our end of it and what is known of the queue there.
+    pub(crate) fn join(&self, end: &Arc<UnixStream>, reader: Reader) {
+        *self.joined.lock() = Some(Joined { end: Arc::downgrade(end), reader });
+    }
+
+    /// Reads what the program wrote. Errors as those of `recv`.
+    pub(crate) fn read(&self, end: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut *self.joined.lock() {
+            Some(joined) => joined.reader.read(end.as_fd(), buffer),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// How many bytes the program has written that are not passed on yet.
+    pub(crate) fn waiting(&self) -> usize {
+        let joined = self.joined.lock();
+        let waiting = joined.as_ref().and_then(|joined| joined.reader.waiting(joined.end.upgrade()?.as_fd()).ok());
+        waiting.unwrap_or(0)
     }
 
     /// Replaces the state and tells who waits for it.

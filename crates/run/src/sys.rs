@@ -128,6 +128,24 @@ pub(crate) fn recv(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<usize
     usize::try_from(got).map_err(|_| io::Error::last_os_error())
 }
 
+/// Receives without blocking what comes after the first `skipped` bytes (at most one), which are forgotten. Returns the
+/// number of bytes in `buffer`.
+pub(crate) fn recv_behind(fd: RawFd, skipped: usize, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut forgotten = [0u8; 1];
+    let mut pieces = [
+        libc::iovec { iov_base: forgotten.as_mut_ptr().cast(), iov_len: skipped.min(1) },
+        libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() },
+    ];
+    // SAFETY: an all-zero msghdr is valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = pieces.as_mut_ptr();
+    message.msg_iovlen = pieces.len() as _;
+    // SAFETY: all pointers in `message` are to live buffers of the lengths given.
+    let got = unsafe { libc::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT) };
+    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    Ok(got.saturating_sub(skipped.min(1)))
+}
+
 /// Waits until one of `fds` has something, or for `timeout_ms` (-1: for ever).
 pub(crate) fn poll(fds: &mut [libc::pollfd], timeout_ms: i32) -> io::Result<()> {
     // SAFETY: pointer and length describe `fds`.
@@ -152,11 +170,6 @@ pub(crate) fn peer_shut_write(fd: BorrowedFd<'_>) -> bool {
 /// How many bytes can be read.
 pub(crate) fn readable(fd: RawFd) -> io::Result<usize> {
     ask_int(fd, libc::FIONREAD).map(|n| usize::try_from(n).unwrap_or(0))
-}
-
-/// How much of what was written to a UNIX socket is unread, with the kernel's bookkeeping.
-pub(crate) fn queued(fd: RawFd) -> io::Result<i32> {
-    ask_int(fd, libc::TIOCOUTQ)
 }
 
 fn ask_int(fd: RawFd, command: libc::Ioctl) -> io::Result<i32> {

@@ -37,16 +37,15 @@ const QUESTIONS: [u32; 11] = [
 ];
 
 pub(super) fn ioctl<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
-    let Some((socket, end)) = shared.identify(call, call.int(0))? else {
+    let Some((socket, _)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
     let (command, argument) = (call.args[1] as u32, call.args[2]);
     match command {
         bpf::SIOCOUTQ | SIOCOUTQNSD => {
-            // What is not the network's yet; the mark does not count.
-            let mark = socket.mark.lock().unwrap_or(0);
-            let queued = sys::queued(end.as_raw_fd()).map_err(|error| sys::errno_of(&error))?;
-            memory::write(call.tid, argument, &(queued - mark).max(0).to_ne_bytes())?;
+            // What is not the network's yet.
+            let waiting = i32::try_from(socket.waiting()).unwrap_or(i32::MAX);
+            memory::write(call.tid, argument, &waiting.to_ne_bytes())?;
         }
         // Urgent data is not carried: the mark is never reached.
         bpf::SIOCATMARK => memory::write(call.tid, argument, &0i32.to_ne_bytes())?,
