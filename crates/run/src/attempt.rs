@@ -2,8 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,16 +10,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
 
-use crate::address;
-use crate::bridge::{self, Ended};
+use crate::bridge;
+use crate::connection::Connection;
 use crate::link;
 use crate::network::{NetStream, Network};
 use crate::notify::{Answer, Call};
 use crate::parked::{Disturbance, Patrol};
-use crate::reader::Reader;
-use crate::runner::PIPE_BUFFER_MIN;
 use crate::socket::{Pending, Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
@@ -35,13 +31,6 @@ pub(crate) enum Waiting {
     Parked { call: Call, timeout: Option<Duration> },
     /// Nobody: the program's end is linked and stuffed.
     Linked { end: StdUnixStream, stuffed: usize },
-}
-
-/// One attempt: everything that its task needs.
-pub(crate) struct Attempt<N> {
-    pub(crate) shared: Arc<Shared<N>>,
-    pub(crate) socket: Arc<Socket>,
-    pub(crate) remote: SocketAddr,
 }
 
 /// What a parked attempt came to.
@@ -72,7 +61,7 @@ fn is_local(errno: Errno) -> bool {
     ![ECONNABORTED, ECONNREFUSED, ECONNRESET, ETIMEDOUT].contains(&errno)
 }
 
-impl<N: Network> Attempt<N> {
+impl<N: Network> Connection<N> {
     /// The whole life of a connection, from the attempt to the close.
     pub(crate) async fn run<S>(self, mut connecting: Connecting<S>, waiting: Waiting)
     where
@@ -167,97 +156,10 @@ impl<N: Network> Attempt<N> {
         }
     }
 
-    /// Carries the connection to its end, and leaves the record as the kernel would leave it.
-    async fn carry<S>(&self, end: Arc<UnixStream>, stream: S)
-    where
-        S: AsyncRead + AsyncWrite + NetStream + Unpin,
-    {
-        link::set_send_buffer(end.as_fd(), self.shared.options.pipe_buffer);
-        let local = stream.local_addr().ok().map(address::canonical);
-        let peer = stream.peer_addr().map_or(self.remote, address::canonical);
-        let ended = bridge::carry(&self.socket, &end, stream).await;
-        let peer = (ended == Ended::ShutDown).then_some(peer);
-        match ended {
-            Ended::Closed => self.shared.table.remove(self.socket.cookie),
-            Ended::Finished | Ended::ShutDown => {
-                self.socket.set_state(State::Over { local, peer, error: None });
-                link::discard_unread(end.as_fd());
-            }
-            Ended::Failed(errno) => {
-                let shown = self.show_reset(&end);
-                self.socket.set_state(State::Over { local, peer, error: Some(Pending { errno, shown }) });
-            }
-        }
-    }
-
-    /// Sees to it that our end closes with something unread: only then the program sees a reset
-    /// and not an end of file.
-    fn show_reset(&self, end: &UnixStream) -> bool {
-        if sys::readable(end.as_raw_fd()).is_ok_and(|unread| unread > 0) {
-            return true;
-        }
-        let sent = self.retake().map(|program_end| sys::send(program_end.as_raw_fd(), &[0], 0));
-        if !matches!(sent, Some(Ok(_))) {
-            tracing::warn!(remote = %self.remote, "a reset shows as an end of file: the program's socket was not found");
-        }
-        matches!(sent, Some(Ok(_)))
-    }
-
-    /// Joins the end of a program that waits in its connect.
-    fn join(&self, program_end: &OwnedFd) -> io::Result<Arc<UnixStream>> {
-        let (end, mut reader) = self.shared.linker.link_kept(program_end.as_fd())?;
-        reader.allow_for(self.widen(program_end));
-        self.joined(end, reader)
-    }
-
-    /// Makes an end writable that was linked and stuffed before.
-    fn join_stuffed(&self, end: StdUnixStream, stuffed: usize) -> io::Result<Arc<UnixStream>> {
-        let reader = match self.retake() {
-            Some(program_end) => {
-                let room = self.widen(&program_end);
-                let mut reader = link::drain(end.as_fd(), stuffed)?;
-                reader.allow_for(room);
-                reader
-            }
-            None => link::drain_all(end.as_fd(), stuffed)?,
-        };
-        self.joined(end, reader)
-    }
-
-    fn joined(&self, end: StdUnixStream, reader: Reader) -> io::Result<Arc<UnixStream>> {
-        let end = Arc::new(UnixStream::from_std(end)?);
-        self.socket.join(&end, reader);
-        Ok(end)
-    }
-
     /// Links the program's end and makes it look busy.
     fn link_stuffed(&self) -> io::Result<(StdUnixStream, usize)> {
         let program_end = self.retake().ok_or(io::ErrorKind::NotFound)?;
         link_stuffed(&self.shared, &program_end)
-    }
-
-    /// Takes the program's end from where it was last seen, or from where it is now.
-    fn retake(&self) -> Option<OwnedFd> {
-        retake(&self.shared, &self.socket)
-    }
-
-    /// Lets the program write as much ahead as it asked for, or as is good for throughput. Returns what it got.
-    fn widen(&self, program_end: &OwnedFd) -> i32 {
-        let bytes = self.socket.wanted_send_buffer().unwrap_or(self.shared.options.pipe_buffer);
-        link::set_send_buffer(program_end.as_fd(), bytes.max(PIPE_BUFFER_MIN))
-    }
-
-    fn set_connected(&self, stream: &impl NetStream, confirmed: bool) {
-        let local = stream.local_addr().ok().map(address::canonical);
-        let peer = stream.peer_addr().map_or(self.remote, address::canonical);
-        self.socket.set_state(State::Connected { local, peer, confirmed });
-    }
-
-    /// Something of our own failed (out of descriptors, most likely).
-    fn broken(&self, error: &io::Error) {
-        tracing::warn!(%error, remote = %self.remote, "a connection could not be joined to its program");
-        let errno = sys::errno_of(error);
-        self.socket.set_state(State::Failed(Some(Pending { errno, shown: false })));
     }
 
     fn answer(&self, call: Call, answer: Answer) {
@@ -266,23 +168,13 @@ impl<N: Network> Attempt<N> {
 }
 
 /// Links `program_end` and fills it, for a connect that returns before it is done.
-pub(crate) fn link_stuffed<N>(shared: &Shared<N>, program_end: &OwnedFd) -> io::Result<(StdUnixStream, usize)> {
+pub(crate) fn link_stuffed<N: Network>(
+    shared: &Shared<N>,
+    program_end: &OwnedFd,
+) -> io::Result<(StdUnixStream, usize)> {
     let end = shared.linker.link(program_end.as_fd())?;
     let stuffed = link::stuff(program_end.as_fd())?;
     Ok((end, stuffed))
-}
-
-fn retake<N>(shared: &Shared<N>, socket: &Socket) -> Option<OwnedFd> {
-    let hint = socket.lock().holder.clone();
-    let is_it = |fd: &OwnedFd| sys::cookie(fd.as_raw_fd()).is_ok_and(|c| c == socket.cookie);
-    if let Some((holder, fd)) = hint
-        && let Some(taken) = sys::pidfd_getfd(holder.as_fd(), fd).ok().filter(is_it)
-    {
-        return Some(taken);
-    }
-    let (taken, holder, fd): (OwnedFd, _, RawFd) = shared.threads.search(socket.inode)?;
-    socket.lock().holder = Some((holder, fd));
-    Some(taken)
 }
 
 /// Waits in a second blocking connect for the attempt that is under way, and answers the call.
@@ -325,6 +217,6 @@ pub(crate) fn settled(socket: &Socket) -> Option<Answer> {
             inner.state = State::Spent;
             Some(Answer::Error(errno))
         }
-        State::Idle | State::Spent | State::Over { .. } => Some(Answer::Error(libc::ECONNABORTED)),
+        State::Idle | State::Listening | State::Spent | State::Over { .. } => Some(Answer::Error(libc::ECONNABORTED)),
     }
 }

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use polypath_net::{Host, MptcpStream};
+use polypath_net::{Host, MptcpListener, MptcpStream};
 
-use crate::network::{NetStream, Network};
+use crate::network::{Listen, NetListener, NetStream, Network};
 
 /// Connections of programs over a [`Host`], attached to interfaces or with addresses of its own.
 #[derive(Clone, Debug)]
@@ -24,6 +24,7 @@ impl HostNetwork {
 
 impl Network for HostNetwork {
     type Stream = MptcpStream;
+    type Listener = MptcpListener;
 
     fn connect(
         &self,
@@ -46,12 +47,32 @@ impl Network for HostNetwork {
         }
     }
 
+    fn listen(&self, local: SocketAddr, with: Listen) -> io::Result<Option<MptcpListener>> {
+        if !local.ip().is_unspecified() && !self.owns(local.ip().to_canonical()) {
+            return Ok(None);
+        }
+        let listener = MptcpListener::bind_with_backlog(&self.host, local, with.backlog)?;
+        listener.set_fast_open(with.fast_open)?;
+        Ok(Some(listener))
+    }
+
     fn carries(&self, remote: IpAddr) -> bool {
         self.host.carries(remote.to_canonical())
     }
 
     fn owns(&self, address: IpAddr) -> bool {
         !self.host.is_attached() && self.host.has_address(address)
+    }
+}
+
+impl NetListener for MptcpListener {
+    type Stream = MptcpStream;
+
+    async fn accept(&self) -> io::Result<(MptcpStream, SocketAddr)> {
+        let (stream, peer) = MptcpListener::accept(self).await?;
+        // As for connections that go out.
+        stream.set_nodelay(true)?;
+        Ok((stream, peer))
     }
 }
 

@@ -30,9 +30,12 @@
 //!   always is: the last byte that the program wrote is passed on, but taken from the queue only when
 //!   there are more. A connection that fails must never look like one that has ended, not even when
 //!   `run` itself is killed.
-//! - **The shadow.** Each virtual socket has a kernel TCP socket that does not speak. Options and
-//!   binds are done on it: checked, kept and told by the kernel. If the program listens, the shadow
-//!   takes the descriptor's place, and the server is a kernel server. What is done on the shadow is
+//! - **Listening.** The program's end is linked and full, as if it were connecting, and has a byte to read as long as
+//!   a connection waits. `accept` is answered with a descriptor: one end of a pair for a connection that came over the
+//!   network; the kernel's own socket for one that came to the shadow, which listens on the same address for this host's
+//!   own connections. An accept that has to wait is parked.
+//! - **The shadow.** Each virtual socket has a kernel TCP socket that does not speak, unless it listens. Options and
+//!   binds are done on it: checked, kept and told by the kernel. What is done on the shadow is
 //!   done with the caller's rights: a program without privileges gains none. If it connects to a loopback
 //!   address (or to one that the network does not [carry](Network::carries)), the shadow connects,
 //!   and is bridged like any other stream: a descriptor replaced at connect would lose its epoll
@@ -44,7 +47,8 @@
 //! |---|---|---|
 //! | `socket` | `AF_INET`, `AF_INET6` with `SOCK_STREAM` | gives a UNIX socket |
 //! | `connect` | always | starts a connection; other kinds of sockets continue |
-//! | `bind`, `listen` | always | done on the shadow; listen puts it in place |
+//! | `bind`, `listen` | always | done on the shadow, and in the network |
+//! | `accept`, `accept4` | always | gives one of the connections that wait |
 //! | `shutdown` | always | tells a half-close from a close; see "A reset" |
 //! | `getsockname`, `getpeername` | always | a UNIX socket has other names |
 //! | `setsockopt`, `getsockopt` | levels SOL_SOCKET, TCP, IP, IPV6, MPTCP, but not `SO_RCVTIMEO`, `SO_SNDTIMEO`, `SO_RCVLOWAT`, `SO_PEEK_OFF` | asked of the shadow |
@@ -61,7 +65,9 @@
 //!
 //! # Limits
 //!
-//! - Servers are the kernel's. An epoll registration of a socket from before `listen` is lost.
+//! - A server that was given its listening socket by somebody outside (systemd) is a kernel server.
+//! - A read from a listening socket takes what shows that connections wait, or waits itself.
+//! - `listen` takes connections as soon as they come: a client sees them established up to twice the backlog.
 //! - After a failed non-blocking connect, connecting the same descriptor again replaces its file:
 //!   epoll registrations are lost. `connect` with `AF_UNSPEC` likewise.
 //! - `read` after a failed or timed-out connection says `ECONNRESET`, though `SO_ERROR` tells the
@@ -88,9 +94,11 @@ mod address;
 mod attempt;
 mod bpf;
 mod bridge;
+mod connection;
 mod host_network;
 mod identity;
 mod link;
+mod listening;
 mod memory;
 mod network;
 mod notify;
@@ -109,6 +117,6 @@ mod syscalls;
 mod table;
 
 pub use host_network::HostNetwork;
-pub use network::{NetStream, Network};
+pub use network::{Listen, NetListener, NetStream, Network, NoListener};
 pub use preflight::{Missing, preflight};
 pub use runner::{Options, RunError, Runner};

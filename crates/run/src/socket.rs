@@ -21,6 +21,8 @@ use crate::sys::{self, Errno};
 pub(crate) enum State {
     /// Neither connected nor trying to.
     Idle,
+    /// Connections come in and wait to be accepted.
+    Listening,
     /// A connect is under way. If it is a blocking one the program's end is not linked yet.
     Connecting,
     /// Established. `confirmed` once a connect has returned 0: like Linux, the first connect after
@@ -122,6 +124,18 @@ impl Socket {
 
     /// A record for a fresh UNIX socket in the place of this one, with the same options.
     pub(crate) fn successor(&self, end: RawFd) -> io::Result<Socket> {
+        let fresh = self.alike(end)?;
+        fresh.lock().bound = self.lock().bound;
+        Ok(fresh)
+    }
+
+    /// A record for a connection that this socket has accepted, whose UNIX socket is `end`.
+    pub(crate) fn accepted(&self, end: RawFd) -> io::Result<Socket> {
+        self.alike(end)
+    }
+
+    /// A record with the same options.
+    fn alike(&self, end: RawFd) -> io::Result<Socket> {
         let fresh = Socket::new(end, self.domain, self.protocol)?;
         let old = self.lock();
         let mut inner = fresh.lock();
@@ -129,9 +143,24 @@ impl Socket {
             sys::set_option(inner.shadow.as_raw_fd(), *level, *name, value)?;
         }
         inner.options.clone_from(&old.options);
-        inner.bound = old.bound;
         drop(inner);
         Ok(fresh)
+    }
+
+    /// The shadow listens no more. It stays bound.
+    pub(crate) fn stop_shadow(&self) {
+        let shadow = self.lock().shadow.as_raw_fd();
+        // SAFETY: no pointers. It fails if it does not listen.
+        unsafe { libc::shutdown(shadow, libc::SHUT_RD) };
+    }
+
+    /// The program has closed it: nothing is kept from others any more, whoever still knows the record.
+    pub(crate) fn let_go(&self) {
+        let mut inner = self.lock();
+        if let Ok(fresh) = new_shadow(self.domain, self.protocol) {
+            inner.shadow = fresh;
+        }
+        inner.holds_address = false;
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {

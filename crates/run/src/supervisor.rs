@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::bpf;
 use crate::identity::Threads;
 use crate::link::Linker;
+use crate::listening::Listenings;
 use crate::network::Network;
 use crate::notify::{Answer, Call, Listener};
 use crate::runner::Options;
@@ -24,12 +25,12 @@ use crate::table::Table;
 const COLLECT_EVERY_MS: i32 = 1000;
 
 /// What the loop and all tasks share.
-#[derive(Debug)]
-pub(crate) struct Shared<N> {
+pub(crate) struct Shared<N: Network> {
     pub(crate) listener: Listener,
     pub(crate) network: Arc<N>,
     pub(crate) threads: Threads,
     pub(crate) table: Table,
+    pub(crate) listenings: Listenings<N::Stream>,
     pub(crate) linker: Linker,
     pub(crate) runtime: Handle,
     pub(crate) options: Options,
@@ -46,6 +47,7 @@ impl<N: Network> Shared<N> {
             network,
             threads: Threads::default(),
             table: Table::new(),
+            listenings: Listenings::default(),
             linker: Linker::new()?,
             runtime: Handle::current(),
             options,
@@ -56,6 +58,8 @@ impl<N: Network> Shared<N> {
 
     /// Runs until the last program under the filter has exited.
     pub(crate) fn supervise(self: &Arc<Self>) -> io::Result<()> {
+        // What is done for calls may register descriptors.
+        let _in_runtime = self.runtime.enter();
         loop {
             let collecting = self.has_bound.load(Ordering::Relaxed);
             let timeout = if collecting { COLLECT_EVERY_MS } else { -1 };

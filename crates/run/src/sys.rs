@@ -82,6 +82,13 @@ pub(crate) fn get_int_option(fd: RawFd, level: i32, name: i32) -> io::Result<i32
     Ok(i32::from_ne_bytes(value))
 }
 
+/// Gives socket `to` an option of `from`'s, whose value has at most 16 bytes.
+pub(crate) fn copy_option(from: RawFd, to: RawFd, level: i32, name: i32) -> io::Result<()> {
+    let mut value = [0; 16];
+    let len = get_option(from, level, name, &mut value)?;
+    set_option(to, level, name, &value[..len])
+}
+
 /// The socket's cookie: unique since boot, never used again.
 pub(crate) fn cookie(fd: RawFd) -> io::Result<u64> {
     let mut value = [0; size_of::<u64>()];

@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::{self, Given};
-use crate::attempt::{self, Attempt, Connecting, Waiting};
+use crate::attempt::{self, Connecting, Waiting};
+use crate::connection::Connection;
 use crate::identity;
 use crate::memory;
 use crate::network::{self, NetStream, Network};
@@ -34,7 +35,7 @@ pub(super) fn connect<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resul
     let stands = match &socket.lock().state {
         State::Idle => Stands::Free,
         State::Spent => Stands::Spent,
-        State::Over { .. } => return Err(libc::EISCONN),
+        State::Over { .. } | State::Listening => return Err(libc::EISCONN),
         State::Connecting => Stands::Connecting,
         State::Connected { .. } | State::Failed(_) => Stands::Settled,
     };
@@ -83,7 +84,6 @@ fn begin<N: Network>(
     nonblocking: bool,
 ) -> Result<Answer, Errno> {
     let remote = address::destination(asked);
-    let _in_runtime = shared.runtime.enter();
     if remote.ip().is_loopback() || !shared.network.carries(remote.ip()) {
         socket.retake_address().map_err(|e| sys::errno_of(&e))?;
         let shadow = socket.lock().shadow.try_clone().map_err(|e| sys::errno_of(&e))?;
@@ -123,7 +123,7 @@ where
     // Kept any longer, our duplicate would hide the program's close.
     drop(end);
     socket.lock().state = State::Connecting;
-    let attempt = Attempt { shared: Arc::clone(shared), socket: Arc::clone(socket), remote };
+    let attempt = Connection { shared: Arc::clone(shared), socket: Arc::clone(socket), remote };
     let active = shared.activity.begin();
     let task = shared.runtime.spawn(async move {
         attempt.run(connecting, waiting).await;

@@ -1,9 +1,11 @@
 //! What is done for each intercepted call, one file for each group.
 
+mod accept;
 mod bind;
 mod connect;
 mod create;
 mod ioctl;
+mod listen;
 mod names;
 mod options;
 mod shutdown;
@@ -22,7 +24,8 @@ pub(crate) fn dispatch<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resu
         libc::SYS_socket => create::socket(shared, call),
         libc::SYS_connect => connect::connect(shared, call),
         libc::SYS_bind => bind::bind(shared, call),
-        libc::SYS_listen => bind::listen(shared, call),
+        libc::SYS_listen => listen::listen(shared, call),
+        libc::SYS_accept | libc::SYS_accept4 => accept::accept(shared, call),
         libc::SYS_shutdown => shutdown::shutdown(shared, call),
         libc::SYS_getsockname => names::getsockname(shared, call),
         libc::SYS_getpeername => names::getpeername(shared, call),

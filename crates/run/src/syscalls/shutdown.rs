@@ -31,6 +31,15 @@ pub(super) fn shutdown<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resu
             inner.state = State::Spent;
             Ok(Answer::Value(0))
         }
+        State::Listening if how != libc::SHUT_WR => {
+            drop(inner);
+            socket.stop_shadow();
+            if let Some(listening) = shared.listenings.get(socket.cookie) {
+                listening.stop();
+            }
+            Ok(Answer::Value(0))
+        }
+        State::Listening => Ok(Answer::Value(0)),
         _ => Err(libc::ENOTCONN),
     }
 }

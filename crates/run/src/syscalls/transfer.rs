@@ -49,7 +49,7 @@ pub(super) fn recvfrom<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resu
     let Some((socket, end)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
-    if matches!(socket.lock().state, State::Idle) {
+    if matches!(socket.lock().state, State::Idle | State::Listening) {
         return Err(libc::ENOTCONN);
     }
     let data = vec![0; (call.args[2] as usize).min(TRANSFER_MAX)];
