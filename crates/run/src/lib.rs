@@ -105,6 +105,7 @@ mod notify;
 mod parked;
 mod pass;
 mod preflight;
+mod privileges;
 mod reader;
 mod rights;
 mod runner;
@@ -115,6 +116,7 @@ mod supervisor;
 mod sys;
 mod syscalls;
 mod table;
+mod turn;
 
 pub use host_network::HostNetwork;
 pub use network::{Listen, NetListener, NetStream, Network, NoListener};

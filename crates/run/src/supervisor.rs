@@ -19,6 +19,7 @@ use crate::socket::Socket;
 use crate::sys::{self, Errno};
 use crate::syscalls;
 use crate::table::Table;
+use crate::turn::Turn;
 
 /// How often addresses are freed that programs bound on sockets they then closed without
 /// connecting or listening. Programs here get them at once, because a bind that fails collects.
@@ -33,6 +34,7 @@ pub(crate) struct Shared<N: Network> {
     pub(crate) listenings: Listenings<N::Stream>,
     pub(crate) linker: Linker,
     pub(crate) runtime: Handle,
+    pub(crate) turn: Turn,
     pub(crate) options: Options,
     /// Connections that still have something to do.
     pub(crate) activity: Arc<Activity>,
@@ -50,14 +52,15 @@ impl<N: Network> Shared<N> {
             listenings: Listenings::default(),
             linker: Linker::new()?,
             runtime: Handle::current(),
+            turn: Turn::new(),
             options,
             activity: Arc::default(),
             has_bound: AtomicBool::new(false),
         })
     }
 
-    /// Runs until the last program under the filter has exited.
-    pub(crate) fn supervise(self: &Arc<Self>) -> io::Result<()> {
+    /// Runs until the last program under the filter has exited (then it is `true`), or it is another thread's turn.
+    pub(crate) fn supervise(self: &Arc<Self>, thread: u32) -> io::Result<bool> {
         // What is done for calls may register descriptors.
         let _in_runtime = self.runtime.enter();
         loop {
@@ -67,12 +70,17 @@ impl<N: Network> Shared<N> {
             let mut fds = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
             sys::poll(&mut fds, timeout)?;
             if fds[0].revents & libc::POLLIN != 0 {
+                // Only one thread waits for calls. One that has just lost its turn may take the next call away from it.
+                self.turn.begin();
                 if let Some(call) = self.listener.receive()? {
                     let answer = self.handle(&call);
                     self.listener.answer(call.id, answer);
                 }
+                if !self.turn.end(thread) {
+                    return Ok(false);
+                }
             } else if fds[0].revents & (libc::POLLHUP | libc::POLLERR) != 0 {
-                return Ok(());
+                return Ok(true);
             } else if collecting {
                 self.table.collect();
                 self.has_bound.store(self.table.holds_addresses(), Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{isolated, python, run, serves_as_kernel, stdout};
+use common::{BELOW, compile_static, isolated, python, run, serves_as_kernel, stdout};
 
 /// What the programs have in common: `peer(listener)` connects to a listening socket over the network, `show` prints
 /// what an operation returns or how it fails.
@@ -309,5 +309,33 @@ for family, any, here in (AF_INET, '', '127.0.0.1'), (AF_INET6, '::', '::1'), (A
     isolated(|| {
         let printed = stdout(&run(python(&code, &["0"])));
         assert_eq!(printed, "b'local' True socket:\nb'hello'\n".repeat(3));
+    });
+}
+
+/// A program that gets stuck in its own memory, and one beside it that goes on.
+#[test]
+fn a_program_that_holds_up_its_own_call_holds_up_nobody_else() {
+    let hold_up = compile_static("hold_up", include_str!("programs/hold_up.c"));
+    let code = format!(
+        "{PRELUDE}{}",
+        r"
+import subprocess
+def held(how):
+    p = subprocess.Popen([sys.argv[2], how], stdout=subprocess.PIPE, text=True); return p, p.stdout.readline().strip()
+for _ in range(4):
+    stuck, said = held('connect'); show(said)
+    s = listener(); c = peer(s, b'on'); a, _ = s.accept(); show(a.recv(2))
+    stuck.kill(); stuck.wait()
+# Those whose accept waits are answered elsewhere: more of them than the runtime has threads.
+stuck = [held('accept') for _ in range(8)]
+held_connections = [create_connection((HOST, int(port) + OFFSET)) for _, port in stuck]
+time.sleep(0.3)
+s = listener(); c = peer(s, b'on'); a, _ = s.accept(); show(a.recv(2))
+for p, _ in stuck: p.kill(); p.wait()
+"
+    );
+    isolated(|| {
+        let printed = stdout(&run(python(&code, &[&format!("-{BELOW}"), hold_up.to_str().unwrap()])));
+        assert_eq!(printed, format!("{}b'on'\n", "held\nb'on'\n".repeat(4)));
     });
 }

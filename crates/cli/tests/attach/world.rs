@@ -295,7 +295,7 @@ pub(crate) fn check_same(before: &str, after: &str) {
 }
 
 /// Runs a program to its end, which must be a good one, and returns what it printed.
-fn run<'a>(namespace: &Namespace, program: &str, arguments: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn run<'a>(namespace: &Namespace, program: &str, arguments: impl IntoIterator<Item = &'a str>) -> String {
     let output = namespace.command(program).args(arguments).output().expect(program);
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

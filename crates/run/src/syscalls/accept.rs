@@ -44,6 +44,7 @@ pub(super) fn accept<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
         return Err(libc::EAGAIN);
     }
     shared.runtime.spawn(async move {
+        let accept = Arc::new(accept);
         let answer = accept.wait().await;
         accept.shared.listener.answer(accept.call.id, answer);
     });
@@ -56,12 +57,15 @@ fn flags(call: &Call) -> i32 {
 
 impl<N: Network> Accept<N> {
     /// Waits for a connection; the first who waits gets it.
-    async fn wait(&self) -> Answer {
+    async fn wait(self: &Arc<Self>) -> Answer {
         let mut patrol = Patrol::new(self.call, timeout_of(&self.end, libc::SO_RCVTIMEO));
         loop {
             let mut arrived = std::pin::pin!(self.listening.arrived.notified());
             arrived.as_mut().enable();
-            if let Some(answer) = self.attempt() {
+            // Writing to the program's memory may take as long as it likes.
+            let this = Arc::clone(self);
+            let attempt = tokio::task::spawn_blocking(move || this.attempt()).await;
+            if let Some(answer) = attempt.unwrap_or(Some(Answer::Error(libc::EINTR))) {
                 return answer;
             }
             tokio::select! {
