@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::io::Interest;
 use tokio::sync::{Notify, watch};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use crate::address;
 use crate::bridge;
@@ -230,7 +230,7 @@ pub(crate) struct Hub<S> {
     /// Who gets the next connection.
     next: AtomicUsize,
     room: Arc<Notify>,
-    task: Mutex<Option<AbortHandle>>,
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl<S: NetStream + Send + 'static> Hub<S> {
@@ -276,7 +276,18 @@ impl<S: NetStream + Send + 'static> Hub<S> {
                 }
             }
         });
-        *self.task.lock() = Some(task.abort_handle());
+        *self.task.lock() = Some(task);
+    }
+
+    /// One of its members has ended. With the last of them the network's listener is gone.
+    pub(crate) async fn leave(self: Arc<Self>) {
+        let Some(hub) = Arc::into_inner(self) else { return };
+        let task = hub.task.lock().take();
+        if let Some(task) = task {
+            task.abort();
+            // It was aborted.
+            let _ = task.await;
+        }
     }
 
     /// Its members that have room.

@@ -113,7 +113,7 @@ fn start<N: Network, S>(
 where
     S: AsyncRead + AsyncWrite + NetStream + Unpin + Send + 'static,
 {
-    let connecting = attempt::begin(connecting)?;
+    let connecting = attempt::begin(after_closes(shared, connecting))?;
     let (waiting, answer) = if nonblocking {
         let (ours, stuffed) = attempt::link_stuffed(shared, &end).map_err(|error| sys::errno_of(&error))?;
         (Waiting::Linked { end: ours, stuffed }, Answer::Error(libc::EINPROGRESS))
@@ -131,6 +131,21 @@ where
     });
     socket.lock().task = Some(task.abort_handle());
     Ok(answer)
+}
+
+/// A close is seen a moment after it was made: who connects to a listener that its program has closed is refused all the
+/// same.
+fn after_closes<N: Network, S: Send + 'static>(shared: &Shared<N>, connecting: Connecting<S>) -> Connecting<S> {
+    let closed = shared.listenings.closed();
+    if closed.is_empty() {
+        return connecting;
+    }
+    Box::pin(async move {
+        for listening in closed {
+            listening.ended().await;
+        }
+        connecting.await
+    })
 }
 
 /// The local address to connect from, freed from the kernel for the network to use.

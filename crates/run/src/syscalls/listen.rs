@@ -82,9 +82,9 @@ fn start_in_network<N: Network>(
         listening.attend(kernel).await;
         let stopped = listening.is_stopped();
         listening.stop();
-        shared.listenings.remove(socket.cookie);
-        // The network's listener goes with the last socket on the address.
-        drop(hub);
+        if let Some(hub) = hub {
+            hub.leave().await;
+        }
         if stopped {
             // By a shutdown: the program still has it.
             socket.set_state(State::Spent);
@@ -92,6 +92,7 @@ fn start_in_network<N: Network>(
             shared.table.remove(socket.cookie);
             socket.let_go();
         }
+        shared.listenings.remove(socket.cookie);
         listening.finish();
     });
     Ok(())

@@ -34,10 +34,14 @@ pub(super) fn shutdown<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resu
         State::Listening if how != libc::SHUT_WR => {
             drop(inner);
             socket.stop_shadow();
-            if let Some(listening) = shared.listenings.get(socket.cookie) {
-                listening.stop();
-            }
-            Ok(Answer::Value(0))
+            let Some(listening) = shared.listenings.get(socket.cookie) else { return Ok(Answer::Value(0)) };
+            listening.stop();
+            let (shared, call) = (Arc::clone(shared), *call);
+            shared.runtime.clone().spawn(async move {
+                listening.ended().await;
+                shared.listener.answer(call.id, Answer::Value(0));
+            });
+            Ok(Answer::Later)
         }
         State::Listening => Ok(Answer::Value(0)),
         _ => Err(libc::ENOTCONN),
