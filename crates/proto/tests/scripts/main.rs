@@ -9,6 +9,7 @@ mod data;
 mod ecn;
 mod fallback;
 mod fast_open;
+mod floods;
 mod handshake;
 mod instruments;
 mod join;
