@@ -87,7 +87,7 @@ impl Stack {
             });
         };
         let port = options.local.map_or(0, |l| l.port());
-        let local = self.choose_port(addr, port, remote)?;
+        let local = self.choose_port(now, addr, port, remote)?;
         let multipath = match self.config.multipath && !options.no_multipath {
             true if self.blackholes.contains(now, (addr, remote.ip())) => {
                 self.mib.count(Counter::MPTcpExtMPCapableSYNTXDisabled);
@@ -161,23 +161,28 @@ impl Stack {
         }
     }
 
-    /// RFC 6056, algorithm 1: a random port, then the next ones.
-    fn choose_port(&mut self, addr: IpAddr, port: u16, remote: SocketAddr) -> Result<SocketAddr, ConnectError> {
-        let taken = |stack: &Stack, local| {
-            let tuple = FourTuple { local, remote };
-            stack.by_tuple.contains_key(&tuple) || stack.time_waits.contains(&tuple)
-        };
+    /// RFC 6056, algorithm 1: a random port, then the next ones. Those in TIME-WAIT come last.
+    fn choose_port(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        port: u16,
+        remote: SocketAddr,
+    ) -> Result<SocketAddr, ConnectError> {
+        let used = |stack: &Stack, local| stack.by_tuple.contains_key(&FourTuple { local, remote });
+        let waits = |stack: &Stack, local| stack.time_waits.contains(&FourTuple { local, remote });
+        let reusable = |stack: &Stack, local| stack.time_waits.is_reusable(now, &FourTuple { local, remote });
+        let free = |stack: &Stack, local| !used(stack, local) && (!waits(stack, local) || reusable(stack, local));
         if port != 0 {
             let local = SocketAddr::new(addr, port);
-            return if taken(self, local) { Err(ConnectError::AddressInUse(local)) } else { Ok(local) };
+            return if free(self, local) { Ok(local) } else { Err(ConnectError::AddressInUse(local)) };
         }
         let (first, last) = (*self.config.client_ports.start(), *self.config.client_ports.end());
         let span = u32::from(last.saturating_sub(first)) + 1;
         let start = self.rng.next_u32() % span;
-        (0..span)
-            .map(|i| SocketAddr::new(addr, first + ((start + i) % span) as u16))
-            .find(|local| !taken(self, *local) && !self.port_is_listening(local.port()))
-            .ok_or(ConnectError::NoPort)
+        let ports = || (0..span).map(|i| SocketAddr::new(addr, first + ((start + i) % span) as u16));
+        let mut ports = ports().filter(|local| !waits(self, *local)).chain(ports());
+        ports.find(|local| free(self, *local) && !self.port_is_listening(local.port())).ok_or(ConnectError::NoPort)
     }
 
     fn params(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, link: LinkId) -> TcpParams {
@@ -412,7 +417,7 @@ impl Stack {
     /// The path manager wants a subflow.
     pub(super) fn open_join(&mut self, now: Instant, id: ConnectionId, local: IpAddr, remote: SocketAddr) {
         let Some(link) = self.addresses.iter().find(|a| a.addr == local).map(|a| a.link) else { return };
-        let Ok(local) = self.choose_port(local, 0, remote) else { return };
+        let Ok(local) = self.choose_port(now, local, 0, remote) else { return };
         let params = self.params(now, local, remote, link);
         let nonce = self.rng.next_u32();
         let tcp = Tcp::connect(now, &params);
@@ -421,7 +426,9 @@ impl Stack {
         if let Some(subflow) = opened {
             self.mib.count(Counter::TcpActiveOpens);
             self.mib.count(Counter::MPTcpExtMPJoinSynTx);
-            self.by_tuple.insert(FourTuple { local, remote }, (id, subflow));
+            let tuple = FourTuple { local, remote };
+            self.time_waits.remove(&tuple);
+            self.by_tuple.insert(tuple, (id, subflow));
         }
         self.mark_ready(id);
     }
