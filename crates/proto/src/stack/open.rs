@@ -14,6 +14,9 @@ use polypath_wire::{FastOpenCookie, Key, Segment, TcpFlags, TcpOptions};
 use rand::Rng;
 use std::net::{IpAddr, SocketAddr};
 
+/// After so many ports in TIME-WAIT one of those will do: the search must not go over tens of thousands each time.
+const UNTOUCHED_TRIES: usize = 64;
+
 /// Why a connection cannot be opened.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
@@ -161,7 +164,7 @@ impl Stack {
         }
     }
 
-    /// RFC 6056, algorithm 1: a random port, then the next ones. Those in TIME-WAIT come last.
+    /// RFC 6056, algorithm 1: a random port, then the next ones, preferably none in TIME-WAIT.
     fn choose_port(
         &mut self,
         now: Instant,
@@ -181,7 +184,7 @@ impl Stack {
         let span = u32::from(last.saturating_sub(first)) + 1;
         let start = self.rng.next_u32() % span;
         let ports = || (0..span).map(|i| SocketAddr::new(addr, first + ((start + i) % span) as u16));
-        let mut ports = ports().filter(|local| !waits(self, *local)).chain(ports());
+        let mut ports = ports().take(UNTOUCHED_TRIES).filter(|local| !waits(self, *local)).chain(ports());
         ports.find(|local| free(self, *local) && !self.port_is_listening(local.port())).ok_or(ConnectError::NoPort)
     }
 
