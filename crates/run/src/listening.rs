@@ -89,13 +89,23 @@ impl<S: NetStream> Listening<S> {
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    /// A connection has come, which waits behind the others. Where nothing is taken any more, it is reset.
+    /// A connection has come, which waits behind the others.
     fn push(&self, arrival: Arrival<S>) {
+        self.put(arrival, VecDeque::push_back);
+    }
+
+    /// It could not be given to the one who asked for it: it comes first again.
+    pub(crate) fn put_back(&self, arrival: Arrival<S>) {
+        self.put(arrival, VecDeque::push_front);
+    }
+
+    /// Where nothing is taken any more, it is reset.
+    fn put(&self, arrival: Arrival<S>, put: fn(&mut VecDeque<Arrival<S>>, Arrival<S>)) {
         let mut queue = self.queue.lock();
         if queue.end.is_none() {
             return arrival.refuse();
         }
-        queue.arrivals.push_back(arrival);
+        put(&mut queue.arrivals, arrival);
         queue.show();
         drop(queue);
         self.arrived.notify_one();
@@ -111,18 +121,6 @@ impl<S: NetStream> Listening<S> {
         drop(queue);
         self.room.notify_waiters();
         Some(arrival)
-    }
-
-    /// It could not be given to the one who asked for it: it comes first again.
-    pub(crate) fn put_back(&self, arrival: Arrival<S>) {
-        let mut queue = self.queue.lock();
-        if queue.end.is_none() {
-            return arrival.refuse();
-        }
-        queue.arrivals.push_front(arrival);
-        queue.show();
-        drop(queue);
-        self.arrived.notify_one();
     }
 
     /// Takes no more: those who wait in accept fail, and what waits to be accepted is reset.
