@@ -2,6 +2,7 @@
 
 mod support;
 
+mod addresses;
 mod checksum;
 mod close;
 mod congestion;
@@ -25,6 +26,7 @@ mod sack;
 mod schedulers;
 mod segments;
 mod settings;
+mod strangers;
 mod syn_cookies;
 mod time_wait;
 mod timestamps;
