@@ -167,6 +167,8 @@ pub(crate) struct Connection {
     reinjections: VecDeque<Reinjection>,
     /// Up to here bytes were sent again because they kept the window shut.
     unblocked_to: Dsn,
+    /// How much that was in all.
+    unblocked_bytes: u64,
     mechanisms: Mechanisms,
     /// Where the DATA_FIN is to be sent now.
     data_fin_on: SubflowSet,
@@ -261,6 +263,7 @@ impl Connection {
             small_end: Dsn::FIRST,
             reinjections: VecDeque::new(),
             unblocked_to: Dsn::FIRST,
+            unblocked_bytes: 0,
             mechanisms: config.mechanisms,
             data_fin_on: SubflowSet::default(),
             data_fin_tries: 0,
