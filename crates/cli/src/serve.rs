@@ -52,7 +52,6 @@ impl Write for Blocking {
 }
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(!args.host.addresses.is_empty(), "a server needs an address of its own: --address ADDRESS");
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let result = runtime.block_on(async {
         // Before anybody can know of us, so that no signal comes too early.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use polypath_net::{Host, MptcpListener, MptcpStream};
+use polypath_net::{Host, ListenOptions, MptcpListener, MptcpStream};
 
 use crate::network::{Listen, NetListener, NetStream, Network};
 
@@ -48,10 +48,12 @@ impl Network for HostNetwork {
     }
 
     fn listen(&self, local: SocketAddr, with: Listen) -> io::Result<Option<MptcpListener>> {
-        if !local.ip().is_unspecified() && !self.owns(local.ip().to_canonical()) {
+        if !local.ip().is_unspecified() && !self.host.has_address(local.ip().to_canonical()) {
             return Ok(None);
         }
-        let listener = MptcpListener::bind_with_backlog(&self.host, local, with.backlog)?;
+        // The shadow holds the address.
+        let options = ListenOptions { backlog: with.backlog, v6only: with.v6_only, held: true };
+        let listener = MptcpListener::bind_with(&self.host, local, options)?;
         listener.set_fast_open(with.fast_open)?;
         Ok(Some(listener))
     }

@@ -96,6 +96,7 @@ mod bpf;
 mod bridge;
 mod connection;
 mod host_network;
+mod hub;
 mod identity;
 mod link;
 mod listening;

@@ -21,6 +21,9 @@ pub(crate) struct Linker {
     listener: Mutex<OwnedFd>,
     address: libc::sockaddr_un,
     len: libc::socklen_t,
+    /// Before Linux 6.5, `sendfile` puts its data into the packet that is last in the queue, be it a keeper with a
+    /// descriptor, so that nobody could tell it from that.
+    keeps_from_the_start: bool,
     /// What is attached to a keeper. Not a socket: that would keep itself open from inside a queue.
     token: OwnedFd,
 }
@@ -44,7 +47,8 @@ impl Linker {
         // SAFETY: pointer and length describe `address`.
         sys::check(unsafe { libc::getsockname(fd, (&raw mut address).cast(), &raw mut len) })?;
         let token = std::fs::File::open("/dev/null")?.into();
-        Ok(Linker { listener: Mutex::new(listener), address, len, token })
+        let keeps_from_the_start = sys::kernel_release().is_some_and(|release| release >= (6, 5));
+        Ok(Linker { listener: Mutex::new(listener), address, len, keeps_from_the_start, token })
     }
 
     /// Connects `end` and returns the other end, non-blocking. Never waits: nobody else's
@@ -61,6 +65,7 @@ impl Linker {
             let accepted = accept(&listener)?;
             // An abstract name is open to everyone; what we linked has our own credentials.
             if peer_pid(accepted.as_fd())? == std::process::id() as libc::pid_t {
+                take_urgent_inline(accepted.as_fd())?;
                 return Ok(accepted.into());
             }
         }
@@ -80,6 +85,10 @@ impl Linker {
         meanwhile: impl FnOnce(),
     ) -> io::Result<(UnixStream, Reader)> {
         let ours = self.link(end)?;
+        if !self.keeps_from_the_start {
+            meanwhile();
+            return Ok((ours, Reader::without_keeper()));
+        }
         meanwhile();
         pass::send(end.as_raw_fd(), &[0], Some(self.token.as_fd()))?;
         Ok((ours, Reader::before_keeper()))
@@ -93,6 +102,11 @@ fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
     let fd = unsafe { libc::accept4(listener.as_raw_fd(), none, none.cast(), flags) };
     // SAFETY: a new descriptor, ours alone.
     sys::check(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A byte that a program sends out of band comes in its place: it would be dropped on the way, and miscounted.
+fn take_urgent_inline(ours: BorrowedFd<'_>) -> io::Result<()> {
+    sys::set_int_option(ours.as_raw_fd(), libc::SOL_SOCKET, libc::SO_OOBINLINE, 1)
 }
 
 fn peer_pid(fd: BorrowedFd<'_>) -> io::Result<libc::pid_t> {
@@ -157,6 +171,7 @@ pub(crate) fn set_send_buffer(end: BorrowedFd<'_>, bytes: i32) -> i32 {
 pub(crate) fn pair() -> io::Result<(UnixStream, OwnedFd, Reader)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
+    take_urgent_inline(ours.as_fd())?;
     sys::send(theirs.as_raw_fd(), &[0], 0)?;
     Ok((ours, theirs.into(), Reader::after_keeper()))
 }

@@ -15,12 +15,12 @@ use std::sync::{Arc, Weak};
 
 use tokio::io::Interest;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
 
 use crate::address;
 use crate::bridge;
 use crate::identity::parking::Mutex;
-use crate::network::{NetListener, NetStream};
+use crate::hub::Hub;
+use crate::network::NetStream;
 use crate::sys;
 
 /// No more bytes than this say that connections wait: each takes room, and one would do but for edge-triggered epoll,
@@ -38,6 +38,9 @@ pub(crate) enum Arrival<S> {
 /// A socket that listens.
 pub(crate) struct Listening<S> {
     queue: Mutex<Queue<S>>,
+    port: u16,
+    /// So many wait in accept.
+    pub(crate) awaited: AtomicUsize,
     /// One has come: tells one of those who wait in accept.
     pub(crate) arrived: Notify,
     /// Accepting has made room.
@@ -57,11 +60,13 @@ struct Queue<S> {
 }
 
 impl<S: NetStream> Listening<S> {
-    /// `end` is linked to the program's, which is stuffed.
-    pub(crate) fn new(end: UnixStream, backlog: usize, room: Arc<Notify>) -> Listening<S> {
+    /// On `port`; `end` is linked to the program's, which is stuffed.
+    pub(crate) fn new(port: u16, end: UnixStream, backlog: usize, room: Arc<Notify>) -> Listening<S> {
         let end = Some(Arc::new(end));
         Listening {
             queue: Mutex::new(Queue { arrivals: VecDeque::new(), backlog, end, shown: 0 }),
+            port,
+            awaited: AtomicUsize::new(0),
             arrived: Notify::new(),
             room,
             ended: watch::Sender::new(false),
@@ -73,7 +78,7 @@ impl<S: NetStream> Listening<S> {
         self.room.notify_waiters();
     }
 
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let queue = self.queue.lock();
         queue.end.is_some() && queue.arrivals.len() < queue.backlog
     }
@@ -90,7 +95,7 @@ impl<S: NetStream> Listening<S> {
     }
 
     /// A connection has come, which waits behind the others.
-    fn push(&self, arrival: Arrival<S>) {
+    pub(crate) fn push(&self, arrival: Arrival<S>) {
         self.put(arrival, VecDeque::push_back);
     }
 
@@ -115,11 +120,15 @@ impl<S: NetStream> Listening<S> {
     pub(crate) fn take(&self, program_end: BorrowedFd<'_>) -> Option<Arrival<S>> {
         let mut queue = self.queue.lock();
         let arrival = queue.arrivals.pop_front()?;
-        if queue.arrivals.len() < queue.shown && sys::recv(program_end.as_raw_fd(), &mut [0], 0).is_ok() {
-            queue.shown -= 1;
-        }
+        let too_many = queue.arrivals.len() < queue.shown;
+        queue.shown -= usize::from(too_many);
         drop(queue);
         self.room.notify_waiters();
+        if too_many {
+            // It waits for a reader of the program's own, should there be one: nothing is locked. Where that one has
+            // taken the byte, there is nothing to take.
+            let _ = sys::recv(program_end.as_raw_fd(), &mut [0], 0);
+        }
         Some(arrival)
     }
 
@@ -145,10 +154,9 @@ impl<S: NetStream> Listening<S> {
     pub(crate) async fn attend(&self, kernel: OwnedFd) {
         let Some(end) = self.queue.lock().end.clone() else { return };
         let mut closed = std::pin::pin!(bridge::closed(&*end));
-        let Ok(kernel) = sys::watch(kernel, Interest::READABLE) else {
-            tracing::warn!("connections from this host are not taken: out of descriptors");
-            return closed.await;
-        };
+        let kernel = sys::watch(kernel, Interest::READABLE).inspect_err(|error| {
+            tracing::warn!(%error, "connections from this host are not taken");
+        });
         loop {
             let room = self.room.notified();
             let mut room = std::pin::pin!(room);
@@ -156,11 +164,16 @@ impl<S: NetStream> Listening<S> {
             if self.is_stopped() {
                 return;
             }
-            let has_room = self.has_room();
+            let Some(kernel) = kernel.as_ref().ok().filter(|_| self.has_room()) else {
+                tokio::select! {
+                    () = &mut closed => return,
+                    () = room => continue,
+                }
+            };
             tokio::select! {
                 () = &mut closed => return,
                 () = room => {}
-                ready = kernel.readable(), if has_room => {
+                ready = kernel.readable() => {
                     let Ok(mut ready) = ready else { return closed.await };
                     match ready.try_io(|kernel| accept(kernel.get_ref().as_fd())) {
                         Ok(Ok((socket, peer))) => self.push(Arrival::Kernel { socket, peer }),
@@ -222,95 +235,6 @@ fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
     Ok((socket, address::from_kernel(&name[..len as usize])?))
 }
 
-/// Everything that listens on one address of the network: several sockets do where all of them have `SO_REUSEPORT`.
-pub(crate) struct Hub<S> {
-    members: Mutex<Vec<Weak<Listening<S>>>>,
-    /// Who gets the next connection.
-    next: AtomicUsize,
-    room: Arc<Notify>,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl<S: NetStream + Send + 'static> Hub<S> {
-    pub(crate) fn new() -> Arc<Hub<S>> {
-        let members = Mutex::new(Vec::new());
-        Arc::new(Hub { members, next: AtomicUsize::new(0), room: Arc::default(), task: Mutex::new(None) })
-    }
-
-    /// What its members tell of room.
-    pub(crate) fn room(&self) -> Arc<Notify> {
-        Arc::clone(&self.room)
-    }
-
-    pub(crate) fn add(&self, member: &Arc<Listening<S>>) {
-        self.members.lock().push(Arc::downgrade(member));
-        self.room.notify_waiters();
-    }
-
-    /// Shares out what comes to `listener`, as a task, until the hub is dropped.
-    pub(crate) fn serve<L: NetListener<Stream = S>>(self: &Arc<Self>, runtime: &tokio::runtime::Handle, listener: L) {
-        let hub = Arc::downgrade(self);
-        let task = runtime.spawn(async move {
-            let Some(room) = hub.upgrade().map(|hub| hub.room()) else { return };
-            loop {
-                let waiting = room.notified();
-                let mut waiting = std::pin::pin!(waiting);
-                waiting.as_mut().enable();
-                let Some(ready) = hub.upgrade().map(|hub| !hub.ready().is_empty()) else { return };
-                if !ready {
-                    waiting.await;
-                    continue;
-                }
-                // Nothing of the hub is held while waiting: its end is that of its last member.
-                match listener.accept().await {
-                    Ok((stream, peer)) => match hub.upgrade().and_then(|hub| hub.choose()) {
-                        Some(member) => member.push(Arrival::Network { stream, peer }),
-                        None => stream.abort(),
-                    },
-                    Err(error) => {
-                        tracing::warn!(%error, "no more connections come in over the network");
-                        return;
-                    }
-                }
-            }
-        });
-        *self.task.lock() = Some(task);
-    }
-
-    /// One of its members has ended. With the last of them the network's listener is gone.
-    pub(crate) async fn leave(self: Arc<Self>) {
-        let Some(hub) = Arc::into_inner(self) else { return };
-        let task = hub.task.lock().take();
-        if let Some(task) = task {
-            task.abort();
-            // It was aborted.
-            let _ = task.await;
-        }
-    }
-
-    /// Its members that have room.
-    fn ready(&self) -> Vec<Arc<Listening<S>>> {
-        let mut members = self.members.lock();
-        members.retain(|member| member.strong_count() > 0);
-        members.iter().filter_map(Weak::upgrade).filter(|member| member.has_room()).collect()
-    }
-
-    /// One of those, in turn.
-    fn choose(&self) -> Option<Arc<Listening<S>>> {
-        let ready = self.ready();
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        ready.get(turn % ready.len().max(1)).cloned()
-    }
-}
-
-impl<S> Drop for Hub<S> {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.lock().take() {
-            task.abort();
-        }
-    }
-}
-
 /// All sockets that listen, by cookie, and what shares out connections among those on one address.
 pub(crate) struct Listenings<S> {
     sockets: Mutex<HashMap<u64, Arc<Listening<S>>>>,
@@ -339,9 +263,23 @@ impl<S: NetStream + Send + 'static> Listenings<S> {
         self.sockets.lock().remove(&cookie);
     }
 
-    /// Those that their programs have closed, which is not over here yet.
-    pub(crate) fn closed(&self) -> Vec<Arc<Listening<S>>> {
-        self.sockets.lock().values().filter(|listening| listening.is_closed()).cloned().collect()
+    /// Whether one listens on `port`, or did until a moment ago.
+    pub(crate) fn has(&self, port: u16) -> bool {
+        !self.at(port).is_empty()
+    }
+
+    /// Whether somebody waits in accept on `port`, and so keeps a listener open.
+    pub(crate) fn is_awaited(&self, port: u16) -> bool {
+        self.at(port).iter().any(|listening| listening.awaited.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Those on `port` that their programs have closed, which is not over here yet.
+    pub(crate) fn closed(&self, port: u16) -> Vec<Arc<Listening<S>>> {
+        self.at(port).into_iter().filter(|listening| listening.is_closed()).collect()
+    }
+
+    fn at(&self, port: u16) -> Vec<Arc<Listening<S>>> {
+        self.sockets.lock().values().filter(|listening| listening.port == port).cloned().collect()
     }
 
     /// The hub of an address, or what `make` makes.
@@ -352,7 +290,7 @@ impl<S: NetStream + Send + 'static> Listenings<S> {
     ) -> io::Result<Option<Arc<Hub<S>>>> {
         let mut hubs = self.hubs.lock();
         hubs.retain(|_, hub| hub.strong_count() > 0);
-        if let Some(hub) = hubs.get(&key).and_then(Weak::upgrade) {
+        if let Some(hub) = hubs.get(&key).and_then(Weak::upgrade).filter(|hub| hub.is_open()) {
             return Ok(Some(hub));
         }
         let made = make()?;

@@ -6,14 +6,15 @@
 //! byte that the program has written, which is passed on (it can be peeked at) but stays where it is until there are more.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use crate::pass;
 use crate::sys;
 
 /// The queue keeps a whole packet for one byte of it, and the kernel takes a socket for writable only while no more than a
-/// quarter of its send buffer is in use. Packets have up to 68 KiB (17 pages of a file).
-const SEND_BUFFER_MIN: i32 = 4 * 72 * 1024;
+/// quarter of its send buffer is in use. Packets have up to 68 KiB (17 pages of a file), and before Linux 6.5 up to 36 KiB
+/// in front of that. It is what an unprivileged process may ask for at the least.
+const SEND_BUFFER_MIN: i32 = 4 * 104 * 1024;
 
 /// What is known of the queue of one of our ends.
 #[derive(Copy, Clone, Debug, Default)]
@@ -30,6 +31,11 @@ impl Reader {
     /// Of a queue that begins with a keeper.
     pub(crate) fn after_keeper() -> Reader {
         Reader { keeps: true, passed: true, keeper: false }
+    }
+
+    /// Of a queue without a keeper: what the program writes is kept, once it has.
+    pub(crate) fn without_keeper() -> Reader {
+        Reader { keeps: true, passed: false, keeper: false }
     }
 
     /// Of a queue with a keeper in it that is known by what is attached to it. It is the first byte unless the program was
@@ -82,25 +88,40 @@ impl Reader {
         }
         self.passed = false;
         if got == taken.len() && keep {
-            got += sys::recv(fd, last, libc::MSG_PEEK)?;
-            self.passed = true;
+            got += self.keep(fd, last);
         }
         Ok(got)
+    }
+
+    /// Peeks at the next byte, and leaves it. Returns how many that were.
+    fn keep(&mut self, fd: RawFd, last: &mut [u8]) -> usize {
+        // What has been taken is passed on, whatever becomes of this one.
+        match pass::receive(fd, last, libc::MSG_PEEK) {
+            // Descriptors that the program has attached are held by the packet, and one may be that of its own socket.
+            Ok((1, Some(_attached))) => sys::recv(fd, last, 0).unwrap_or(0),
+            Ok((1, None)) => {
+                self.passed = true;
+                1
+            }
+            _ => 0,
+        }
     }
 
     /// Looks for the keeper. `None` once it has been found at the front; else how much came before it.
     fn find_keeper(&mut self, ours: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         let fd = ours.as_raw_fd();
         // A peek looks further than it reads: it can be told what the byte is only where there is no other.
-        if sys::readable(fd)? == 1 {
+        let there = sys::readable(fd)?;
+        if there == 1 {
             let (_, attached) = pass::receive(fd, &mut [0], libc::MSG_PEEK)?;
             if attached.is_some() {
                 (self.keeper, self.passed) = (false, true);
                 return Ok(None);
             }
         }
-        // Reading ends behind what has a descriptor attached.
-        let (got, attached) = pass::receive(fd, buffer, 0)?;
+        // Reading ends behind what has a descriptor attached. The keeper itself stays if it is the last.
+        let room = there.saturating_sub(1).clamp(1, buffer.len());
+        let (got, attached) = pass::receive(fd, &mut buffer[..room], 0)?;
         if attached.is_none() {
             return Ok(Some(got));
         }
@@ -229,6 +250,35 @@ mod tests {
         write(&end, &[7; 1000]);
         assert_eq!(all(&mut reader, &ours, 64).0.len(), 1000);
         assert_eq!(sys::readable(ours.as_raw_fd()).unwrap(), 0);
+    }
+
+    #[test]
+    fn out_of_band_bytes_take_their_place() {
+        for piece in [1, 2, 3, 64] {
+            let (ours, end, mut reader) = link::pair().unwrap();
+            let mut got = Vec::new();
+            let send = |data: &[u8], flags| {
+                sys::send(end.as_raw_fd(), data, flags).unwrap();
+            };
+            send(b"abc", 0);
+            send(b"x", libc::MSG_OOB);
+            send(b"more", 0);
+            got.extend(all(&mut reader, &ours, piece).0);
+            send(b"y", libc::MSG_OOB);
+            got.extend(all(&mut reader, &ours, piece).0);
+            send(b"end", 0);
+            got.extend(all(&mut reader, &ours, piece).0);
+            assert_eq!(String::from_utf8_lossy(&got), "abcxmoreyend", "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_the_program_attaches_is_not_held() {
+        let (ours, end, mut reader) = link::pair().unwrap();
+        pass::send(end.as_raw_fd(), b"x", Some(end.as_fd())).unwrap();
+        assert_eq!(all(&mut reader, &ours, 64).0, b"x");
+        drop(end);
+        assert!(sys::hung_up(ours.as_fd()), "it keeps itself open");
     }
 
     #[test]

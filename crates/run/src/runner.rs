@@ -215,7 +215,10 @@ async fn answer_calls<N: Network>(shared: &Arc<Shared<N>>) -> io::Result<()> {
             ended = over.recv() => return ended.unwrap_or(Ok(())),
             thread = shared.turn.passes() => {
                 tracing::warn!(thread, "a program holds up the call that it makes; another thread takes over");
-                start_thread(shared, &done, thread)?;
+                if let Err(error) = start_thread(shared, &done, thread) {
+                    // The next look may have more luck; calls wait meanwhile.
+                    tracing::warn!(%error, "no thread to take over");
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::bpf;
 use crate::identity::Threads;
 use crate::link::Linker;
+use crate::memory::Waiting;
 use crate::listening::Listenings;
 use crate::network::Network;
 use crate::notify::{Answer, Call, Listener};
@@ -27,7 +28,7 @@ const COLLECT_EVERY_MS: i32 = 1000;
 
 /// What the loop and all tasks share.
 pub(crate) struct Shared<N: Network> {
-    pub(crate) listener: Listener,
+    pub(crate) listener: Arc<Listener>,
     pub(crate) network: Arc<N>,
     pub(crate) threads: Threads,
     pub(crate) table: Table,
@@ -35,6 +36,8 @@ pub(crate) struct Shared<N: Network> {
     pub(crate) linker: Linker,
     pub(crate) runtime: Handle,
     pub(crate) turn: Turn,
+    /// Those who watch over parked calls look at once.
+    pub(crate) patrols: Notify,
     pub(crate) options: Options,
     /// Connections that still have something to do.
     pub(crate) activity: Arc<Activity>,
@@ -45,7 +48,7 @@ pub(crate) struct Shared<N: Network> {
 impl<N: Network> Shared<N> {
     pub(crate) fn new(listener: OwnedFd, network: Arc<N>, options: Options) -> io::Result<Self> {
         Ok(Shared {
-            listener: Listener::new(listener),
+            listener: Arc::new(Listener::new(listener)),
             network,
             threads: Threads::default(),
             table: Table::new(),
@@ -53,6 +56,7 @@ impl<N: Network> Shared<N> {
             linker: Linker::new()?,
             runtime: Handle::current(),
             turn: Turn::new(),
+            patrols: Notify::new(),
             options,
             activity: Arc::default(),
             has_bound: AtomicBool::new(false),
@@ -61,6 +65,9 @@ impl<N: Network> Shared<N> {
 
     /// Runs until the last program under the filter has exited (then it is `true`), or it is another thread's turn.
     pub(crate) fn supervise(self: &Arc<Self>, thread: u32) -> io::Result<bool> {
+        if !self.turn.take_over(thread) {
+            return Ok(false);
+        }
         // What is done for calls may register descriptors.
         let _in_runtime = self.runtime.enter();
         loop {
@@ -70,8 +77,10 @@ impl<N: Network> Shared<N> {
             let mut fds = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
             sys::poll(&mut fds, timeout)?;
             if fds[0].revents & libc::POLLIN != 0 {
-                // Only one thread waits for calls. One that has just lost its turn may take the next call away from it.
-                self.turn.begin();
+                // Receiving waits for a call: only one thread may.
+                if !self.turn.begin(thread) {
+                    return Ok(false);
+                }
                 if let Some(call) = self.listener.receive()? {
                     let answer = self.handle(&call);
                     self.listener.answer(call.id, answer);
@@ -117,6 +126,11 @@ impl<N: Network> Shared<N> {
         let Some(socket) = self.table.get(cookie) else { return Ok(None) };
         socket.lock().holder = Some((holder, fd));
         Ok(Some((socket, end)))
+    }
+
+    /// For writing to the caller's memory.
+    pub(crate) fn waiting<'a>(&'a self, call: &'a Call) -> Waiting<'a> {
+        Waiting(&self.listener, call)
     }
 
     /// Makes sure that what was read of the caller's memory was the caller's.

@@ -1,5 +1,6 @@
 //! Thin safe wrappers over the system calls that the standard library does not offer.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -208,4 +209,25 @@ pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedF
 pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` stays open, and the same file, for as long as it lives.
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest)? })
+}
+
+/// The kernel's release, such as "6.18.5-generic".
+pub(crate) fn kernel_release_text() -> String {
+    // SAFETY: an all-zero utsname is valid.
+    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live utsname, whose strings the kernel ends with a zero.
+    unsafe {
+        libc::uname(&raw mut name);
+        CStr::from_ptr(name.release.as_ptr()).to_string_lossy().into_owned()
+    }
+}
+
+/// The first two numbers of that.
+pub(crate) fn kernel_release() -> Option<(u32, u32)> {
+    parse_release(&kernel_release_text())
+}
+
+pub(crate) fn parse_release(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }

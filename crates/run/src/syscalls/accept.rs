@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::address;
 use crate::connection::Connection;
@@ -17,6 +18,9 @@ use crate::socket::Socket;
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
 use crate::syscalls::connect::timeout_of;
+
+/// What a connection has from its listener that the shadow does not know.
+const TIMEOUTS: [i32; 2] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO];
 
 /// An accept that is to be answered.
 struct Accept<N: Network> {
@@ -45,7 +49,9 @@ pub(super) fn accept<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
     }
     shared.runtime.spawn(async move {
         let accept = Arc::new(accept);
+        accept.listening.awaited.fetch_add(1, Ordering::Relaxed);
         let answer = accept.wait().await;
+        accept.listening.awaited.fetch_sub(1, Ordering::Relaxed);
         accept.shared.listener.answer(accept.call.id, answer);
     });
     Ok(Answer::Later)
@@ -99,6 +105,10 @@ impl<N: Network> Accept<N> {
     fn give(&self, arrival: Arrival<N::Stream>) -> Result<(), (Errno, Arrival<N::Stream>)> {
         match arrival {
             Arrival::Kernel { socket, peer } => {
+                for name in TIMEOUTS {
+                    // They are native to both; the kernel's socket has none of its own.
+                    let _ = sys::copy_option(self.end.as_raw_fd(), socket.as_raw_fd(), libc::SOL_SOCKET, name);
+                }
                 let given = sys::set_nonblocking(socket.as_raw_fd(), flags(&self.call) & libc::SOCK_NONBLOCK != 0)
                     .and_then(|()| self.answer(socket.as_fd(), peer));
                 match given {
@@ -112,11 +122,12 @@ impl<N: Network> Accept<N> {
                         // Before the program can ask.
                         connection.set_connected(&stream, true);
                         self.shared.table.insert(Arc::clone(&connection.socket));
+                        // The program may be gone as soon as it has it, and what it wrote must be waited for.
+                        let active = self.shared.activity.begin();
                         match self.answer(theirs.as_fd(), peer) {
                             Ok(number) => {
                                 let holder = self.shared.threads.holder(self.call.tid);
                                 connection.socket.lock().holder = holder.map(|holder| (holder, number));
-                                let active = self.shared.activity.begin();
                                 self.shared.runtime.spawn(async move {
                                     connection.carry(end, stream).await;
                                     drop(active);
@@ -139,7 +150,7 @@ impl<N: Network> Accept<N> {
     fn prepare(&self, peer: SocketAddr) -> io::Result<(Connection<N>, Arc<tokio::net::UnixStream>, OwnedFd)> {
         let (ours, theirs, reader) = link::pair()?;
         sys::set_nonblocking(theirs.as_raw_fd(), flags(&self.call) & libc::SOCK_NONBLOCK != 0)?;
-        for name in [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO] {
+        for name in TIMEOUTS {
             sys::copy_option(self.end.as_raw_fd(), theirs.as_raw_fd(), libc::SOL_SOCKET, name)?;
         }
         let socket = Arc::new(self.socket.accepted(theirs.as_raw_fd())?);
@@ -155,7 +166,7 @@ impl<N: Network> Accept<N> {
             let name = address::emit(peer, self.socket.domain);
             self.shared
                 .still_waits(&self.call)
-                .and_then(|()| memory::write_sized(self.call.tid, name_at, len_at, &name, name.len()))
+                .and_then(|()| memory::write_sized(self.shared.waiting(&self.call), name_at, len_at, &name, name.len()))
                 .map_err(io::Error::from_raw_os_error)?;
         }
         let cloexec = flags(&self.call) & libc::SOCK_CLOEXEC != 0;

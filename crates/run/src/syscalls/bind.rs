@@ -13,6 +13,7 @@ use crate::rights;
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
+use crate::syscalls::closing;
 
 /// From linux/in6.h, not in `libc`.
 const IPV6_FREEBIND: i32 = 78;
@@ -44,26 +45,14 @@ pub(super) fn bind<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<A
             _ => sys::set_int_option(shadow, libc::IPPROTO_IP, libc::IP_FREEBIND, 1),
         };
     }
-    match bind_shadow(shared, call, &socket, &bytes) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // What programs have closed may not have come to its end here.
-            let ending = shared.listenings.closed();
-            if ending.is_empty() {
-                return Err(libc::EADDRINUSE);
-            }
-            let (shared, call) = (Arc::clone(shared), *call);
-            shared.runtime.clone().spawn(async move {
-                for listening in ending {
-                    listening.ended().await;
-                }
-                let bound = bind_shadow(&shared, &call, &socket, &bytes);
-                let answer = bound.map_or_else(|error| Answer::Error(sys::errno_of(&error)), |()| Answer::Value(0));
-                shared.listener.answer(call.id, answer);
-            });
-            Ok(Answer::Later)
-        }
-        bound => bound.map(|()| Answer::Value(0)).map_err(|error| sys::errno_of(&error)),
-    }
+    let port = match address::parse(&bytes, socket.domain) {
+        Ok(Given::Internet(asked)) => asked.port(),
+        _ => 0,
+    };
+    closing::attempt(shared, call, port, {
+        let (shared, call) = (Arc::clone(shared), *call);
+        move || bind_shadow(&shared, &call, &socket, &bytes)
+    })
 }
 
 /// Binds, and once more if the address was only held by a socket that its program has closed.

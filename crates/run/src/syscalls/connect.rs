@@ -22,6 +22,7 @@ use crate::notify::{Answer, Call};
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
+use crate::syscalls::closing;
 
 pub(super) fn connect<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
     let Some((socket, end)) = shared.identify(call, call.int(0))? else {
@@ -88,7 +89,7 @@ fn begin<N: Network>(
         socket.retake_address().map_err(|e| sys::errno_of(&e))?;
         let shadow = socket.lock().shadow.try_clone().map_err(|e| sys::errno_of(&e))?;
         let target = in_family(remote, socket.domain);
-        let connecting = Box::pin(network::connect_kernel(shadow, target));
+        let connecting = after_closes(shared, target.port(), Box::pin(network::connect_kernel(shadow, target)));
         return start(shared, call, socket, end, remote, connecting, nonblocking);
     }
     if remote.is_ipv4() && socket.domain == libc::AF_INET6 && is_v6_only(socket) {
@@ -113,7 +114,7 @@ fn start<N: Network, S>(
 where
     S: AsyncRead + AsyncWrite + NetStream + Unpin + Send + 'static,
 {
-    let connecting = attempt::begin(after_closes(shared, connecting))?;
+    let connecting = attempt::begin(connecting)?;
     let (waiting, answer) = if nonblocking {
         let (ours, stuffed) = attempt::link_stuffed(shared, &end).map_err(|error| sys::errno_of(&error))?;
         (Waiting::Linked { end: ours, stuffed }, Answer::Error(libc::EINPROGRESS))
@@ -133,17 +134,18 @@ where
     Ok(answer)
 }
 
-/// A close is seen a moment after it was made: who connects to a listener that its program has closed is refused all the
-/// same.
-fn after_closes<N: Network, S: Send + 'static>(shared: &Shared<N>, connecting: Connecting<S>) -> Connecting<S> {
-    let closed = shared.listenings.closed();
-    if closed.is_empty() {
+/// Who connects to a listener that its program has closed is refused, though the close is seen a moment later.
+fn after_closes<N: Network, S: Send + 'static>(
+    shared: &Arc<Shared<N>>,
+    port: u16,
+    connecting: Connecting<S>,
+) -> Connecting<S> {
+    if !shared.listenings.has(port) {
         return connecting;
     }
+    let shared = Arc::clone(shared);
     Box::pin(async move {
-        for listening in closed {
-            listening.ended().await;
-        }
+        closing::ended(&shared, port).await;
         connecting.await
     })
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use crate::bpf;
-use crate::memory;
+use crate::memory::{self, Waiting};
 use crate::network::Network;
 use crate::notify::{Answer, Call};
 use crate::socket::Socket;
@@ -41,19 +41,20 @@ pub(super) fn ioctl<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<
         return Ok(Answer::Continue);
     };
     let (command, argument) = (call.args[1] as u32, call.args[2]);
+    let waiting = shared.waiting(call);
     match command {
         bpf::SIOCOUTQ | SIOCOUTQNSD => {
             // What is not the network's yet.
-            let waiting = i32::try_from(socket.waiting()).unwrap_or(i32::MAX);
-            memory::write(call.tid, argument, &waiting.to_ne_bytes())?;
+            let unsent = i32::try_from(socket.waiting()).unwrap_or(i32::MAX);
+            memory::write(waiting, argument, &unsent.to_ne_bytes())?;
         }
         // Urgent data is not carried: the mark is never reached.
-        bpf::SIOCATMARK => memory::write(call.tid, argument, &0i32.to_ne_bytes())?,
-        command if command == libc::SIOCGIFCONF as u32 => list_interfaces(&socket, call, argument)?,
+        bpf::SIOCATMARK => memory::write(waiting, argument, &0i32.to_ne_bytes())?,
+        command if command == libc::SIOCGIFCONF as u32 => list_interfaces(&socket, waiting, argument)?,
         command if QUESTIONS.contains(&command) => {
             let mut request = memory::read(call.tid, argument, IFREQ_LEN)?;
             ask(&socket, command, request.as_mut_ptr().cast())?;
-            memory::write(call.tid, argument, &request)?;
+            memory::write(waiting, argument, &request)?;
         }
         // What is left the kernel answers alike for every kind of socket, or refuses.
         _ => return Ok(Answer::Continue),
@@ -63,8 +64,8 @@ pub(super) fn ioctl<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<
 
 /// `SIOCGIFCONF`: `struct ifconf { int len; char *buffer; }`; with a null buffer it asks how much
 /// room is needed.
-fn list_interfaces(socket: &Socket, call: &Call, at: u64) -> Result<(), Errno> {
-    let theirs = memory::read(call.tid, at, 16)?;
+fn list_interfaces(socket: &Socket, waiting: Waiting<'_>, at: u64) -> Result<(), Errno> {
+    let theirs = memory::read(waiting.1.tid, at, 16)?;
     let word = |n: usize| theirs[n..n + 8].try_into().map(u64::from_ne_bytes);
     let (len, buffer) = (word(0).unwrap_or(0) as u32 as usize, word(8).unwrap_or(0));
     let mut list = vec![0u8; len.min(IFCONF_MAX)];
@@ -74,9 +75,9 @@ fn list_interfaces(socket: &Socket, call: &Call, at: u64) -> Result<(), Errno> {
     ask(socket, libc::SIOCGIFCONF as u32, (&raw mut request).cast())?;
     if buffer != 0 {
         let told = (request.ifc_len as usize).min(list.len());
-        memory::write(call.tid, buffer, &list[..told])?;
+        memory::write(waiting, buffer, &list[..told])?;
     }
-    memory::write(call.tid, at, &request.ifc_len.to_ne_bytes())
+    memory::write(waiting, at, &request.ifc_len.to_ne_bytes())
 }
 
 fn ask(socket: &Socket, command: u32, argument: *mut libc::c_void) -> Result<(), Errno> {

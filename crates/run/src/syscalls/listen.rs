@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use crate::address;
 use crate::link;
-use crate::listening::{Hub, Listening};
+use crate::hub::Hub;
+use crate::listening::Listening;
 use crate::network::{Listen, Network};
 use crate::notify::{Answer, Call};
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
+use crate::syscalls::closing;
 
 /// Linux since 5.4, where `/proc` does not tell.
 const SOMAXCONN: usize = 4096;
@@ -29,8 +31,11 @@ pub(super) fn listen<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
     if !matches!(socket.lock().state, State::Idle) {
         return Err(libc::EINVAL);
     }
-    start(shared, &socket, &end, call.int(1)).map_err(|error| sys::errno_of(&error))?;
-    Ok(Answer::Value(0))
+    let port = socket.lock().bound.map_or(0, |bound| bound.port());
+    closing::attempt(shared, call, port, {
+        let (shared, asked) = (Arc::clone(shared), call.int(1));
+        move || start(&shared, &socket, &end, asked)
+    })
 }
 
 /// Everything, or nothing.
@@ -71,7 +76,8 @@ fn start_in_network<N: Network>(
     // SAFETY: no pointers.
     sys::check(unsafe { libc::shutdown(end.as_raw_fd(), libc::SHUT_WR) })?;
     let room = hub.as_ref().map_or_else(Arc::default, |hub| hub.room());
-    let listening = Arc::new(Listening::new(ours, backlog, room));
+    let port = socket.lock().bound.map_or(0, |bound| bound.port());
+    let listening = Arc::new(Listening::new(port, ours, backlog, room));
     if let Some(hub) = &hub {
         hub.add(&listening);
     }
@@ -83,7 +89,7 @@ fn start_in_network<N: Network>(
         let stopped = listening.is_stopped();
         listening.stop();
         if let Some(hub) = hub {
-            hub.leave().await;
+            hub.leave(&listening).await;
         }
         if stopped {
             // By a shutdown: the program still has it.

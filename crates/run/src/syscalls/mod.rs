@@ -2,6 +2,7 @@
 
 mod accept;
 mod bind;
+mod closing;
 mod connect;
 mod create;
 mod ioctl;

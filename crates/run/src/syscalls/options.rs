@@ -90,7 +90,7 @@ pub(super) fn getsockopt<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Re
         _ => ask_shadow(&socket, level, name, room.min(VALUE_MAX))?,
     };
     let told = value.len().min(room);
-    memory::write_sized(call.tid, call.args[3], call.args[4], &value, told)?;
+    memory::write_sized(shared.waiting(call), call.args[3], call.args[4], &value, told)?;
     Ok(Answer::Value(0))
 }
 
