@@ -18,8 +18,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::address;
 use crate::bridge;
-use crate::identity::parking::Mutex;
 use crate::hub::Hub;
+use crate::identity::parking::Mutex;
 use crate::network::NetStream;
 use crate::sys;
 

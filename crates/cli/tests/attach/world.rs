@@ -111,6 +111,11 @@ impl World {
         run(&self.host, "tc", line.split(' '));
     }
 
+    /// Bounds what an uplink sends.
+    pub(crate) fn shape(&self, uplink: &str, mbit: u32) {
+        self.tc(&format!("qdisc add dev {uplink} root tbf rate {mbit}mbit burst 64k latency 40ms"));
+    }
+
     /// Runs `polypath` to its end: whether all was well, and all that it said.
     pub(crate) fn polypath(&self, words: &[&str]) -> (bool, String) {
         let mut command = self.host.command(env!("CARGO_BIN_EXE_polypath"));

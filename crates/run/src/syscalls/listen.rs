@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::address;
-use crate::link;
 use crate::hub::Hub;
+use crate::link;
 use crate::listening::Listening;
 use crate::network::{Listen, Network};
 use crate::notify::{Answer, Call};

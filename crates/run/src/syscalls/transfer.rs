@@ -43,7 +43,11 @@ pub(super) fn sendto<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
     let len = (call.args[2] as usize).min(TRANSFER_MAX);
     let data = memory::read(call.tid, call.args[1], len)?;
     shared.still_waits(call)?;
-    run(shared, Transfer { listener: Arc::clone(&shared.listener), call: *call, end, data, done: 0, flags }, Transfer::send)
+    run(
+        shared,
+        Transfer { listener: Arc::clone(&shared.listener), call: *call, end, data, done: 0, flags },
+        Transfer::send,
+    )
 }
 
 pub(super) fn recvfrom<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
@@ -54,7 +58,11 @@ pub(super) fn recvfrom<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resu
         return Err(libc::ENOTCONN);
     }
     let data = vec![0; (call.args[2] as usize).min(TRANSFER_MAX)];
-    run(shared, Transfer { listener: Arc::clone(&shared.listener), call: *call, end, data, done: 0, flags: call.int(3) }, Transfer::receive)
+    run(
+        shared,
+        Transfer { listener: Arc::clone(&shared.listener), call: *call, end, data, done: 0, flags: call.int(3) },
+        Transfer::receive,
+    )
 }
 
 /// What one more try came to: `None` if it has to wait.
