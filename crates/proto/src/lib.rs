@@ -28,8 +28,8 @@ pub use config::{Config, ConnectOptions, EcnMode, Keepalive, LinkConfig, LocalAd
 pub use mptcp::{CloseReason, ConnectionError, ConnectionInfo, FallbackReason, MultipathState, Role, SubflowInfo};
 pub use polypath_wire::{ChecksumMode, HeaderBuf};
 pub use stack::{
-    ConnectError, Connection, ConnectionId, Event, ListenError, ListenerId, Received, RxChecksum, Stack, SubflowEvent,
-    SynCookies, Transmit, TransmitBuf,
+    ConnectError, Connection, ConnectionId, Event, ListenAddr, ListenError, ListenerId, Received, RxChecksum, Stack,
+    SubflowEvent, SynCookies, Transmit, TransmitBuf,
 };
 pub use tcp::{Counters, State};
 pub use time::{Duration, Instant};

@@ -49,6 +49,7 @@ use crate::mib::Counter;
 use crate::path_manager::{PathEvent, PathManager, SubflowManager};
 use crate::scheduler::{Scheduler, SubflowSet};
 use crate::seq::Dsn;
+use crate::stack::Reach;
 use crate::tcp::Counters;
 use crate::time::Instant;
 use crate::{Config, LinkConfig, LocalAddress, Mechanisms, SubflowId};
@@ -67,6 +68,7 @@ pub(crate) struct Env<'a> {
     pub(crate) config: &'a Config,
     pub(crate) links: &'a [LinkConfig],
     pub(crate) addresses: &'a [LocalAddress],
+    pub(crate) reach: &'a Reach,
 }
 
 /// Which end of a connection this is.
@@ -393,9 +395,14 @@ impl Connection {
         self.established || self.fast_opened
     }
 
+    /// Nothing more will happen.
+    pub(crate) fn is_over(&self) -> bool {
+        self.subflow_count() == 0 && (self.finished || self.error.is_some())
+    }
+
     /// Nothing more will happen, and the application has been told: the slot may go.
     pub(crate) fn is_dead(&self) -> bool {
-        self.orphaned && self.subflow_count() == 0 && (self.finished || self.error.is_some())
+        self.orphaned && self.is_over()
     }
 
     /// Passes on what happened where the path manager could not be called.

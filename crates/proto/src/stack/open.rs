@@ -222,8 +222,7 @@ impl Stack {
             return self.on_join_syn(now, on, tuple, seg, join);
         }
         // [9293-MUST-42]
-        let listener = self.listeners.iter().find(|(_, l)| l.takes(tuple.local)).map(|(h, _)| ListenerId(h));
-        let Some(listener) = listener else { return self.refuse(on, seg, 0, None) };
+        let Some(listener) = self.listener_at(tuple.local) else { return self.refuse(on, seg, 0, None) };
         let flooded = self.listeners.get(listener.0).is_none_or(super::Listener::is_flooded);
         let stateless = match self.config.syn_cookies {
             SynCookies::Off => false,
@@ -349,8 +348,7 @@ impl Stack {
         if !flags.contains(TcpFlags::ACK) || flags.intersects(TcpFlags::SYN | TcpFlags::RST) {
             return false;
         }
-        let listener = self.listeners.iter().find(|(_, l)| l.takes(tuple.local)).map(|(h, _)| ListenerId(h));
-        let Some(listener) = listener else { return false };
+        let Some(listener) = self.listener_at(tuple.local) else { return false };
         let Some(baked) = self.cookies.eat(now, &tuple, seg) else { return false };
         if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) {
             // It will be sent again.
@@ -468,7 +466,8 @@ fn window_scale(max: usize) -> u8 {
 
 /// Puts the first subflow into a new connection.
 fn connection_with(connection: &mut mptcp::Connection, stack: &Stack, mut subflow: Subflow) -> Option<SubflowId> {
-    let env = mptcp::Env { config: &stack.config, links: &stack.links, addresses: &stack.addresses };
+    let env =
+        mptcp::Env { config: &stack.config, links: &stack.links, addresses: &stack.addresses, reach: &stack.reach };
     connection.name_subflow(&env, &mut subflow);
     connection.add_subflow(stack.config.max_subflows.max(1), subflow)
 }

@@ -7,6 +7,7 @@ use crate::time::{Duration, Instant};
 use core::hash::BuildHasher;
 use polypath_wire::{Segment, SeqNum, TcpFlags};
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 
 /// Linux: TCP_TIMEWAIT_LEN; RFC 9293 says twice the MSL of two minutes.
 // [9293-MUST-13]
@@ -41,6 +42,10 @@ impl<S: BuildHasher> TimeWaits<S> {
 
     pub(super) fn contains(&self, tuple: &FourTuple) -> bool {
         self.by_tuple.contains_key(tuple)
+    }
+
+    pub(super) fn local_ends(&self) -> impl Iterator<Item = SocketAddr> {
+        self.by_tuple.keys().map(|tuple| tuple.local)
     }
 
     pub(super) fn remove(&mut self, tuple: &FourTuple) {

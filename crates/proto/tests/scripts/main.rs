@@ -13,6 +13,7 @@ mod handshake;
 mod instruments;
 mod join;
 mod keepalive;
+mod listen;
 mod nagle;
 mod open;
 mod path_mtu;
