@@ -3,6 +3,7 @@
 mod handover;
 mod obstacles;
 mod resume;
+mod servers;
 mod world;
 
 use world::{Families, PORT, World, check, check_both, check_same, until};
