@@ -58,6 +58,11 @@ impl Network for HostNetwork {
         Ok(Some(listener))
     }
 
+    fn release_port(&self, port: u16) {
+        // Where the host has stopped it holds nothing.
+        let _ = self.host.release_port(port);
+    }
+
     fn carries(&self, remote: IpAddr) -> bool {
         self.host.carries(remote.to_canonical())
     }

@@ -42,6 +42,11 @@ pub trait Network: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Lets go in the kernel of what the network itself holds of `port`, for a program that binds there.
+    fn release_port(&self, port: u16) {
+        let _ = port;
+    }
+
     /// Whether connections to `remote` belong to this network. Those that do not, and those to
     /// loopback addresses whatever this says, are made with the kernel's TCP.
     fn carries(&self, remote: IpAddr) -> bool {

@@ -2,7 +2,9 @@
 
 mod handover;
 mod obstacles;
+mod programs;
 mod resume;
+mod servers;
 mod supervisor;
 mod world;
 

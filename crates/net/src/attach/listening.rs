@@ -218,3 +218,113 @@ impl Port {
         self.claims.iter().map(|claim| claim.at).filter(|at| asked(at) || further(at)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+
+    use polypath_proto::{Config, Stack};
+
+    use super::*;
+    use crate::testing::{KERNEL_V4, in_namespace, ip};
+
+    const OTHER: &str = "192.0.2.2";
+
+    fn at(local: &str) -> ListenAddr {
+        local.parse::<SocketAddr>().unwrap().into()
+    }
+
+    fn paths() -> Vec<IpAddr> {
+        [KERNEL_V4, OTHER].map(|addr| addr.parse().unwrap()).to_vec()
+    }
+
+    /// In a namespace with two addresses.
+    fn here(test: impl FnOnce(Listening, ListenerId) + Send + 'static) {
+        in_namespace(move || {
+            ip(&format!("address add {OTHER}/32 dev lo"));
+            let id = Stack::new(Config::default(), [7; 32]).listen(at("0.0.0.0:1"), 1).unwrap();
+            test(Listening::default(), id);
+        });
+    }
+
+    fn open(listening: &mut Listening, local: &str, held: bool, id: ListenerId) -> Vec<String> {
+        let at = listening.claim(at(local), held).unwrap();
+        listening.add(at, held, id);
+        listening.claim_missing(&paths());
+        ends(listening)
+    }
+
+    fn ends(listening: &mut Listening) -> Vec<String> {
+        let ends = listening.ends(&paths()).iter().map(ToString::to_string).collect();
+        listening.tidy(&paths());
+        ends
+    }
+
+    fn close(listening: &mut Listening, id: ListenerId, in_use: &[IpAddr]) {
+        listening.close(id);
+        for port in listening.closed() {
+            listening.forget(port, &in_use.iter().copied().collect());
+        }
+        listening.tidy(&paths());
+    }
+
+    #[test]
+    fn the_other_address_is_claimed_unless_somebody_has_it() {
+        here(|mut listening, id| {
+            assert_eq!(open(&mut listening, "192.0.2.1:80", false, id), ["192.0.2.1:80", "192.0.2.2:80"]);
+            assert!(TcpListener::bind("192.0.2.2:80").is_err());
+            close(&mut listening, id, &[]);
+            let service = TcpListener::bind("192.0.2.2:80").unwrap();
+            assert_eq!(open(&mut listening, "192.0.2.1:80", false, id), ["192.0.2.1:80"]);
+            let taken = listening.claim(at("0.0.0.0:80"), false).unwrap_err();
+            assert_eq!(taken.kind(), ErrorKind::AddrInUse);
+            drop(service);
+            listening.claim_missing(&paths());
+            assert_eq!(ends(&mut listening), ["192.0.2.1:80", "192.0.2.2:80"]);
+        });
+    }
+
+    #[test]
+    fn what_is_closed_stays_held_while_a_connection_is_left() {
+        here(|mut listening, id| {
+            open(&mut listening, "0.0.0.0:80", false, id);
+            close(&mut listening, id, &paths()[..1]);
+            assert_eq!(ends(&mut listening).len(), 2);
+            assert!(listening.is_unsettled() && TcpListener::bind("192.0.2.1:80").is_err());
+            assert_eq!(open(&mut listening, "0.0.0.0:80", false, id).len(), 2, "again on the same port");
+            assert!(!listening.is_unsettled());
+            close(&mut listening, id, &[]);
+            assert!(ends(&mut listening).is_empty() && TcpListener::bind("192.0.2.1:80").is_ok());
+        });
+    }
+
+    #[test]
+    fn what_the_caller_holds_is_taken_over_when_they_let_go_and_given_back_when_asked_for() {
+        here(|mut listening, id| {
+            let theirs = TcpListener::bind("0.0.0.0:80").unwrap();
+            assert_eq!(open(&mut listening, "0.0.0.0:80", true, id).len(), 2);
+            close(&mut listening, id, &paths());
+            drop(theirs);
+            listening.claim_missing(&paths());
+            assert!(TcpListener::bind("0.0.0.0:80").is_err(), "connections are left");
+            listening.release(80);
+            listening.claim_missing(&paths());
+            let theirs = TcpListener::bind("0.0.0.0:80").unwrap();
+            assert_eq!(open(&mut listening, "0.0.0.0:80", true, id).len(), 2);
+            drop(theirs);
+        });
+    }
+
+    #[test]
+    fn listeners_on_two_addresses_share_a_port_and_port_0_is_chosen_by_the_kernel() {
+        here(|mut listening, id| {
+            open(&mut listening, "192.0.2.1:80", false, id);
+            assert_eq!(open(&mut listening, "192.0.2.2:80", false, id).len(), 2);
+            assert_eq!(listening.claim(at("192.0.2.2:80"), false).unwrap_err().kind(), ErrorKind::AddrInUse);
+            assert_eq!(listening.claim(at("192.0.2.9:81"), false).unwrap_err().kind(), ErrorKind::AddrNotAvailable);
+            assert_eq!(listening.claim(at("0.0.0.0:0"), true).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert_ne!(listening.claim(at("0.0.0.0:0"), false).unwrap().local.port(), 0);
+        });
+    }
+}

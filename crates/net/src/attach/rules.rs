@@ -261,12 +261,32 @@ mod tests {
                 "ip6 saddr fd00::2 tcp sport 61000-61499 fwd ip6 to fe80::1 device \"u1\"",
                 "ip daddr 10.1.0.2 tcp dport 61000-61499 fwd ip to 10.1.0.2 device \"t0\"",
                 "ip6 daddr fd00::2 icmpv6 type packet-too-big",
+                "ip saddr 10.1.0.2 ip saddr . tcp sport @listeners4 ip daddr 10.1.0.0/20 fwd ip to ip daddr",
+                "ip daddr . tcp dport @listeners4 fwd ip to ip daddr device \"t0\"",
+                "ip6 daddr . tcp dport @listeners6 fwd ip6 to ip6 daddr device \"t0\"",
+                "icmp type destination-unreachable @th,160,32 . @th,224,16 @listeners4 fwd ip to ip daddr",
+                "icmpv6 type packet-too-big @th,128,128 . @th,384,16 @listeners6 fwd ip6 to ip6 daddr",
                 "hook ingress device \"t0\" priority filter; policy drop;",
                 "hook ingress device \"u1\" priority filter; policy accept;",
                 "flags owner",
             ] {
                 assert!(all.contains(expected), "{expected} is not in {all}");
             }
+            let ends = ["10.1.0.2:80", "10.1.0.2:443", "[fd00::2]:80"].map(|end| end.parse().unwrap());
+            assert!(table.listen(&BTreeSet::from(ends)).unwrap());
+            let set = |name: &str| run("nft", &format!("list set netdev polypath_t0 {name}"));
+            let four = set("listeners4");
+            assert!(four.contains("type ipv4_addr . inet_service"), "{four}");
+            assert!(four.contains("10.1.0.2 . 80") && four.contains("10.1.0.2 . 443"), "{four}");
+            assert!(set("listeners6").contains("fd00::2 . 80"), "{}", set("listeners6"));
+            assert!(table.listen(&BTreeSet::from([ends[1]])).unwrap());
+            assert!(!table.listen(&BTreeSet::from([ends[1]])).unwrap(), "it is there already");
+            let four = set("listeners4");
+            assert!(!four.contains("10.1.0.2 . 80") && four.contains("10.1.0.2 . 443"), "{four}");
+            table.load(&paths, &BTreeSet::from([ends[2]])).unwrap();
+            assert!(set("listeners6").contains("fd00::2 . 80") && !set("listeners4").contains("443"));
+            table.load(&paths, &BTreeSet::new()).unwrap();
+            assert_eq!(run("nft", "list ruleset"), all);
             run("nft", "flush ruleset");
             assert_eq!(run("nft", "list ruleset"), all, "others cannot take it away");
             table.load(&paths[..1], &BTreeSet::new()).unwrap();

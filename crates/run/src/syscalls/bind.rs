@@ -51,12 +51,18 @@ pub(super) fn bind<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<A
     };
     closing::attempt(shared, call, port, {
         let (shared, call) = (Arc::clone(shared), *call);
-        move || bind_shadow(&shared, &call, &socket, &bytes)
+        move || bind_shadow(&shared, &call, &socket, port, &bytes)
     })
 }
 
 /// Binds, and once more if the address was only held by a socket that its program has closed.
-fn bind_shadow<N: Network>(shared: &Shared<N>, call: &Call, socket: &Socket, bytes: &[u8]) -> io::Result<()> {
+fn bind_shadow<N: Network>(
+    shared: &Shared<N>,
+    call: &Call,
+    socket: &Socket,
+    port: u16,
+    bytes: &[u8],
+) -> io::Result<()> {
     let attempt = || -> io::Result<()> {
         let mut inner = socket.lock();
         let shadow = inner.shadow.as_raw_fd();
@@ -68,6 +74,7 @@ fn bind_shadow<N: Network>(shared: &Shared<N>, call: &Call, socket: &Socket, byt
     let bound = match attempt() {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             shared.table.collect();
+            shared.network.release_port(port);
             attempt()
         }
         other => other,
