@@ -4,7 +4,7 @@ use crate::events::EventLog;
 use crate::host::HostArgs;
 use crate::instruments::InstrumentArgs;
 use anyhow::Context as _;
-use polypath_run::{HostNetwork, RunError, Runner};
+use polypath_run::{HostNetwork, Options, RunError, Runner};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -57,7 +57,9 @@ async fn run(args: Args) -> anyhow::Result<Result<ExitStatus, RunError>> {
     let (program, arguments) = args.program.split_first().context("no program was given")?;
     let mut command = Command::new(program);
     command.args(arguments);
-    let status = Runner::new(command, HostNetwork::new(host.clone())).run().await;
+    // From here on there are paths to follow and programs to carry, and nothing else to be done with privileges.
+    let options = Options::default().keep_privileges(false);
+    let status = Runner::new(command, HostNetwork::new(host.clone())).options(options).run().await;
     // The runner leaves tokio's handlers in place: a signal would do nothing by itself.
     let mut terminate = signal(SignalKind::terminate()).context("waiting for signals")?;
     let delivered = tokio::select! {

@@ -5,6 +5,7 @@ use crate::instruments::InstrumentArgs;
 use anyhow::Context as _;
 use polypath_net::{Host, MptcpListener, MptcpStream};
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +22,9 @@ pub(crate) struct Args {
     host: HostArgs,
     #[command(flatten)]
     instruments: InstrumentArgs,
+    /// The address to listen on: one of the host's, or all of them.
+    #[arg(long, value_name = "ADDRESS", default_value = "::")]
+    listen: IpAddr,
     /// The port.
     #[arg(long, default_value_t = 80)]
     port: u16,
@@ -52,7 +56,6 @@ impl Write for Blocking {
 }
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(!args.host.addresses.is_empty(), "a server needs an address of its own: --address ADDRESS");
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let result = runtime.block_on(async {
         // Before anybody can know of us, so that no signal comes too early.
@@ -76,7 +79,7 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Accepts connections for as long as it can.
 async fn serve(host: &Host, args: &Args) -> anyhow::Result<()> {
-    let listener = MptcpListener::bind(host, ("::", args.port)).await.context("listening")?;
+    let listener = MptcpListener::bind(host, (args.listen, args.port)).await.context("listening")?;
     println!("listening on port {}", args.port);
     loop {
         let (stream, peer) = listener.accept().await.context("accepting a connection")?;

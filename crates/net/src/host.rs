@@ -2,21 +2,24 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use polypath_proto::mib::Mib;
 use polypath_proto::{
-    ChecksumMode, Config, ConnectionId, ConnectionInfo, Event, LinkConfig, LinkId, LocalAddress, Stack,
+    ChecksumMode, Config, ConnectionId, ConnectionInfo, Event, LinkConfig, LinkId, ListenAddr, ListenerId,
+    LocalAddress, Stack,
 };
 use tokio::sync::broadcast;
 
-use crate::attach::{AttachOptions, Attachment, Follower, Obstacle, Ports, View};
+use crate::attach::{AttachOptions, Attachment, Follower, Obstacle, Ports, Requests, View};
 use crate::clock::Clock;
 use crate::device::{Interface, MAX_PACKET, Offload, Tun};
 use crate::driver::Driver;
+use crate::error;
+use crate::listener::ListenOptions;
 use crate::shared::Shared;
 use crate::stats::DeviceStats;
 
@@ -51,6 +54,8 @@ struct Inner {
     interface: Mutex<Interface>,
     driver: Mutex<Option<JoinHandle<()>>>,
     attached: Option<Arc<View>>,
+    /// To the follower.
+    requests: Option<Requests>,
     obstacles: Vec<Obstacle>,
     follower: Mutex<Option<Follower>>,
 }
@@ -127,9 +132,9 @@ impl HostBuilder {
     }
 
     /// Attaches the stack to interfaces of the host: it speaks from their addresses, on client ports that no socket of
-    /// the kernel uses, and follows what changes. Nothing of the host is changed, but for one nftables table of our
-    /// own; it goes with the host, as the device does. For programs that connect: nobody can reach a listener there.
-    /// Not to be used together with [`address`](Self::address). [`mtu`](Self::mtu) does not count: each path has the
+    /// the kernel uses and those that it [listens](crate::MptcpListener::bind) on, and follows what changes. Nothing of
+    /// the host is changed, but for one nftables table of our own; it goes with the host, as the device does. Not to be
+    /// used together with [`address`](Self::address). [`mtu`](Self::mtu) does not count: each path has the
     /// MTU of its interface and routes.
     pub fn attach(mut self, options: AttachOptions) -> Self {
         self.attach = Some(options);
@@ -182,6 +187,7 @@ impl HostBuilder {
         let obstacles = attachment.as_ref().map(|attachment| attachment.obstacles().to_vec()).unwrap_or_default();
         let follow = |attachment| Follower::start(attachment, Arc::clone(&shared), &tun_name);
         let follower = attachment.map(follow).transpose()?;
+        let requests = follower.as_ref().map(Follower::requests);
         let driver = Driver::new(Arc::clone(&shared), tun, link);
         let thread = std::thread::Builder::new().name(format!("polypath {tun_name}")).spawn(move || driver.run())?;
         Ok(Host {
@@ -192,6 +198,7 @@ impl HostBuilder {
                 interface: Mutex::new(interface),
                 driver: Mutex::new(Some(thread)),
                 attached,
+                requests,
                 obstacles,
                 follower: Mutex::new(follower),
             }),
@@ -298,6 +305,34 @@ impl Host {
     #[must_use]
     pub fn obstacles(&self) -> &[Obstacle] {
         &self.inner.obstacles
+    }
+
+    /// Lets go in the kernel of a port of an [attached](HostBuilder::attach) host for a second, so that the caller can
+    /// bind a socket of their own there, for a listener that is [held](ListenOptions::held). Without a listener the host
+    /// may still hold a port for connections that go on, or for joins to one on another address. What a listener of
+    /// the host's own holding is at stays held. Connections are not disturbed.
+    ///
+    /// # Errors
+    /// The host has stopped.
+    pub fn release_port(&self, port: u16) -> io::Result<()> {
+        self.inner.requests.as_ref().map_or(Ok(()), |requests| requests.release(port))
+    }
+
+    pub(crate) fn listen(&self, at: ListenAddr, options: ListenOptions) -> io::Result<(ListenerId, SocketAddr)> {
+        if let Some(requests) = &self.inner.requests {
+            return requests.listen(at, options);
+        }
+        self.shared().call(|core, _| {
+            let id = core.stack.listen(at, options.backlog).map_err(error::listen)?;
+            core.waiting.add_listener(id);
+            Ok((id, core.stack.listener_addr(id).unwrap_or(at.local)))
+        })?
+    }
+
+    pub(crate) fn listener_closed(&self, id: ListenerId) {
+        if let Some(requests) = &self.inner.requests {
+            requests.close(id);
+        }
     }
 
     /// Where a connection to `remote` begins, if that is not left to the stack.

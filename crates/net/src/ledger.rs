@@ -86,7 +86,12 @@ impl Ledger {
             Event::Connected(id) => {
                 self.account(now, *id);
             }
-            Event::Closed { id, .. } => self.account(now, *id).closed = true,
+            // It may have been the last to be heard of one whose account is closed already.
+            Event::Closed { id, .. } => {
+                if let Some(account) = self.connections.get_mut(id) {
+                    account.closed = true;
+                }
+            }
             Event::Subflow { connection, local, remote, name, counters, what, .. } => {
                 let name = path_name(name.as_ref(), local.ip());
                 match what {
@@ -308,6 +313,10 @@ mod tests {
         ledger.look_at_all(Instant::ZERO, &empty, true);
         assert_eq!((ledger.finished.multipath, ledger.finished.bytes_reinjected), (1, 7));
         assert!(ledger.connections.is_empty());
+        // The last word on it is no second one.
+        ledger.on_event(Instant::ZERO, &Event::Closed { id, error: None }, &empty);
+        ledger.look_at_all(Instant::ZERO, &empty, true);
+        assert_eq!((ledger.finished.multipath, ledger.finished.failed), (1, 0));
     }
 
     #[test]

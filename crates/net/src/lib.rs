@@ -47,7 +47,7 @@ pub use attach::{
 pub use capture::{Capture, Captured};
 pub use handle::ConnectionHandle;
 pub use host::{Host, HostBuilder};
-pub use listener::MptcpListener;
+pub use listener::{ListenOptions, MptcpListener};
 pub use monitor::Monitor;
 pub use snapshot::{ConnectionSnapshot, EndedSubflow, FinishedConnections, PathSnapshot, Snapshot, SubflowSnapshot};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use polypath_proto::ListenerId;
+use polypath_proto::{ListenAddr, ListenerId};
 use tokio::net::{ToSocketAddrs, lookup_host};
 
 use crate::error;
@@ -15,6 +15,26 @@ use crate::waiting::Phase;
 
 /// Connections that may wait to be accepted, as in tokio.
 const BACKLOG: usize = 1024;
+
+/// How to listen.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct ListenOptions {
+    /// So many connections may wait to be accepted; 0 counts as 1. 1,024 unless set.
+    pub backlog: usize,
+    /// At the unspecified address of IPv6: no IPv4 (the socket option `IPV6_V6ONLY`). Then another listener may take
+    /// that. Off unless set.
+    pub v6only: bool,
+    /// On an [attached](crate::HostBuilder::attach) host: the caller has bound a kernel socket to this address and
+    /// port, and keeps it for as long as the listener lives. Off unless set: then the host binds one. See
+    /// [`Host::release_port`].
+    pub held: bool,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self { backlog: BACKLOG, v6only: false, held: false }
+    }
+}
 
 /// Takes connections from Multipath TCP and from plain TCP clients.
 ///
@@ -30,10 +50,18 @@ impl MptcpListener {
     /// Listens on `addr`: one of the host's addresses, or the unspecified one for all of them; that
     /// of IPv6 takes IPv4 clients too, which then show up with their IPv4 addresses. Port 0 lets the host choose; see [`local_addr`](Self::local_addr).
     ///
+    /// On an [attached](crate::HostBuilder::attach) host, connections from outside to the addresses of its paths are
+    /// taken, whatever the host's input filter says; programs of this host do not get there. Address and port are held
+    /// by a kernel socket that does not listen, so that no program of this host has them, and none loses them. On a
+    /// single address, connections are joined over the other paths as far as nobody else has the port there. All that
+    /// stays so after the listener is dropped, until its last connection is gone (and has been for a minute: TIME-WAIT).
+    ///
     /// # Errors
     /// [`AddrInUse`](io::ErrorKind::AddrInUse), [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable)
     /// where the host does not own the address, [`NetworkDown`](io::ErrorKind::NetworkDown) once it
-    /// has stopped. Where `addr` resolves to several addresses, the last one's error.
+    /// has stopped; on an attached host [`PermissionDenied`](io::ErrorKind::PermissionDenied) for a port below 1,024
+    /// without `CAP_NET_BIND_SERVICE`, and what the kernel has against a change of the table. Where `addr` resolves to
+    /// several addresses, the last one's error.
     pub async fn bind<A: ToSocketAddrs>(host: &Host, addr: A) -> io::Result<Self> {
         let mut result = Err(io::Error::new(io::ErrorKind::InvalidInput, "the name resolves to no address"));
         for local in lookup_host(addr).await? {
@@ -51,11 +79,20 @@ impl MptcpListener {
     /// # Errors
     /// As [`bind`](Self::bind).
     pub fn bind_with_backlog(host: &Host, local: SocketAddr, backlog: usize) -> io::Result<Self> {
-        host.shared().call(|core, _| {
-            let id = core.stack.listen(local, backlog).map_err(error::listen)?;
-            core.waiting.add_listener(id);
-            Ok(Self { host: host.clone(), id, local: core.stack.listener_addr(id).unwrap_or(local) })
-        })?
+        Self::bind_with(host, local, ListenOptions { backlog, ..ListenOptions::default() })
+    }
+
+    /// [`bind`](Self::bind) with everything that can be chosen. An IPv4 address in IPv6's clothes (`::ffff:192.0.2.1`)
+    /// is that of IPv4. On an attached host this waits for the thread that follows the paths: mostly well below a
+    /// millisecond.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); [`InvalidInput`](io::ErrorKind::InvalidInput) for port 0 that is said to be held.
+    pub fn bind_with(host: &Host, local: SocketAddr, options: ListenOptions) -> io::Result<Self> {
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+        let v6only = options.v6only && local.is_ipv6() && local.ip().is_unspecified();
+        let (id, local) = host.listen(ListenAddr { local, v6only }, options)?;
+        Ok(Self { host: host.clone(), id, local })
     }
 
     /// Where it listens, with the port chosen.
@@ -137,5 +174,6 @@ impl Drop for MptcpListener {
             core.waiting.remove_listener(self.id);
             core.stack.close_listener(now, self.id);
         });
+        self.host.listener_closed(self.id);
     }
 }

@@ -86,8 +86,8 @@
 pub use polypath_net::control;
 pub use polypath_net::{
     AttachOptions, Capture, Captured, ConnectionHandle, ConnectionSnapshot, DeviceStats, EndedSubflow,
-    FinishedConnections, Host, HostBuilder, Monitor, MptcpListener, MptcpStream, OwnedReadHalf, OwnedWriteHalf,
-    PathOptions, PathSnapshot, ReadHalf, ReuniteError, Snapshot, SubflowSnapshot, TraceFile, WriteHalf,
+    FinishedConnections, Host, HostBuilder, ListenOptions, Monitor, MptcpListener, MptcpStream, OwnedReadHalf,
+    OwnedWriteHalf, PathOptions, PathSnapshot, ReadHalf, ReuniteError, Snapshot, SubflowSnapshot, TraceFile, WriteHalf,
 };
 pub use polypath_proto::{
     CloseReason, Config, ConnectOptions, ConnectionError, ConnectionId, ConnectionInfo, Counters, Event,

@@ -108,8 +108,13 @@ pub(crate) fn kernel_name(fd: RawFd) -> io::Result<SocketAddr> {
     // SAFETY: pointer and length describe `bytes`, large enough for any address.
     let result = unsafe { libc::getsockname(fd, bytes.as_mut_ptr().cast(), &raw mut len) };
     sys::check(result)?;
-    let family = i32::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
-    match parse(&bytes[..len as usize], family) {
+    from_kernel(&bytes[..len as usize])
+}
+
+/// The address in a `sockaddr` that the kernel has filled in.
+pub(crate) fn from_kernel(bytes: &[u8]) -> io::Result<SocketAddr> {
+    let family = bytes.first_chunk().map_or(libc::AF_UNSPEC, |family| i32::from(u16::from_ne_bytes(*family)));
+    match parse(bytes, family) {
         Ok(Given::Internet(address)) => Ok(address),
         _ => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
     }

@@ -2,25 +2,22 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
 
-use crate::address;
-use crate::bridge::{self, Ended};
+use crate::bridge;
+use crate::connection::Connection;
 use crate::link;
 use crate::network::{NetStream, Network};
 use crate::notify::{Answer, Call};
 use crate::parked::{Disturbance, Patrol};
-use crate::settings::Settings;
-use crate::socket::{Carried, Pending, Socket, State};
+use crate::socket::{Pending, Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
 
@@ -34,17 +31,6 @@ pub(crate) enum Waiting {
     Parked { call: Call, timeout: Option<Duration> },
     /// Nobody: the program's end is linked and stuffed.
     Linked { end: StdUnixStream, stuffed: usize },
-}
-
-/// One attempt: everything that its task needs.
-pub(crate) struct Attempt<N> {
-    pub(crate) shared: Arc<Shared<N>>,
-    pub(crate) socket: Arc<Socket>,
-    pub(crate) remote: SocketAddr,
-    /// What the call returns that waits for it.
-    pub(crate) returns: i64,
-    /// The settings that it was begun with.
-    pub(crate) opened: Settings,
 }
 
 /// What a parked attempt came to.
@@ -75,7 +61,7 @@ fn is_local(errno: Errno) -> bool {
     ![ECONNABORTED, ECONNREFUSED, ECONNRESET, ETIMEDOUT].contains(&errno)
 }
 
-impl<N: Network> Attempt<N> {
+impl<N: Network> Connection<N> {
     /// The whole life of a connection, from the attempt to the close.
     pub(crate) async fn run<S>(self, mut connecting: Connecting<S>, waiting: Waiting)
     where
@@ -129,13 +115,7 @@ impl<N: Network> Attempt<N> {
         match result {
             Ok(stream) => {
                 self.set_connected(&stream, false);
-                // Draining makes the program's end writable, and so does widening: done one right
-                // after the other they are one event to nearly everyone.
-                let program_end = self.retake();
-                let drained = link::drain(end.as_fd(), stuffed);
-                self.widen(program_end);
-                let end = drained.and_then(|()| UnixStream::from_std(end));
-                match end {
+                match self.join_stuffed(end, stuffed) {
                     Ok(end) => self.carry(end, stream).await,
                     Err(error) => self.broken(&error),
                 }
@@ -160,8 +140,9 @@ impl<N: Network> Attempt<N> {
             self.answer(call, Answer::Value(self.returns));
             return self.shared.table.remove(self.socket.cookie);
         };
-        let linked = self.shared.linker.link(program_end.as_fd()).and_then(|end| UnixStream::from_std(end));
-        self.widen(Some(program_end));
+        let linked = self.join(&program_end);
+        // Kept any longer, it would hide the program's close.
+        drop(program_end);
         match linked {
             Ok(end) => {
                 self.set_connected(&stream, true);
@@ -175,82 +156,10 @@ impl<N: Network> Attempt<N> {
         }
     }
 
-    /// Carries the connection to its end, and leaves the record as the kernel would leave it.
-    async fn carry<S>(&self, end: UnixStream, stream: S)
-    where
-        S: AsyncRead + AsyncWrite + NetStream + Unpin,
-    {
-        let end = Arc::new(end);
-        let ahead = self.socket.wanted_receive_buffer().unwrap_or(self.shared.options.pipe_buffer);
-        link::set_send_buffer(end.as_fd(), ahead);
-        if let Some(carried) = &mut self.socket.lock().carried {
-            carried.pipe = Arc::downgrade(&end);
-        }
-        let local = stream.local_addr().ok().map(address::canonical);
-        let peer = stream.peer_addr().map_or(self.remote, address::canonical);
-        let ended = bridge::carry(&self.socket, &end, stream).await;
-        self.socket.lock().carried = None;
-        let peer = (ended == Ended::ShutDown).then_some(peer);
-        match ended {
-            Ended::Closed => self.shared.table.remove(self.socket.cookie),
-            Ended::Finished | Ended::ShutDown => {
-                self.socket.set_state(State::Over { local, peer, error: None });
-                link::discard_unread(end.as_fd());
-            }
-            Ended::Failed(errno) => {
-                let shown = self.show_reset(&end);
-                self.socket.set_state(State::Over { local, peer, error: Some(Pending { errno, shown }) });
-            }
-        }
-    }
-
-    /// Sees to it that our end closes with something unread: only then the program sees a reset
-    /// and not an end of file.
-    fn show_reset(&self, end: &UnixStream) -> bool {
-        if sys::readable(end.as_raw_fd()).is_ok_and(|unread| unread > 0) {
-            return true;
-        }
-        let sent = self.retake().map(|program_end| sys::send(program_end.as_raw_fd(), &[0], 0));
-        if !matches!(sent, Some(Ok(_))) {
-            tracing::warn!(remote = %self.remote, "a reset shows as an end of file: the program's socket was not found");
-        }
-        matches!(sent, Some(Ok(_)))
-    }
-
     /// Links the program's end and makes it look busy.
     fn link_stuffed(&self) -> io::Result<(StdUnixStream, usize)> {
         let program_end = self.retake().ok_or(io::ErrorKind::NotFound)?;
         link_stuffed(&self.shared, &program_end)
-    }
-
-    /// Takes the program's end from where it was last seen, or from where it is now.
-    fn retake(&self) -> Option<OwnedFd> {
-        retake(&self.shared, &self.socket)
-    }
-
-    /// Lets the program write as much ahead as it asked for, or as is good for throughput.
-    fn widen(&self, program_end: Option<OwnedFd>) {
-        let bytes = self.socket.wanted_send_buffer().unwrap_or(self.shared.options.pipe_buffer);
-        if let Some(program_end) = program_end {
-            link::set_send_buffer(program_end.as_fd(), bytes);
-        }
-    }
-
-    fn set_connected(&self, stream: &impl NetStream, confirmed: bool) {
-        let local = stream.local_addr().ok().map(address::canonical);
-        let peer = stream.peer_addr().map_or(self.remote, address::canonical);
-        self.socket.lock().carried =
-            Some(Carried { control: stream.control(), applied: self.opened, to_v4: peer.is_ipv4(), pipe: Weak::new() });
-        self.socket.set_state(State::Connected { local, peer, confirmed });
-        // What was set while the connect was under way.
-        self.socket.steer();
-    }
-
-    /// Something of our own failed (out of descriptors, most likely).
-    fn broken(&self, error: &io::Error) {
-        tracing::warn!(%error, remote = %self.remote, "a connection could not be joined to its program");
-        let errno = sys::errno_of(error);
-        self.socket.set_state(State::Failed(Some(Pending { errno, shown: false })));
     }
 
     fn answer(&self, call: Call, answer: Answer) {
@@ -259,23 +168,13 @@ impl<N: Network> Attempt<N> {
 }
 
 /// Links `program_end` and fills it, for a connect that returns before it is done.
-pub(crate) fn link_stuffed<N>(shared: &Shared<N>, program_end: &OwnedFd) -> io::Result<(StdUnixStream, usize)> {
+pub(crate) fn link_stuffed<N: Network>(
+    shared: &Shared<N>,
+    program_end: &OwnedFd,
+) -> io::Result<(StdUnixStream, usize)> {
     let end = shared.linker.link(program_end.as_fd())?;
     let stuffed = link::stuff(program_end.as_fd())?;
     Ok((end, stuffed))
-}
-
-fn retake<N>(shared: &Shared<N>, socket: &Socket) -> Option<OwnedFd> {
-    let hint = socket.lock().holder.clone();
-    let is_it = |fd: &OwnedFd| sys::cookie(fd.as_raw_fd()).is_ok_and(|c| c == socket.cookie);
-    if let Some((holder, fd)) = hint
-        && let Some(taken) = sys::pidfd_getfd(holder.as_fd(), fd).ok().filter(is_it)
-    {
-        return Some(taken);
-    }
-    let (taken, holder, fd): (OwnedFd, _, RawFd) = shared.threads.search(socket.inode)?;
-    socket.lock().holder = Some((holder, fd));
-    Some(taken)
 }
 
 /// Waits in a second blocking connect for the attempt that is under way, and answers the call.
@@ -318,6 +217,6 @@ pub(crate) fn settled(socket: &Socket) -> Option<Answer> {
             inner.state = State::Spent;
             Some(Answer::Error(errno))
         }
-        State::Idle | State::Spent | State::Over { .. } => Some(Answer::Error(libc::ECONNABORTED)),
+        State::Idle | State::Listening | State::Spent | State::Over { .. } => Some(Answer::Error(libc::ECONNABORTED)),
     }
 }

@@ -44,10 +44,12 @@ pub(crate) const SIOCOUTQ: u32 = 0x5411;
 pub(crate) const SOL_MPTCP: i32 = 284;
 
 /// Calls that stop whatever their arguments.
-const ALWAYS: [i64; 6] = [
+const ALWAYS: [i64; 8] = [
     libc::SYS_connect,
     libc::SYS_bind,
     libc::SYS_listen,
+    libc::SYS_accept,
+    libc::SYS_accept4,
     libc::SYS_shutdown,
     libc::SYS_getsockname,
     libc::SYS_getpeername,

@@ -10,7 +10,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
-use crate::link;
 use crate::network::NetStream;
 use crate::socket::Socket;
 use crate::sys::{self, Errno};
@@ -128,7 +127,6 @@ async fn send_up(socket: &Socket, end: &UnixStream, writer: &mut (impl AsyncWrit
         let got = match read_end(socket, end, &mut buffer).await {
             Ok(0) => break,
             Ok(got) => got,
-            // The program closed its socket with unread data in it (RFC 2525, section 2.17).
             Err(_) => return Up::Reset,
         };
         let passed = pass_on(socket, end, writer, &buffer[..got], &mut reset).await;
@@ -141,7 +139,7 @@ async fn send_up(socket: &Socket, end: &UnixStream, writer: &mut (impl AsyncWrit
     }
     // Every shutdown is intercepted before it takes effect: without one this is a close.
     let closed = !socket.lock().shut.write;
-    if reset || (closed && socket.resets_on_close()) {
+    if reset || (closed && wants_reset(socket, end)) {
         return Up::Reset;
     }
     match writer.shutdown().await {
@@ -182,7 +180,7 @@ async fn pass_on(
 }
 
 /// Whether a socket that the program has closed is to be reset: by its wish, or because it left
-/// data unread, which our end shows as an error (once).
+/// data unread (RFC 2525, section 2.17), which our end shows as an error (once).
 fn wants_reset(socket: &Socket, end: &UnixStream) -> bool {
     let error = sys::get_int_option(end.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR);
     error.is_ok_and(|error| error != 0) || socket.resets_on_close()
@@ -213,18 +211,7 @@ async fn read_end(socket: &Socket, end: &UnixStream, buffer: &mut Vec<u8>) -> io
         buffer.resize(BUFFER_MIN, 0);
     }
     loop {
-        let read = {
-            let mark = socket.mark.lock();
-            let read = match *mark {
-                None => end.try_read(buffer),
-                Some(_) => end.try_io(Interest::READABLE, || link::read_to_mark(end.as_fd(), buffer)),
-            };
-            if let Ok(got) = &read {
-                socket.passing.store(*got, Ordering::Relaxed);
-            }
-            read
-        };
-        match read {
+        match end.try_io(Interest::READABLE, || socket.read(end, buffer)) {
             Ok(got) => {
                 if got == buffer.len() && got < BUFFER_MAX {
                     buffer.resize(2 * got, 0);

@@ -5,10 +5,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use polypath_net::{ConnectionHandle, Host, MptcpStream};
+use polypath_net::{ConnectionHandle, Host, ListenOptions, MptcpListener, MptcpStream};
 use polypath_proto::ConnectOptions;
 
-use crate::network::{Control, Look, NetStream, Network, Opening};
+use crate::network::{Control, Listen, Look, NetListener, NetStream, Network, Opening};
 use crate::settings::Settings;
 
 /// Connections of programs over a [`Host`], attached to interfaces or with addresses of its own.
@@ -27,6 +27,7 @@ impl HostNetwork {
 
 impl Network for HostNetwork {
     type Stream = MptcpStream;
+    type Listener = MptcpListener;
 
     fn connect(
         &self,
@@ -66,12 +67,39 @@ impl Network for HostNetwork {
         Some(self.host.settings().congestion.name())
     }
 
+    fn listen(&self, local: SocketAddr, with: Listen) -> io::Result<Option<MptcpListener>> {
+        if !local.ip().is_unspecified() && !self.host.has_address(local.ip().to_canonical()) {
+            return Ok(None);
+        }
+        // The shadow holds the address.
+        let options = ListenOptions { backlog: with.backlog, v6only: with.v6_only, held: true };
+        let listener = MptcpListener::bind_with(&self.host, local, options)?;
+        listener.set_fast_open(with.fast_open)?;
+        Ok(Some(listener))
+    }
+
+    fn release_port(&self, port: u16) {
+        // Where the host has stopped it holds nothing.
+        let _ = self.host.release_port(port);
+    }
+
     fn carries(&self, remote: IpAddr) -> bool {
         self.host.carries(remote.to_canonical())
     }
 
     fn owns(&self, address: IpAddr) -> bool {
         !self.host.is_attached() && self.host.has_address(address)
+    }
+}
+
+impl NetListener for MptcpListener {
+    type Stream = MptcpStream;
+
+    async fn accept(&self) -> io::Result<(MptcpStream, SocketAddr)> {
+        let (stream, peer) = MptcpListener::accept(self).await?;
+        // As for connections that go out.
+        stream.set_nodelay(true)?;
+        Ok((stream, peer))
     }
 }
 

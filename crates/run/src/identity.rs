@@ -62,6 +62,11 @@ impl Threads {
         taken.map(|taken| (taken, holder))
     }
 
+    /// Thread `tid`, if its descriptors can be reached.
+    pub(crate) fn holder(&self, tid: u32) -> Option<Holder> {
+        self.0.lock().get(&tid).cloned()
+    }
+
     /// Looks for the socket with `inode` in the tables of all threads seen so far: for when it is
     /// no longer where it was last used.
     pub(crate) fn search(&self, inode: u64) -> Option<(OwnedFd, Holder, RawFd)> {

@@ -26,13 +26,16 @@
 //! - **A blocking connect** is parked, never a thread. Its end is linked only on success, so that
 //!   the descriptor can connect again after a failure. Every 20 ms a parked call looks for signals
 //!   that have to be delivered.
-//! - **A reset** shows only if our end of the UNIX socket closes with something unread: a byte is
-//!   put there through the program's end. Once the program has shut its write side nothing can be
-//!   put there any more, so that the byte is put before the shutdown and left unread ever after.
-//!   A connection that fails must never look like one that has ended.
-//! - **The shadow.** Each virtual socket has a kernel TCP socket that does not speak. Options and
-//!   binds are done on it: checked, kept and told by the kernel. If the program listens, the shadow
-//!   takes the descriptor's place, and the server is a kernel server. What is done on the shadow is
+//! - **A reset** shows only if our end of the UNIX socket closes with something unread. So something
+//!   always is: the last byte that the program wrote is passed on, but taken from the queue only when
+//!   there are more. A connection that fails must never look like one that has ended, not even when
+//!   `run` itself is killed.
+//! - **Listening.** The program's end is linked and full, as if it were connecting, and has a byte to read as long as
+//!   a connection waits. `accept` is answered with a descriptor: one end of a pair for a connection that came over the
+//!   network; the kernel's own socket for one that came to the shadow, which listens on the same address for this host's
+//!   own connections. An accept that has to wait is parked.
+//! - **The shadow.** Each virtual socket has a kernel TCP socket that does not speak, unless it listens. Options and
+//!   binds are done on it: checked, kept and told by the kernel. What is done on the shadow is
 //!   done with the caller's rights: a program without privileges gains none. If it connects to a loopback
 //!   address (or to one that the network does not [carry](Network::carries)), the shadow connects,
 //!   and is bridged like any other stream: a descriptor replaced at connect would lose its epoll
@@ -44,7 +47,8 @@
 //! |---|---|---|
 //! | `socket` | `AF_INET`, `AF_INET6` with `SOCK_STREAM` | gives a UNIX socket |
 //! | `connect` | always | starts a connection; other kinds of sockets continue |
-//! | `bind`, `listen` | always | done on the shadow; listen puts it in place |
+//! | `bind`, `listen` | always | done on the shadow, and in the network |
+//! | `accept`, `accept4` | always | gives one of the connections that wait |
 //! | `shutdown` | always | tells a half-close from a close; see "A reset" |
 //! | `getsockname`, `getpeername` | always | a UNIX socket has other names |
 //! | `setsockopt`, `getsockopt` | levels SOL_SOCKET, TCP, IP, IPV6, MPTCP, but not `SO_RCVTIMEO`, `SO_SNDTIMEO`, `SO_RCVLOWAT`, `SO_PEEK_OFF` | asked of the shadow; steer, or are told by, the connection |
@@ -65,7 +69,9 @@
 //!
 //! # Limits
 //!
-//! - Servers are the kernel's. An epoll registration of a socket from before `listen` is lost.
+//! - A server that was given its listening socket by somebody outside (systemd) is a kernel server.
+//! - A read from a listening socket takes what shows that connections wait, or waits itself.
+//! - `listen` takes connections as soon as they come: a client sees them established up to twice the backlog.
 //! - After a failed non-blocking connect, connecting the same descriptor again replaces its file:
 //!   epoll registrations are lost. `connect` with `AF_UNSPEC` likewise.
 //! - `read` after a failed or timed-out connection says `ECONNRESET`, though `SO_ERROR` tells the
@@ -74,8 +80,6 @@
 //! - `recvmsg` with a name buffer gets a UNIX name where TCP gives none (a filter cannot see into
 //!   the `msghdr`); `sendmsg` with a name says `EISCONN`.
 //! - `SO_RCVLOWAT` counts for reads, but not for polling.
-//! - A reset shows as an end of file if the program's socket is nowhere to be found: in flight
-//!   between two processes, or held only by one that has made no intercepted call yet.
 //! - Urgent data, `TCP_FASTOPEN_CONNECT`, zero-copy, messages beside the data and kernel TLS are refused.
 //! - Options that choose a path (`SO_BINDTODEVICE`, `SO_MARK`) are kept, without effect.
 //! - After `shutdown` of both sides, a close cannot be seen: the record is collected later.
@@ -92,16 +96,21 @@ mod address;
 mod attempt;
 mod bpf;
 mod bridge;
+mod connection;
 mod host_network;
+mod hub;
 mod identity;
 mod info;
 mod link;
+mod listening;
 mod memory;
 mod network;
 mod notify;
 mod parked;
 mod pass;
 mod preflight;
+mod privileges;
+mod reader;
 mod rights;
 mod runner;
 mod settings;
@@ -112,9 +121,10 @@ mod supervisor;
 mod sys;
 mod syscalls;
 mod table;
+mod turn;
 
 pub use host_network::HostNetwork;
-pub use network::{Control, Look, NetStream, Network, Opening};
+pub use network::{Control, Listen, Look, NetListener, NetStream, Network, NoListener, Opening};
 pub use preflight::{Missing, preflight};
 pub use runner::{Options, RunError, Runner};
 pub use settings::Settings;

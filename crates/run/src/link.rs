@@ -1,4 +1,7 @@
 //! Joins the program's end of a UNIX socket to one of ours, and makes it look busy meanwhile.
+//!
+//! A UNIX socket shows a reset only if the other end closes with something unread. So that ours can always show one, even
+//! if the process is killed, [something is left unread](crate::reader) in it from the moment that it is joined.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -6,13 +9,11 @@ use std::os::unix::net::UnixStream;
 
 use crate::identity::parking::Mutex;
 use crate::pass;
+use crate::reader::Reader;
 use crate::sys;
 
 /// What fills the send buffer of a socket that is still connecting. Never seen by anybody.
 const JUNK: [u8; 4000] = [0; 4000];
-
-/// What a mark may take in a send buffer.
-const MARK_ROOM: i32 = 4096;
 
 /// A private listener: the only thing that program ends are ever linked to.
 #[derive(Debug)]
@@ -20,7 +21,10 @@ pub(crate) struct Linker {
     listener: Mutex<OwnedFd>,
     address: libc::sockaddr_un,
     len: libc::socklen_t,
-    /// What is attached to a mark. Not a socket: that would keep itself open from inside a queue.
+    /// Before Linux 6.5, `sendfile` puts its data into the packet that is last in the queue, be it a keeper with a
+    /// descriptor, so that nobody could tell it from that.
+    keeps_from_the_start: bool,
+    /// What is attached to a keeper. Not a socket: that would keep itself open from inside a queue.
     token: OwnedFd,
 }
 
@@ -43,7 +47,8 @@ impl Linker {
         // SAFETY: pointer and length describe `address`.
         sys::check(unsafe { libc::getsockname(fd, (&raw mut address).cast(), &raw mut len) })?;
         let token = std::fs::File::open("/dev/null")?.into();
-        Ok(Linker { listener: Mutex::new(listener), address, len, token })
+        let keeps_from_the_start = sys::kernel_release().is_some_and(|release| release >= (6, 5));
+        Ok(Linker { listener: Mutex::new(listener), address, len, keeps_from_the_start, token })
     }
 
     /// Connects `end` and returns the other end, non-blocking. Never waits: nobody else's
@@ -60,25 +65,33 @@ impl Linker {
             let accepted = accept(&listener)?;
             // An abstract name is open to everyone; what we linked has our own credentials.
             if peer_pid(accepted.as_fd())? == std::process::id() as libc::pid_t {
+                take_urgent_inline(accepted.as_fd())?;
                 return Ok(accepted.into());
             }
         }
     }
 
-    /// Puts the mark behind everything that the program has written: one byte that is never read, so
-    /// that our end can still show the program a reset once it has shut its write side, when nothing
-    /// can be put there any more. A descriptor attached to the byte tells it from the program's own,
-    /// should another of its threads write at the same time. Returns what it adds to `SIOCOUTQ`.
-    pub(crate) fn mark(&self, end: BorrowedFd<'_>) -> io::Result<i32> {
-        let fd = end.as_raw_fd();
-        let before = sys::queued(fd)?;
-        // A full buffer gets the room that the mark needs.
-        let room = sys::get_int_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF)?.max(before).saturating_add(MARK_ROOM);
-        if sys::set_int_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, room).is_err() {
-            sys::set_int_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, room)?;
+    /// [Connects](Self::link) an end that its program may already write to, and puts the keeper into it: a byte that is
+    /// never passed on, so that there is something unread. A descriptor attached to it tells it from the program's own,
+    /// should another of its threads write at the same moment.
+    pub(crate) fn link_kept(&self, end: BorrowedFd<'_>) -> io::Result<(UnixStream, Reader)> {
+        self.link_kept_after(end, || {})
+    }
+
+    /// `meanwhile` is what may happen before the keeper is there.
+    pub(crate) fn link_kept_after(
+        &self,
+        end: BorrowedFd<'_>,
+        meanwhile: impl FnOnce(),
+    ) -> io::Result<(UnixStream, Reader)> {
+        let ours = self.link(end)?;
+        if !self.keeps_from_the_start {
+            meanwhile();
+            return Ok((ours, Reader::without_keeper()));
         }
-        pass::send(fd, &[0], Some(self.token.as_fd()))?;
-        Ok(sys::queued(fd)? - before)
+        meanwhile();
+        pass::send(end.as_raw_fd(), &[0], Some(self.token.as_fd()))?;
+        Ok((ours, Reader::before_keeper()))
     }
 }
 
@@ -89,6 +102,11 @@ fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
     let fd = unsafe { libc::accept4(listener.as_raw_fd(), none, none.cast(), flags) };
     // SAFETY: a new descriptor, ours alone.
     sys::check(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A byte that a program sends out of band comes in its place: it would be dropped on the way, and miscounted.
+fn take_urgent_inline(ours: BorrowedFd<'_>) -> io::Result<()> {
+    sys::set_int_option(ours.as_raw_fd(), libc::SOL_SOCKET, libc::SO_OOBINLINE, 1)
 }
 
 fn peer_pid(fd: BorrowedFd<'_>) -> io::Result<libc::pid_t> {
@@ -113,58 +131,49 @@ pub(crate) fn stuff(end: BorrowedFd<'_>) -> io::Result<usize> {
     }
 }
 
-/// Takes exactly the junk out of our end: the program's end becomes writable, with one edge. The
-/// bytes after it are the program's.
-pub(crate) fn drain(ours: BorrowedFd<'_>, mut stuffed: usize) -> io::Result<()> {
+/// Takes all of the junk but one byte out of our end; the bytes after it are the program's. The last byte takes the
+/// place of a keeper. Done after the program's end was given a [larger buffer](set_send_buffer), which makes it writable,
+/// with one edge.
+pub(crate) fn drain(ours: BorrowedFd<'_>, stuffed: usize) -> io::Result<Reader> {
+    take(ours, stuffed.saturating_sub(1))?;
+    Ok(Reader::after_keeper())
+}
+
+/// Takes all of the junk: the program's end becomes writable by that alone, for want of a way to give it a larger buffer.
+pub(crate) fn drain_all(ours: BorrowedFd<'_>, stuffed: usize) -> io::Result<Reader> {
+    take(ours, stuffed)?;
+    Ok(Reader::default())
+}
+
+fn take(ours: BorrowedFd<'_>, mut left: usize) -> io::Result<()> {
     let mut buffer = JUNK;
-    while stuffed > 0 {
-        let piece = stuffed.min(buffer.len());
+    while left > 0 {
+        let piece = left.min(buffer.len());
         match sys::recv(ours.as_raw_fd(), &mut buffer[..piece], 0)? {
             0 => return Ok(()),
-            got => stuffed -= got,
+            got => left -= got,
         }
     }
     Ok(())
 }
 
-/// Gives a UNIX socket a send buffer of `bytes` (the kernel doubles it for its bookkeeping), with
-/// privilege beyond the system's limit. Only after [`drain`]: otherwise there are two edges.
-pub(crate) fn set_send_buffer(end: BorrowedFd<'_>, bytes: i32) {
-    let set = |name, bytes| sys::set_int_option(end.as_raw_fd(), libc::SOL_SOCKET, name, bytes);
-    if set(libc::SO_SNDBUFFORCE, bytes).is_ok() {
-        return;
+/// Gives a UNIX socket a send buffer of `bytes` (the kernel doubles it for its bookkeeping), with privilege beyond the
+/// system's limit. Returns what the kernel made of it: smaller at worst.
+pub(crate) fn set_send_buffer(end: BorrowedFd<'_>, bytes: i32) -> i32 {
+    let set = |name| sys::set_int_option(end.as_raw_fd(), libc::SOL_SOCKET, name, bytes);
+    if set(libc::SO_SNDBUFFORCE).is_err() {
+        let _ = set(libc::SO_SNDBUF);
     }
-    // Smaller at worst: slower, not wrong. Just below the limit, a [mark](Linker::mark) finds room.
-    let granted = set(libc::SO_SNDBUF, bytes)
-        .and_then(|()| sys::get_int_option(end.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF));
-    if let Ok(granted) = granted
-        && granted / 2 < bytes
-    {
-        let _ = set(libc::SO_SNDBUF, granted / 2 - MARK_ROOM);
-    }
+    sys::get_int_option(end.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF).unwrap_or(0)
 }
 
-/// Reads what the program wrote, but not the [mark](Linker::mark): that is the end of file.
-pub(crate) fn read_to_mark(ours: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    let fd = ours.as_raw_fd();
-    loop {
-        let (room, peek) = match sys::readable(fd)? {
-            0 => return sys::recv(fd, buffer, 0),
-            1 => (1, libc::MSG_PEEK),
-            n => ((n - 1).min(buffer.len()), 0),
-        };
-        let (got, marked) = pass::receive(fd, &mut buffer[..room], peek)?;
-        match (marked.is_some(), peek != 0) {
-            // Only the mark is left, and the program can add nothing.
-            (true, true) if sys::peer_shut_write(ours) => return Ok(0),
-            (true, true) => return Err(io::ErrorKind::WouldBlock.into()),
-            // A write has overtaken the shutdown: the mark was in the middle, and is gone.
-            (true, false) if got > 1 => return Ok(got - 1),
-            (true, false) => {}
-            (false, true) => return sys::recv(fd, &mut buffer[..1], 0),
-            (false, false) => return Ok(got),
-        }
-    }
+/// A pair of joined ends, for a connection that has come in: ours, non-blocking, and the program's.
+pub(crate) fn pair() -> io::Result<(UnixStream, OwnedFd, Reader)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    take_urgent_inline(ours.as_fd())?;
+    sys::send(theirs.as_raw_fd(), &[0], 0)?;
+    Ok((ours, theirs.into(), Reader::after_keeper()))
 }
 
 /// Takes away what is unread, so that our end can close without showing a reset.
@@ -197,12 +206,13 @@ mod tests {
         assert_eq!(events(end.as_fd()), 0);
         let send = sys::send(end.as_raw_fd(), b"early", 0).unwrap_err();
         assert_eq!(send.raw_os_error(), Some(libc::EAGAIN));
-        drain(ours.as_fd(), stuffed).unwrap();
-        assert_eq!(events(end.as_fd()), libc::POLLOUT);
         set_send_buffer(end.as_fd(), 1 << 17);
+        let mut reader = drain(ours.as_fd(), stuffed).unwrap();
+        assert_eq!(events(end.as_fd()), libc::POLLOUT);
         assert_eq!(sys::send(end.as_raw_fd(), b"data", 0).unwrap(), 4);
         let mut got = [0; 16];
-        assert_eq!(sys::recv(ours.as_raw_fd(), &mut got, 0).unwrap(), 4);
+        assert_eq!(reader.read(ours.as_fd(), &mut got).unwrap(), 4);
+        assert_eq!(&got[..4], b"data");
     }
 
     #[test]
@@ -229,68 +239,16 @@ mod tests {
         assert!(sys::hung_up(stranger.as_fd()));
     }
 
-    fn marked() -> (Linker, OwnedFd, UnixStream, i32) {
-        let (linker, end) = (Linker::new().unwrap(), end());
-        let ours = linker.link(end.as_fd()).unwrap();
-        sys::send(end.as_raw_fd(), b"before", 0).unwrap();
-        let charge = linker.mark(end.as_fd()).unwrap();
-        (linker, end, ours, charge)
-    }
-
-    fn shut(end: &OwnedFd) {
-        // SAFETY: no pointers.
-        sys::check(unsafe { libc::shutdown(end.as_raw_fd(), libc::SHUT_WR) }).unwrap();
-    }
-
     #[test]
-    fn the_mark_is_the_end_of_file_and_shows_a_reset() {
-        let (_linker, end, ours, charge) = marked();
-        shut(&end);
-        let mut got = [0; 64];
-        assert_eq!(read_to_mark(ours.as_fd(), &mut got).unwrap(), 6);
-        assert_eq!(&got[..6], b"before");
-        assert_eq!(read_to_mark(ours.as_fd(), &mut got).unwrap(), 0);
-        assert_eq!(sys::queued(end.as_raw_fd()).unwrap(), charge);
-        drop(ours);
-        let read = sys::recv(end.as_raw_fd(), &mut got, 0).unwrap_err();
-        assert_eq!(read.raw_os_error(), Some(libc::ECONNRESET));
-    }
-
-    #[test]
-    fn a_write_that_overtakes_the_shutdown_is_not_mixed_with_the_mark() {
-        let (_linker, end, ours, _) = marked();
-        sys::send(end.as_raw_fd(), b"after", 0).unwrap();
-        shut(&end);
-        let (mut all, mut got) = (Vec::new(), [0; 64]);
-        while let n @ 1.. = read_to_mark(ours.as_fd(), &mut got).unwrap() {
-            all.extend_from_slice(&got[..n]);
-        }
-        assert_eq!(all, b"beforeafter");
-    }
-
-    #[test]
-    fn the_mark_does_not_hide_the_close() {
-        let (_linker, end, ours, _) = marked();
-        shut(&end);
-        assert!(!sys::hung_up(ours.as_fd()));
-        drop(end);
-        assert!(sys::hung_up(ours.as_fd()));
-    }
-
-    #[test]
-    fn a_full_buffer_has_room_for_the_mark() {
+    fn where_there_is_no_larger_buffer_all_is_drained() {
         let (linker, end) = (Linker::new().unwrap(), end());
         let ours = linker.link(end.as_fd()).unwrap();
         let stuffed = stuff(end.as_fd()).unwrap();
-        linker.mark(end.as_fd()).unwrap();
-        shut(&end);
-        let (mut total, mut got) = (0, [0; 512]);
-        while let n @ 1.. = read_to_mark(ours.as_fd(), &mut got).unwrap() {
-            total += n;
-        }
-        assert_eq!(total, stuffed);
-        discard_unread(ours.as_fd());
-        drop(ours);
-        assert_eq!(sys::recv(end.as_raw_fd(), &mut got, 0).unwrap(), 0, "no reset");
+        let mut reader = drain_all(ours.as_fd(), stuffed).unwrap();
+        assert_eq!(events(end.as_fd()), libc::POLLOUT);
+        assert_eq!(sys::send(end.as_raw_fd(), b"data", 0).unwrap(), 4);
+        let mut got = [0; 16];
+        assert_eq!(reader.read(ours.as_fd(), &mut got).unwrap(), 4);
+        assert_eq!(sys::readable(ours.as_raw_fd()).unwrap(), 0);
     }
 }

@@ -1,8 +1,10 @@
 //! What the supervisor asks of the network under it.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, ready};
 use std::io;
+use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -18,6 +20,9 @@ pub trait Network: Send + Sync + 'static {
     /// An established connection. Dropping it closes it in order: what was written is still
     /// delivered in the background, followed by a FIN.
     type Stream: AsyncRead + AsyncWrite + NetStream + Unpin + Send + 'static;
+
+    /// Takes connections that come in; [`NoListener`] for a network of clients.
+    type Listener: NetListener<Stream = Self::Stream>;
 
     /// Opens a connection to `remote`. `local` is what the program bound: its address may be
     /// unspecified and its port may be 0.
@@ -60,6 +65,22 @@ pub trait Network: Send + Sync + 'static {
         None
     }
 
+    /// Takes connections that come in over the network for `local`, whose address may be unspecified and whose port the
+    /// kernel has given to the program. `None`: nothing comes in there but what the kernel's own socket takes, which
+    /// listens as well, for connections from this host above all.
+    ///
+    /// # Errors
+    /// The error becomes the errno of the program's `listen`.
+    fn listen(&self, local: SocketAddr, with: Listen) -> io::Result<Option<Self::Listener>> {
+        let _ = (local, with);
+        Ok(None)
+    }
+
+    /// Lets go in the kernel of what the network itself holds of `port`, for a program that binds there.
+    fn release_port(&self, port: u16) {
+        let _ = port;
+    }
+
     /// Whether connections to `remote` belong to this network. Those that do not, and those to
     /// loopback addresses whatever this says, are made with the kernel's TCP.
     fn carries(&self, remote: IpAddr) -> bool {
@@ -79,6 +100,40 @@ pub trait Network: Send + Sync + 'static {
     /// default suits a network that outlives this process, as the kernel does.
     fn drained(&self) -> impl Future<Output = ()> + Send {
         ready(())
+    }
+}
+
+/// How a program listens.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// How many connections may wait to be accepted.
+    pub backlog: usize,
+    /// An unspecified IPv6 address does not stand for those of IPv4, too (`IPV6_V6ONLY`).
+    pub v6_only: bool,
+    /// Of so many connections at once data is taken that comes with their SYNs (`TCP_FASTOPEN`); 0: of none.
+    pub fast_open: usize,
+}
+
+/// A listening socket of a network. Dropping it refuses further connections.
+pub trait NetListener: Send + Sync + 'static {
+    /// Its connections.
+    type Stream;
+
+    /// Waits for a connection; with it comes the peer's address. No connection is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// The network has ended.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+}
+
+/// The listener of a network that has none.
+pub struct NoListener<S>(Infallible, PhantomData<fn() -> S>);
+
+impl<S: 'static> NetListener for NoListener<S> {
+    type Stream = S;
+
+    async fn accept(&self) -> io::Result<(S, SocketAddr)> {
+        match self.0 {}
     }
 }
 

@@ -107,9 +107,9 @@ impl Listener {
     }
 
     /// Puts `fd` into the caller's table and answers the call with its number there, in one step:
-    /// no descriptor is left behind if the caller dies in between.
-    pub(crate) fn answer_with_fd(&self, id: u64, fd: BorrowedFd<'_>, cloexec: bool) -> io::Result<()> {
-        self.add(id, fd, libc::SECCOMP_ADDFD_FLAG_SEND as u32, 0, cloexec).map(drop)
+    /// no descriptor is left behind if the caller dies in between. Returns the number.
+    pub(crate) fn answer_with_fd(&self, id: u64, fd: BorrowedFd<'_>, cloexec: bool) -> io::Result<RawFd> {
+        self.add(id, fd, libc::SECCOMP_ADDFD_FLAG_SEND as u32, 0, cloexec)
     }
 
     /// Puts `fd` in the place of the caller's descriptor `at`, as `dup3` does.

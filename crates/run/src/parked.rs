@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::network::Network;
 use crate::notify::{Call, RESTART};
 use crate::supervisor::Shared;
 use crate::sys::Errno;
@@ -47,13 +48,18 @@ impl Patrol {
     }
 
     /// Completes when the call has to end. May be dropped and called again.
-    pub(crate) async fn disturbed<N>(&mut self, shared: &Shared<N>) -> Disturbance {
+    pub(crate) async fn disturbed<N: Network>(&mut self, shared: &Shared<N>) -> Disturbance {
         loop {
-            let tick = self.checks.tick();
+            let tick = async {
+                tokio::select! {
+                    _ = self.checks.tick() => {}
+                    () = shared.patrols.notified() => {}
+                }
+            };
             match self.deadline {
-                None => drop(tick.await),
+                None => tick.await,
                 Some(deadline) => tokio::select! {
-                    _ = tick => {}
+                    () = tick => {}
                     () = tokio::time::sleep_until(deadline) => return Disturbance::TimedOut,
                 },
             }

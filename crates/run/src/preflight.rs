@@ -1,6 +1,5 @@
 //! What this system must have, asked before anything is started.
 
-use std::ffi::CStr;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
@@ -28,8 +27,8 @@ pub struct Missing {
 /// # Errors
 /// The first thing that is missing.
 pub fn preflight() -> Result<(), Missing> {
-    let release = kernel_release();
-    if parse_release(&release).is_some_and(|version| version < KERNEL_MIN) {
+    let release = sys::kernel_release_text();
+    if sys::kernel_release().is_some_and(|version| version < KERNEL_MIN) {
         return Err(Missing {
             sentence: format!("`run` needs Linux {}.{} or later, and this is {release}.", KERNEL_MIN.0, KERNEL_MIN.1),
             command: "apt-get install linux-image-amd64  # or boot a later kernel".into(),
@@ -128,22 +127,6 @@ fn explain_reach(error: &io::Error) -> Missing {
     }
 }
 
-fn kernel_release() -> String {
-    // SAFETY: an all-zero utsname is valid.
-    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a live utsname, whose strings the kernel ends with a zero.
-    unsafe {
-        libc::uname(&raw mut name);
-        CStr::from_ptr(name.release.as_ptr()).to_string_lossy().into_owned()
-    }
-}
-
-/// The first two numbers of a kernel release.
-fn parse_release(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,9 +138,9 @@ mod tests {
 
     #[test]
     fn releases_compare_as_numbers() {
-        assert_eq!(parse_release("6.18.44-fc"), Some((6, 18)));
-        assert!(parse_release("5.4.0").unwrap() < KERNEL_MIN);
-        assert!(parse_release("5.14.0-el9").unwrap() >= KERNEL_MIN);
+        assert_eq!(sys::parse_release("6.18.44-fc"), Some((6, 18)));
+        assert!(sys::parse_release("5.4.0").unwrap() < KERNEL_MIN);
+        assert!(sys::parse_release("5.14.0-el9").unwrap() >= KERNEL_MIN);
     }
 
     #[test]

@@ -26,10 +26,10 @@ struct Header {
 /// `struct __user_cap_data_struct`.
 #[repr(C)]
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-struct Word {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
+pub(crate) struct Word {
+    pub(crate) effective: u32,
+    pub(crate) permitted: u32,
+    pub(crate) inheritable: u32,
 }
 
 /// Does `operation` as thread `tid` could do it. It may be done twice, the second time after a
@@ -77,14 +77,16 @@ fn effective(words: &[Word; 2]) -> u64 {
     u64::from(words[0].effective) | u64::from(words[1].effective) << 32
 }
 
-fn get() -> io::Result<[Word; 2]> {
+/// The calling thread's own sets.
+pub(crate) fn get() -> io::Result<[Word; 2]> {
     let (mut header, mut words) = (Header { version: VERSION, pid: 0 }, [Word::default(); 2]);
     // SAFETY: version 3 takes a header and two words, both live and laid out as the kernel says.
     let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) };
     sys::check(result as libc::c_int).map(|_| words)
 }
 
-fn set(words: &[Word; 2]) -> io::Result<()> {
+/// Changes them.
+pub(crate) fn set(words: &[Word; 2]) -> io::Result<()> {
     let mut header = Header { version: VERSION, pid: 0 };
     // SAFETY: as above; the words are only read.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) };

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::thread;
@@ -10,14 +12,18 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 use crate::network::Network;
 use crate::preflight::{Missing, explain_filter};
+use crate::privileges;
 use crate::signals::Forwarder;
 use crate::spawn::{self, SpawnError};
 use crate::supervisor::Shared;
 use crate::sys;
+
+/// With less, a byte that is [left unread](crate::reader) would leave a program no room.
+pub(crate) const PIPE_BUFFER_MIN: i32 = 256 << 10;
 
 /// Settings of a [`Runner`], all with defaults.
 #[derive(Clone)]
@@ -25,6 +31,7 @@ pub struct Options {
     pub(crate) linger: Duration,
     pub(crate) pipe_buffer: i32,
     pub(crate) forward_signals: bool,
+    keep_privileges: bool,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -35,6 +42,7 @@ impl Default for Options {
             // Enough for a UNIX socket to run at its best; the kernel doubles it.
             pipe_buffer: 512 * 1024,
             forward_signals: true,
+            keep_privileges: true,
             notice: Arc::new(|text| eprintln!("polypath run: {text}")),
         }
     }
@@ -42,11 +50,12 @@ impl Default for Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { linger, pipe_buffer, forward_signals, notice: _ } = self;
+        let Options { linger, pipe_buffer, forward_signals, keep_privileges, notice: _ } = self;
         f.debug_struct("Options")
             .field("linger", linger)
             .field("pipe_buffer", pipe_buffer)
             .field("forward_signals", forward_signals)
+            .field("keep_privileges", keep_privileges)
             .finish_non_exhaustive()
     }
 }
@@ -61,11 +70,11 @@ impl Options {
     }
 
     /// How many bytes wait, in each direction, between a program and the network. 512 KiB unless
-    /// set; a program's own `SO_SNDBUF` goes first. From 4 KiB to 1 GiB; values outside are
+    /// set; a program's own `SO_SNDBUF` goes first. From 256 KiB to 1 GiB; values outside are
     /// brought to the nearest of the two.
     #[must_use]
     pub fn pipe_buffer(mut self, bytes: usize) -> Options {
-        self.pipe_buffer = bytes.clamp(4 << 10, 1 << 30) as i32;
+        self.pipe_buffer = bytes.clamp(PIPE_BUFFER_MIN as usize, 1 << 30) as i32;
         self
     }
 
@@ -75,6 +84,14 @@ impl Options {
     #[must_use]
     pub fn forward_signals(mut self, yes: bool) -> Options {
         self.forward_signals = yes;
+        self
+    }
+
+    /// Whether this process keeps its capabilities once the program has been started. If not, all of its threads lay down
+    /// what carrying programs does not take, for good; the program itself is not concerned. Yes unless set.
+    #[must_use]
+    pub fn keep_privileges(mut self, yes: bool) -> Options {
+        self.keep_privileges = yes;
         self
     }
 
@@ -167,34 +184,64 @@ async fn supervise<N: Network>(
     signals: &mut Forwarder,
 ) -> io::Result<ExitStatus> {
     let mut program = Program::new(child)?;
+    if !options.keep_privileges {
+        privileges::reduce()?;
+    }
     let shared = Arc::new(Shared::new(listener, network, options)?);
-    let mut supervised = start_supervisor(&shared)?;
+    let mut supervised = pin!(answer_calls(&shared));
     let status = tokio::select! {
         biased;
         status = program.wait(signals) => status?,
         // The loop ends before the program only if it failed, or if the program has just exited.
         ended = &mut supervised => {
-            ended.unwrap_or_else(|_| Err(io::Error::other("its thread ended early")))?;
+            ended?;
             let status = program.wait(signals).await?;
             deliver(&shared, signals).await;
             return Ok(status);
         }
     };
-    let ended = signals.ignoring(supervised).await;
-    ended.unwrap_or_else(|_| Err(io::Error::other("its thread ended early")))?;
+    signals.ignoring(supervised).await?;
     deliver(&shared, signals).await;
     Ok(status)
 }
 
-/// Runs the loop in a thread of its own: a stopped program waits for nothing but this.
-fn start_supervisor<N: Network>(shared: &Arc<Shared<N>>) -> io::Result<oneshot::Receiver<io::Result<()>>> {
-    let (done, supervised) = oneshot::channel();
-    let shared = Arc::clone(shared);
-    thread::Builder::new().name("polypath-run".into()).spawn(move || {
+/// Answers calls until the last program has exited: in a thread of its own, a stopped program waiting for nothing but this,
+/// and in another when that is held up.
+async fn answer_calls<N: Network>(shared: &Arc<Shared<N>>) -> io::Result<()> {
+    let (done, mut over) = mpsc::unbounded_channel();
+    start_thread(shared, &done, 0)?;
+    loop {
+        tokio::select! {
+            ended = over.recv() => return ended.unwrap_or(Ok(())),
+            thread = shared.turn.passes() => {
+                tracing::warn!(thread, "a program holds up the call that it makes; another thread takes over");
+                if let Err(error) = start_thread(shared, &done, thread) {
+                    // The next look may have more luck; calls wait meanwhile.
+                    tracing::warn!(%error, "no thread to take over");
+                }
+            }
+        }
+    }
+}
+
+/// `done` hears of the end, but not from a thread that has lost its turn.
+fn start_thread<N: Network>(
+    shared: &Arc<Shared<N>>,
+    done: &mpsc::UnboundedSender<io::Result<()>>,
+    number: u32,
+) -> io::Result<()> {
+    let (shared, done) = (Arc::clone(shared), done.clone());
+    let run = move || {
+        let supervised = std::panic::catch_unwind(AssertUnwindSafe(|| shared.supervise(number)));
+        let ended = match supervised.unwrap_or_else(|_| Err(io::Error::other("its thread panicked"))) {
+            Ok(true) => Ok(()),
+            Ok(false) => return,
+            Err(error) => Err(error),
+        };
         // The receiver is gone only if nobody waits any more.
-        let _ = done.send(shared.supervise());
-    })?;
-    Ok(supervised)
+        let _ = done.send(ended);
+    };
+    thread::Builder::new().name("polypath-run".into()).spawn(run).map(drop)
 }
 
 /// The program. Without its supervisor each of its calls would wait for ever: if we fail before it

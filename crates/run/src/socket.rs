@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::AtomicUsize;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, Weak};
 
 use polypath_proto::congestion::CongestionKind;
@@ -15,6 +15,7 @@ use crate::address;
 use crate::identity::Holder;
 use crate::identity::parking::Mutex;
 use crate::network::Control;
+use crate::reader::Reader;
 use crate::rights;
 use crate::settings::Settings;
 use crate::sys::{self, Errno};
@@ -24,6 +25,8 @@ use crate::sys::{self, Errno};
 pub(crate) enum State {
     /// Neither connected nor trying to.
     Idle,
+    /// Connections come in and wait to be accepted.
+    Listening,
     /// A connect is under way. If it is a blocking one the program's end is not linked yet.
     Connecting,
     /// Established. `confirmed` once a connect has returned 0: like Linux, the first connect after
@@ -92,6 +95,13 @@ pub(crate) struct Inner {
     pub(crate) task: Option<AbortHandle>,
 }
 
+/// Our end of a virtual socket.
+#[derive(Debug)]
+struct Joined {
+    end: Weak<UnixStream>,
+    reader: Reader,
+}
+
 /// A virtual socket, shared by the supervisor and the task that carries its data.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -104,10 +114,9 @@ pub(crate) struct Socket {
     /// The protocol that the program asked for.
     pub(crate) protocol: i32,
     inner: Mutex<Inner>,
-    /// Once the program has shut its write side: what the [mark](crate::link::Linker::mark) adds to
-    /// `SIOCOUTQ`. Held while reading what the program wrote, and while marking.
-    pub(crate) mark: Mutex<Option<i32>>,
-    /// Bytes taken from the program and not given to the network yet. Raised with `mark` held.
+    /// Our end of it, once joined. Held while reading what the program wrote.
+    joined: Mutex<Option<Joined>>,
+    /// Bytes taken from the program and not given to the network yet. Raised with `joined` held.
     pub(crate) passing: AtomicUsize,
     /// Told whenever a connect ends.
     pub(crate) changed: Notify,
@@ -135,7 +144,7 @@ impl Socket {
                 holder: None,
                 task: None,
             }),
-            mark: Mutex::new(None),
+            joined: Mutex::new(None),
             passing: AtomicUsize::new(0),
             changed: Notify::new(),
         })
@@ -143,6 +152,18 @@ impl Socket {
 
     /// A record for a fresh UNIX socket in the place of this one, with the same options.
     pub(crate) fn successor(&self, end: RawFd) -> io::Result<Socket> {
+        let fresh = self.alike(end)?;
+        fresh.lock().bound = self.lock().bound;
+        Ok(fresh)
+    }
+
+    /// A record for a connection that this socket has accepted, whose UNIX socket is `end`.
+    pub(crate) fn accepted(&self, end: RawFd) -> io::Result<Socket> {
+        self.alike(end)
+    }
+
+    /// A record with the same options.
+    fn alike(&self, end: RawFd) -> io::Result<Socket> {
         let fresh = Socket::new(end, self.domain, self.protocol)?;
         let old = self.lock();
         let mut inner = fresh.lock();
@@ -151,9 +172,24 @@ impl Socket {
         }
         inner.options.clone_from(&old.options);
         inner.congestion = old.congestion;
-        inner.bound = old.bound;
         drop(inner);
         Ok(fresh)
+    }
+
+    /// The shadow listens no more. It stays bound.
+    pub(crate) fn stop_shadow(&self) {
+        let shadow = self.lock().shadow.as_raw_fd();
+        // SAFETY: no pointers. It fails if it does not listen.
+        unsafe { libc::shutdown(shadow, libc::SHUT_RD) };
+    }
+
+    /// The program has closed it: nothing is kept from others any more, whoever still knows the record.
+    pub(crate) fn let_go(&self) {
+        let mut inner = self.lock();
+        if let Ok(fresh) = new_shadow(self.domain, self.protocol) {
+            inner.shadow = fresh;
+        }
+        inner.holds_address = false;
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -236,6 +272,32 @@ impl Socket {
     /// The receive buffer that it asked for.
     pub(crate) fn wanted_receive_buffer(&self) -> Option<i32> {
         self.lock().wanted_buffer(libc::SO_RCVBUF, libc::SO_RCVBUFFORCE)
+    }
+
+    /// Notes our end of it and what is known of the queue there.
+    pub(crate) fn join(&self, end: &Arc<UnixStream>, reader: Reader) {
+        *self.joined.lock() = Some(Joined { end: Arc::downgrade(end), reader });
+    }
+
+    /// Reads what the program wrote. Errors as those of `recv`.
+    pub(crate) fn read(&self, end: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut *self.joined.lock() {
+            Some(joined) => {
+                let read = joined.reader.read(end.as_fd(), buffer);
+                if let Ok(got) = &read {
+                    self.passing.store(*got, Ordering::Relaxed);
+                }
+                read
+            }
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// How many bytes the program has written that the network has not taken yet.
+    pub(crate) fn waiting(&self) -> usize {
+        let joined = self.joined.lock();
+        let waiting = joined.as_ref().and_then(|joined| joined.reader.waiting(joined.end.upgrade()?.as_fd()).ok());
+        waiting.unwrap_or(0) + self.passing.load(Ordering::Relaxed)
     }
 
     /// Replaces the state and tells who waits for it.

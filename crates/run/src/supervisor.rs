@@ -13,6 +13,8 @@ use crate::bpf;
 use crate::identity::Threads;
 use crate::identity::parking::Mutex;
 use crate::link::Linker;
+use crate::listening::Listenings;
+use crate::memory::Waiting;
 use crate::network::Network;
 use crate::notify::{Answer, Call, Listener};
 use crate::runner::Options;
@@ -20,20 +22,24 @@ use crate::socket::Socket;
 use crate::sys::{self, Errno};
 use crate::syscalls;
 use crate::table::Table;
+use crate::turn::Turn;
 
 /// How often addresses are freed that programs bound on sockets they then closed without
 /// connecting or listening. Programs here get them at once, because a bind that fails collects.
 const COLLECT_EVERY_MS: i32 = 1000;
 
 /// What the loop and all tasks share.
-#[derive(Debug)]
-pub(crate) struct Shared<N> {
-    pub(crate) listener: Listener,
+pub(crate) struct Shared<N: Network> {
+    pub(crate) listener: Arc<Listener>,
     pub(crate) network: Arc<N>,
     pub(crate) threads: Threads,
     pub(crate) table: Table,
+    pub(crate) listenings: Listenings<N::Stream>,
     pub(crate) linker: Linker,
     pub(crate) runtime: Handle,
+    pub(crate) turn: Turn,
+    /// Those who watch over parked calls look at once.
+    pub(crate) patrols: Notify,
     pub(crate) options: Options,
     /// Connections that still have something to do.
     pub(crate) activity: Arc<Activity>,
@@ -46,12 +52,15 @@ pub(crate) struct Shared<N> {
 impl<N: Network> Shared<N> {
     pub(crate) fn new(listener: OwnedFd, network: Arc<N>, options: Options) -> io::Result<Self> {
         Ok(Shared {
-            listener: Listener::new(listener),
+            listener: Arc::new(Listener::new(listener)),
             network,
             threads: Threads::default(),
             table: Table::new(),
+            listenings: Listenings::default(),
             linker: Linker::new()?,
             runtime: Handle::current(),
+            turn: Turn::new(),
+            patrols: Notify::new(),
             options,
             activity: Arc::default(),
             has_bound: AtomicBool::new(false),
@@ -59,8 +68,13 @@ impl<N: Network> Shared<N> {
         })
     }
 
-    /// Runs until the last program under the filter has exited.
-    pub(crate) fn supervise(self: &Arc<Self>) -> io::Result<()> {
+    /// Runs until the last program under the filter has exited (then it is `true`), or it is another thread's turn.
+    pub(crate) fn supervise(self: &Arc<Self>, thread: u32) -> io::Result<bool> {
+        if !self.turn.take_over(thread) {
+            return Ok(false);
+        }
+        // What is done for calls may register descriptors.
+        let _in_runtime = self.runtime.enter();
         loop {
             let collecting = self.has_bound.load(Ordering::Relaxed);
             let timeout = if collecting { COLLECT_EVERY_MS } else { -1 };
@@ -68,12 +82,19 @@ impl<N: Network> Shared<N> {
             let mut fds = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
             sys::poll(&mut fds, timeout)?;
             if fds[0].revents & libc::POLLIN != 0 {
+                // Receiving waits for a call: only one thread may.
+                if !self.turn.begin(thread) {
+                    return Ok(false);
+                }
                 if let Some(call) = self.listener.receive()? {
                     let answer = self.handle(&call);
                     self.listener.answer(call.id, answer);
                 }
+                if !self.turn.end(thread) {
+                    return Ok(false);
+                }
             } else if fds[0].revents & (libc::POLLHUP | libc::POLLERR) != 0 {
-                return Ok(());
+                return Ok(true);
             } else if collecting {
                 self.table.collect();
                 self.has_bound.store(self.table.holds_addresses(), Ordering::Relaxed);
@@ -117,6 +138,11 @@ impl<N: Network> Shared<N> {
         if self.noticed.lock().insert(kind) {
             self.options.notice(text);
         }
+    }
+
+    /// For writing to the caller's memory.
+    pub(crate) fn waiting<'a>(&'a self, call: &'a Call) -> Waiting<'a> {
+        Waiting(&self.listener, call)
     }
 
     /// Makes sure that what was read of the caller's memory was the caller's.

@@ -1,5 +1,6 @@
 //! Thin safe wrappers over the system calls that the standard library does not offer.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -89,6 +90,13 @@ pub(crate) fn get_int_option(fd: RawFd, level: i32, name: i32) -> io::Result<i32
     Ok(i32::from_ne_bytes(value))
 }
 
+/// Gives socket `to` an option of `from`'s, whose value has at most 16 bytes.
+pub(crate) fn copy_option(from: RawFd, to: RawFd, level: i32, name: i32) -> io::Result<()> {
+    let mut value = [0; 16];
+    let len = get_option(from, level, name, &mut value)?;
+    set_option(to, level, name, &value[..len])
+}
+
 /// The socket's cookie: unique since boot, never used again.
 pub(crate) fn cookie(fd: RawFd) -> io::Result<u64> {
     let mut value = [0; size_of::<u64>()];
@@ -144,6 +152,24 @@ pub(crate) fn recv(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<usize
     usize::try_from(got).map_err(|_| io::Error::last_os_error())
 }
 
+/// Receives without blocking what comes after the first `skipped` bytes (at most one), which are forgotten. Returns the
+/// number of bytes in `buffer`.
+pub(crate) fn recv_behind(fd: RawFd, skipped: usize, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut forgotten = [0u8; 1];
+    let mut pieces = [
+        libc::iovec { iov_base: forgotten.as_mut_ptr().cast(), iov_len: skipped.min(1) },
+        libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() },
+    ];
+    // SAFETY: an all-zero msghdr is valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = pieces.as_mut_ptr();
+    message.msg_iovlen = pieces.len() as _;
+    // SAFETY: all pointers in `message` are to live buffers of the lengths given.
+    let got = unsafe { libc::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT) };
+    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    Ok(got.saturating_sub(skipped.min(1)))
+}
+
 /// Waits until one of `fds` has something, or for `timeout_ms` (-1: for ever).
 pub(crate) fn poll(fds: &mut [libc::pollfd], timeout_ms: i32) -> io::Result<()> {
     // SAFETY: pointer and length describe `fds`.
@@ -168,11 +194,6 @@ pub(crate) fn peer_shut_write(fd: BorrowedFd<'_>) -> bool {
 /// How many bytes can be read.
 pub(crate) fn readable(fd: RawFd) -> io::Result<usize> {
     ask_int(fd, libc::FIONREAD).map(|n| usize::try_from(n).unwrap_or(0))
-}
-
-/// How much of what was written to a UNIX socket is unread, with the kernel's bookkeeping.
-pub(crate) fn queued(fd: RawFd) -> io::Result<i32> {
-    ask_int(fd, libc::TIOCOUTQ)
 }
 
 pub(crate) fn ask_int(fd: RawFd, command: libc::Ioctl) -> io::Result<i32> {
@@ -204,4 +225,25 @@ pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedF
 pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` stays open, and the same file, for as long as it lives.
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest)? })
+}
+
+/// The kernel's release, such as "6.18.5-generic".
+pub(crate) fn kernel_release_text() -> String {
+    // SAFETY: an all-zero utsname is valid.
+    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live utsname, whose strings the kernel ends with a zero.
+    unsafe {
+        libc::uname(&raw mut name);
+        CStr::from_ptr(name.release.as_ptr()).to_string_lossy().into_owned()
+    }
+}
+
+/// The first two numbers of that.
+pub(crate) fn kernel_release() -> Option<(u32, u32)> {
+    parse_release(&kernel_release_text())
+}
+
+pub(crate) fn parse_release(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }

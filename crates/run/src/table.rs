@@ -74,7 +74,7 @@ impl Contents {
 
 /// Whether a task watches over the socket.
 fn is_carried(state: &State) -> bool {
-    matches!(state, State::Connecting | State::Connected { .. })
+    matches!(state, State::Listening | State::Connecting | State::Connected { .. })
 }
 
 /// The inodes of the UNIX sockets in this network namespace.

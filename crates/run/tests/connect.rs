@@ -12,7 +12,7 @@ use std::thread;
 
 use common::peers::{closed_port, echo, serve};
 use common::{HOST, SILENT, compile_static, isolated, python, runtime, same_as_kernel};
-use polypath_run::{Network, Options, Runner};
+use polypath_run::{Network, NoListener, Options, Runner};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -246,6 +246,7 @@ struct Gated(Semaphore);
 
 impl Network for Gated {
     type Stream = TcpStream;
+    type Listener = NoListener<TcpStream>;
 
     async fn connect(&self, remote: SocketAddr, _: Option<SocketAddr>) -> io::Result<TcpStream> {
         let _open = self.0.acquire().await.map_err(io::Error::other)?;
@@ -282,6 +283,7 @@ struct Shared(Arc<Gated>);
 
 impl Network for Shared {
     type Stream = TcpStream;
+    type Listener = NoListener<TcpStream>;
 
     async fn connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpStream> {
         self.0.connect(remote, local).await

@@ -2,7 +2,10 @@
 
 mod handover;
 mod obstacles;
+mod programs;
 mod resume;
+mod servers;
+mod supervisor;
 mod world;
 
 use world::{Families, PORT, World, check, check_both, check_same, until};

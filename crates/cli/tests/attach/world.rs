@@ -111,6 +111,11 @@ impl World {
         run(&self.host, "tc", line.split(' '));
     }
 
+    /// Bounds what an uplink sends.
+    pub(crate) fn shape(&self, uplink: &str, mbit: u32) {
+        self.tc(&format!("qdisc add dev {uplink} root tbf rate {mbit}mbit burst 64k latency 40ms"));
+    }
+
     /// Runs `polypath` to its end: whether all was well, and all that it said.
     pub(crate) fn polypath(&self, words: &[&str]) -> (bool, String) {
         let mut command = self.host.command(env!("CARGO_BIN_EXE_polypath"));
@@ -295,7 +300,7 @@ pub(crate) fn check_same(before: &str, after: &str) {
 }
 
 /// Runs a program to its end, which must be a good one, and returns what it printed.
-fn run<'a>(namespace: &Namespace, program: &str, arguments: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn run<'a>(namespace: &Namespace, program: &str, arguments: impl IntoIterator<Item = &'a str>) -> String {
     let output = namespace.command(program).args(arguments).output().expect(program);
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

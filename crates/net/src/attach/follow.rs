@@ -5,14 +5,16 @@
 //! only what is different then counts. So a DHCP renewal, which says the same address again, is nothing.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::discover::Path;
+use super::requests::{Inbox, Requests};
 use super::{Attachment, Survey};
 use crate::shared::Shared;
 
@@ -27,23 +29,26 @@ const TRIES: u32 = 3;
 /// The thread, as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    stop: Arc<OwnedFd>,
+    requests: Requests,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Follower {
     pub(crate) fn start(attachment: Attachment, shared: Arc<Shared>, tun: &str) -> io::Result<Self> {
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let for_thread = Arc::clone(&stop);
-        let run = move || follow(attachment, &shared, &for_thread);
+        let (requests, inbox) = Requests::new()?;
+        let run = move || follow(attachment, &shared, &inbox);
         let thread = std::thread::Builder::new().name(format!("paths {tun}")).spawn(run)?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { requests, thread: Some(thread) })
+    }
+
+    /// For those who listen.
+    pub(crate) fn requests(&self) -> Requests {
+        self.requests.clone()
     }
 
     /// Ends the thread; table and ports are gone afterwards.
     pub(crate) fn stop(&mut self) {
-        // It fails only when the counter is full, and then the thread knows.
-        let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
+        self.requests.stop();
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != std::thread::current().id()
         {
@@ -59,12 +64,17 @@ impl Drop for Follower {
     }
 }
 
-fn follow(mut attachment: Attachment, shared: &Shared, stop: &OwnedFd) {
+fn follow(mut attachment: Attachment, shared: &Shared, inbox: &Inbox) {
     loop {
-        match news(&attachment, stop, None) {
-            Ok(News::Some) => {}
-            Ok(News::None) => continue,
-            Ok(News::Stop) => return,
+        let due = attachment.look_at.map(|at| at.saturating_duration_since(Instant::now()));
+        match news(&attachment, inbox, due) {
+            Ok(News::Host) => {}
+            Ok(News::Requests) if attachment.serve(inbox, shared) => continue,
+            Ok(News::Requests) => return,
+            Ok(News::None) => {
+                attachment.tick(shared);
+                continue;
+            }
             Err(error) => {
                 tracing::error!(%error, "changes of interfaces and routes are not followed any more");
                 return;
@@ -72,9 +82,10 @@ fn follow(mut attachment: Attachment, shared: &Shared, stop: &OwnedFd) {
         }
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
-            match news(&attachment, stop, Some(QUIET)) {
-                Ok(News::Some) => {}
-                Ok(News::Stop) => return,
+            match news(&attachment, inbox, Some(QUIET)) {
+                Ok(News::Host) => {}
+                Ok(News::Requests) if attachment.serve(inbox, shared) => {}
+                Ok(News::Requests) => return,
                 Ok(News::None) | Err(_) => break,
             }
         }
@@ -85,24 +96,25 @@ fn follow(mut attachment: Attachment, shared: &Shared, stop: &OwnedFd) {
 }
 
 enum News {
-    Some,
-    /// The time is up.
+    /// It has changed.
+    Host,
+    Requests,
+    /// The time is up, or it was nothing.
     None,
-    Stop,
 }
 
-fn news(attachment: &Attachment, stop: &OwnedFd, timeout: Option<Duration>) -> io::Result<News> {
-    let news = attachment.news.as_fd();
-    let mut fds = [PollFd::new(&news, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-    let timeout = timeout.map(|t| Timespec { tv_sec: 0, tv_nsec: t.subsec_nanos().into() });
+fn news(attachment: &Attachment, inbox: &Inbox, timeout: Option<Duration>) -> io::Result<News> {
+    let (news, requests) = (attachment.news.as_fd(), inbox.as_fd());
+    let mut fds = [PollFd::new(&news, PollFlags::IN), PollFd::new(&requests, PollFlags::IN)];
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     match poll(&mut fds, timeout.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
     if !fds[1].revents().is_empty() {
-        return Ok(News::Stop);
+        return Ok(News::Requests);
     }
-    Ok(if attachment.news.drain_news() { News::Some } else { News::None })
+    Ok(if attachment.news.drain_news() { News::Host } else { News::None })
 }
 
 impl Attachment {
@@ -128,11 +140,16 @@ impl Attachment {
                 shared.call(|core, now| core.stack.remove_address(now, path.addr))?;
             }
             self.paths.retain(|path| !gone.contains(path));
-            match self.table.load(&paths) {
+            let addresses: Vec<IpAddr> = paths.iter().map(|path| path.addr).collect();
+            self.listening.claim_missing(&addresses);
+            let ends = self.listening.ends(&addresses);
+            match self.table.load(&paths, &ends) {
                 Err(error) if tries < TRIES => tracing::debug!(%error, "the host has changed meanwhile"),
                 result => {
                     result?;
+                    shared.call(|core, now| core.stack.set_reach(now, ends))?;
                     self.announce(shared, paths)?;
+                    self.listening.tidy(&addresses);
                     return Ok(());
                 }
             }

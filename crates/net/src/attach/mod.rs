@@ -2,8 +2,9 @@
 //!
 //! [`snapshot`] asks the kernel for interfaces, addresses and routes; [`discover`] makes paths of them; [`ports`]
 //! claims local ports that no socket of the kernel uses; [`rules`] wires the TUN device to the uplinks by one nftables
-//! table ([`nft`] speaks to the kernel); [`follow`] does all this again whenever the host changes; [`probe`] tries each
-//! part by itself. [`policy`] is what the host's routing refuses and IPsec covers, which is respected; [`obstacles`] are
+//! table ([`nft`] speaks to the kernel); [`follow`] does all this again whenever the host changes, and [`requests`]
+//! bring it who listens: [`listening`] says what is diverted for them, [`claims`] holds it in the kernel; [`probe`] tries
+//! each part by itself. [`policy`] is what the host's routing refuses and IPsec covers, which is respected; [`obstacles`] are
 //! what else of the host's may stand in the way ([`dump`] asks the kernel), which are named.
 //!
 //! Nothing of the host is changed: no address, route, rule or parameter, and no firewall table but our own. Device,
@@ -12,31 +13,37 @@
 //! What is forwarded so passes by the host's output and forward filters, IPsec and routing rules. A packet above the
 //! link's MTU would vanish, so each path has a link of its own in the stack, with the MTU of interface and routes.
 
+mod claims;
 pub(crate) mod discover;
 mod dump;
 mod follow;
+mod listening;
 mod nft;
 mod obstacles;
 mod policy;
 mod ports;
 mod probe;
+mod requests;
 mod rules;
 mod snapshot;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time;
 
 use polypath_proto::{ChecksumMode, Instant, LinkConfig, LinkId, LocalAddress, Stack};
 
 use crate::device::Netlink;
 use discover::Path;
 pub(crate) use follow::Follower;
+use listening::Listening;
 pub use obstacles::{Effect, Obstacle};
 use policy::Policy;
 pub(crate) use ports::Ports;
 pub use probe::{FoundPath, probe_filters, probe_instances, probe_nftables, probe_paths, probe_tun};
+pub(crate) use requests::Requests;
 use rules::Table;
 use snapshot::Snapshot;
 
@@ -127,6 +134,10 @@ pub(crate) struct Attachment {
     /// For news; opened before the first dump, so that nothing falls between.
     news: Netlink,
     table: Table,
+    /// Let go of after the table.
+    listening: Listening,
+    /// When to look at it again.
+    look_at: Option<time::Instant>,
     _ports: Ports,
     paths: Vec<Path>,
     view: Arc<View>,
@@ -153,11 +164,24 @@ impl Attachment {
             return Err(discover::no_path(&snapshot, &options, &obstacles));
         }
         let mut table = Table::new(tun.0, tun.1, ports.range())?;
-        table.load(&paths)?;
+        table.load(&paths, &BTreeSet::new())?;
         let view = Arc::new(View::default());
         view.set(snapshot, paths.clone());
-        let links = HashMap::new();
-        Ok(Self { options, netlink, news, table, _ports: ports, paths, view, obstacles, links, link })
+        let (listening, links) = (Listening::default(), HashMap::new());
+        Ok(Self {
+            options,
+            netlink,
+            news,
+            table,
+            listening,
+            look_at: None,
+            _ports: ports,
+            paths,
+            view,
+            obstacles,
+            links,
+            link,
+        })
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -171,6 +195,8 @@ impl Attachment {
 
     /// Gives the stack all addresses, before it runs.
     pub(crate) fn introduce(&mut self, stack: &mut Stack, now: Instant) {
+        // Nobody listens yet.
+        stack.set_reach(now, []);
         for path in self.paths.clone() {
             self.add(stack, now, &path);
         }

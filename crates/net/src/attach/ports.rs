@@ -7,11 +7,11 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use super::claims;
 
 /// Above the kernel's default range, which ends at 60,999.
 const FIRST: u16 = 61_000;
@@ -68,20 +68,9 @@ impl Ports {
     }
 }
 
-/// Binds `port` for both families, or for IPv4 where the kernel has no IPv6.
+/// Binds `port` for both families.
 fn hold(port: u16) -> Result<OwnedFd, rustix::io::Errno> {
-    let open = |family| rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None);
-    if let Ok(socket) = open(AddressFamily::INET6) {
-        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
-        match rustix::net::bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-            // IPv6 is there and switched off.
-            Err(rustix::io::Errno::ADDRNOTAVAIL) => {}
-            result => return result.map(|()| socket),
-        }
-    }
-    let socket = open(AddressFamily::INET)?;
-    rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
-    Ok(socket)
+    claims::hold(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into()).map(|(socket, _)| socket)
 }
 
 fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
@@ -91,7 +80,7 @@ fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
     use crate::testing::in_namespace;

@@ -1,5 +1,6 @@
 //! Whether a host could be attached to here: each thing tried by itself, for somebody who wants to know what is missing.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
@@ -47,7 +48,7 @@ pub fn probe_nftables() -> io::Result<()> {
     let addr = IpAddr::from([192, 0, 2, 1]);
     let routes = vec![Route { destination: addr, prefix_len: 32, gateway: None }];
     let path = Path { interface: tun.name().to_owned(), index, addr, backup: false, mtu: 1500, routes };
-    Table::new(tun.name(), index, 1..=1)?.load(&[path])
+    Table::new(tun.name(), index, 1..=1)?.load(&[path], &BTreeSet::new())
 }
 
 /// How many further instances there is room for, and how many there are.

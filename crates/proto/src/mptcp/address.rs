@@ -49,9 +49,11 @@ impl Connection {
     }
 
     pub(super) fn run_path_manager(&mut self, now: Instant, env: &Env<'_>, event: &PathEvent) {
+        let port = env.config.announce_port.unwrap_or(self.initial_local.port());
         let view = |a: &LocalAddress| {
             let announced = self.announced.iter().any(|known| known.addr == a.addr);
-            Some(LocalView { addr: a.addr, backup: a.backup, id: self.local_id(a.addr)?, announced })
+            let reached = env.reach.has(SocketAddr::new(a.addr, port));
+            Some(LocalView { addr: a.addr, backup: a.backup, id: self.local_id(a.addr)?, announced, reached })
         };
         let locals: Vec<LocalView> = env.addresses.iter().filter_map(view).collect();
         let subflows: Vec<SubflowView> = self

@@ -496,11 +496,24 @@ impl Connection {
             return None;
         }
         let local_id = self.local_id(tcp.local.ip())?;
+        if self.subflow_count() >= env.config.max_subflows {
+            self.give_up_oldest_join(now);
+        }
         let handshake = Handshake::JoinSynAck { nonce, remote_nonce: join.nonce };
         let mut subflow = Subflow::new(now, tcp, handshake, local_id, join.address_id);
         subflow.remote_backup = join.backup;
         self.name_subflow(env, &mut subflow);
         self.add_subflow(env.config.max_subflows, subflow)
+    }
+
+    /// Whoever has seen a token can send joins, but not end them: those that wait longest for their third ACK do not keep
+    /// others out.
+    fn give_up_oldest_join(&mut self, now: Instant) {
+        let half_open = |s: &Subflow| matches!(s.handshake, Handshake::JoinSynAck { .. });
+        let oldest = self.iter().filter(|(_, s)| half_open(s)).min_by_key(|(_, s)| s.opened_at);
+        if let Some(id) = oldest.map(|(id, _)| id) {
+            self.drop_subflow(now, id, CloseReason::TimedOut);
+        }
     }
 
     /// Takes in a subflow that the path manager wanted and the stack made.

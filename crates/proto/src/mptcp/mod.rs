@@ -49,6 +49,7 @@ use crate::mib::Counter;
 use crate::path_manager::{PathEvent, PathManager, SubflowManager};
 use crate::scheduler::{Scheduler, SubflowSet};
 use crate::seq::Dsn;
+use crate::stack::Reach;
 use crate::tcp::Counters;
 use crate::time::Instant;
 use crate::{Config, LinkConfig, LocalAddress, Mechanisms, SubflowId};
@@ -67,6 +68,7 @@ pub(crate) struct Env<'a> {
     pub(crate) config: &'a Config,
     pub(crate) links: &'a [LinkConfig],
     pub(crate) addresses: &'a [LocalAddress],
+    pub(crate) reach: &'a Reach,
 }
 
 /// Which end of a connection this is.
@@ -167,6 +169,8 @@ pub(crate) struct Connection {
     reinjections: VecDeque<Reinjection>,
     /// Up to here bytes were sent again because they kept the window shut.
     unblocked_to: Dsn,
+    /// How much that was in all.
+    unblocked_bytes: u64,
     mechanisms: Mechanisms,
     /// Where the DATA_FIN is to be sent now.
     data_fin_on: SubflowSet,
@@ -263,6 +267,7 @@ impl Connection {
             small_end: Dsn::FIRST,
             reinjections: VecDeque::new(),
             unblocked_to: Dsn::FIRST,
+            unblocked_bytes: 0,
             mechanisms: config.mechanisms,
             data_fin_on: SubflowSet::default(),
             data_fin_tries: 0,
@@ -396,9 +401,14 @@ impl Connection {
         self.established || self.fast_opened
     }
 
+    /// Nothing more will happen.
+    pub(crate) fn is_over(&self) -> bool {
+        self.subflow_count() == 0 && (self.finished || self.error.is_some())
+    }
+
     /// Nothing more will happen, and the application has been told: the slot may go.
     pub(crate) fn is_dead(&self) -> bool {
-        self.orphaned && self.subflow_count() == 0 && (self.finished || self.error.is_some())
+        self.orphaned && self.is_over()
     }
 
     /// Passes on what happened where the path manager could not be called.

@@ -10,6 +10,10 @@ use crate::trace::ReinjectReason;
 
 /// Segments sent again at a time.
 const SEGMENTS: u64 = 4;
+/// So much may be sent again in any connection, in bytes, and beyond it one byte for so many that were delivered. What is
+/// blocked all the time would otherwise buy its throughput with ever more bytes.
+const FREE: u64 = 128 * 1024;
+const ONE_IN: u64 = 32;
 
 impl Connection {
     /// New data has to wait for the peer's window, or for the send buffer. Each byte is sent again for that once.
@@ -37,7 +41,11 @@ impl Connection {
             .filter(|p| p.id != slow && !p.stalled && !p.suspected && p.srtt * 3 / 2 < holder.srtt && p.room >= p.mss);
         let Some(fast) = faster.min_by_key(|p| (p.srtt, p.id)) else { return false };
         let end = end.min(una + fast.room.min(SEGMENTS * fast.mss)).min(self.send.end());
+        if self.unblocked_bytes + end.since(una) > FREE + una.since(Dsn::FIRST) / ONE_IN {
+            return false;
+        }
         self.unblocked_to = end;
+        self.unblocked_bytes += end.since(una);
         self.reinject(una, end, Some(slow), Some(fast.id), ReinjectReason::WindowBlocked);
         // The one that delivers most is worth waiting for.
         if mechanisms.penalisation && holder.rate() < fast.rate() {

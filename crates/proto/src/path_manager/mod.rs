@@ -62,6 +62,8 @@ pub struct LocalView {
     pub id: u8,
     /// Already announced to the peer.
     pub announced: bool,
+    /// The connection's port, or the one that is announced, is reached there from other hosts.
+    pub reached: bool,
 }
 
 /// A subflow, in whatever state.

@@ -145,7 +145,7 @@ impl PathManager for SubflowManager {
             self.open_wanted(now, view, commands);
         } else if view.announce {
             let used = |addr: IpAddr| view.subflows.iter().any(|s| s.local.ip() == addr);
-            let idle = |l: &&LocalView| !l.announced && !used(l.addr) && is_reachable(l.addr);
+            let idle = |l: &&LocalView| !l.announced && !used(l.addr) && l.reached && is_reachable(l.addr);
             commands.extend(view.locals.iter().filter(idle).map(|l| PathCommand::Announce(l.addr)));
         }
     }

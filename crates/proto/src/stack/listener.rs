@@ -10,10 +10,49 @@ const MAX_HALF_OPEN: usize = 1024;
 /// How long a handshake with data counts as under way that a reset ended (Linux: the same).
 const FAST_RESET_COUNTS_FOR: Duration = Duration::from_secs(60);
 
+/// What is listened on: an address and a port.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ListenAddr {
+    /// Unspecified: any address of the stack; that of IPv6 takes IPv4 too.
+    pub local: SocketAddr,
+    /// Then it does not (`IPV6_V6ONLY`).
+    pub v6only: bool,
+}
+
+impl ListenAddr {
+    /// Whether connections to `to` belong there.
+    #[must_use]
+    pub fn takes(&self, to: SocketAddr) -> bool {
+        let any = self.local.ip().is_unspecified() && (self.is_dual() || self.local.is_ipv4() == to.is_ipv4());
+        self.local.port() == to.port() && (any || self.local.ip() == to.ip())
+    }
+
+    /// Whether all that belongs to `other` would belong here, too.
+    #[must_use]
+    pub fn covers(&self, other: &ListenAddr) -> bool {
+        self.takes(other.local) && (self.is_dual() || !other.is_dual())
+    }
+
+    fn is_dual(&self) -> bool {
+        self.local.is_ipv6() && self.local.ip().is_unspecified() && !self.v6only
+    }
+
+    /// Whether some connections would belong to both.
+    #[must_use]
+    pub fn clashes(&self, other: &ListenAddr) -> bool {
+        self.takes(other.local) || other.takes(self.local)
+    }
+}
+
+impl From<SocketAddr> for ListenAddr {
+    fn from(local: SocketAddr) -> Self {
+        ListenAddr { local, v6only: false }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Listener {
-    /// Unspecified: any address of the stack. An unspecified IPv6 address takes IPv4 too.
-    pub(super) local: SocketAddr,
+    pub(super) at: ListenAddr,
     backlog: usize,
     /// Handshakes that are not over.
     pub(super) half_open: usize,
@@ -26,9 +65,9 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(local: SocketAddr, backlog: usize) -> Self {
+    pub(super) fn new(at: ListenAddr, backlog: usize) -> Self {
         Listener {
-            local,
+            at,
             backlog: backlog.max(1),
             half_open: 0,
             ready: VecDeque::new(),
@@ -36,11 +75,6 @@ impl Listener {
             opening_fast: Vec::new(),
             fast_resets: VecDeque::new(),
         }
-    }
-
-    pub(super) fn takes(&self, to: SocketAddr) -> bool {
-        let any = self.local.ip().is_unspecified() && (self.local.is_ipv6() || to.is_ipv4());
-        self.local.port() == to.port() && (any || self.local.ip() == to.ip())
     }
 
     /// RFC 9293 leaves it to the host: beyond the backlog a SYN is not answered, so that the peer tries again.
@@ -79,11 +113,13 @@ pub enum ListenError {
 }
 
 impl super::Stack {
-    /// Listens on `local`; an unspecified address means all of the stack's, port 0 means any free one.
+    /// Listens on `at`; an unspecified address means all of the stack's, port 0 means any free one. Up to `backlog`
+    /// connections wait to be accepted.
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub fn listen(&mut self, mut local: SocketAddr, backlog: usize) -> Result<ListenerId, ListenError> {
+    pub fn listen(&mut self, at: impl Into<ListenAddr>, backlog: usize) -> Result<ListenerId, ListenError> {
+        let ListenAddr { mut local, v6only } = at.into();
         if !local.ip().is_unspecified() && !self.addresses.iter().any(|a| a.addr == local.ip()) {
             return Err(ListenError::NotAvailable);
         }
@@ -91,15 +127,12 @@ impl super::Stack {
             let port = (32_768..61_000).find(|p| !self.port_is_listening(*p)).ok_or(ListenError::NoPort)?;
             local.set_port(port);
         }
-        let clash = |l: &Listener| {
-            l.local.port() == local.port()
-                && (l.local.ip() == local.ip() || l.local.ip().is_unspecified() || local.ip().is_unspecified())
-        };
-        if self.listeners.iter().any(|(_, l)| clash(l)) {
+        let at = ListenAddr { local, v6only };
+        if self.listeners.iter().any(|(_, l)| l.at.clashes(&at)) {
             return Err(ListenError::InUse);
         }
         // [9293-MUST-41]
-        Ok(ListenerId(self.listeners.insert(Listener::new(local, backlog))))
+        Ok(ListenerId(self.listeners.insert(Listener::new(at, backlog))))
     }
 
     /// Takes data that comes with SYNs (TCP Fast Open, RFC 7413), of so many connections at once whose handshakes are
@@ -120,13 +153,18 @@ impl super::Stack {
         }
     }
 
+    /// Whose connections to `local` are.
+    pub(super) fn listener_at(&self, local: SocketAddr) -> Option<ListenerId> {
+        self.listeners.iter().find(|(_, l)| l.at.takes(local)).map(|(h, _)| ListenerId(h))
+    }
+
     pub(super) fn port_is_listening(&self, port: u16) -> bool {
-        self.listeners.iter().any(|(_, l)| l.local.port() == port)
+        self.listeners.iter().any(|(_, l)| l.at.local.port() == port)
     }
 
     /// The address that a listener has.
     pub fn listener_addr(&self, id: ListenerId) -> Option<SocketAddr> {
-        self.listeners.get(id.0).map(|l| l.local)
+        self.listeners.get(id.0).map(|l| l.at.local)
     }
 
     /// The oldest connection that waits to be accepted.

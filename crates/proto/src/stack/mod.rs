@@ -7,6 +7,7 @@ mod isn;
 mod listener;
 mod open;
 mod path_mtu;
+mod reach;
 mod slab;
 mod syn_cookies;
 mod time_wait;
@@ -14,9 +15,11 @@ mod timer_queue;
 
 pub use crate::mptcp::{Transmit, TransmitBuf};
 pub use api::Connection;
-pub use listener::ListenError;
+pub use listener::{ListenAddr, ListenError};
 pub use open::ConnectError;
 pub use syn_cookies::SynCookies;
+
+pub(crate) use reach::Reach;
 
 use crate::mib::{Counter, Mib};
 use crate::mptcp::{self, CloseReason, ConnectionError, ConnectionInfo, Env, News, Request, SubflowChange};
@@ -153,6 +156,7 @@ pub struct Stack {
     config: Config,
     links: Vec<LinkConfig>,
     addresses: Vec<LocalAddress>,
+    reach: Reach,
     rng: ChaCha12Rng,
     hasher: SeedableRandomState,
     isn: IsnGenerator,
@@ -214,6 +218,7 @@ impl Stack {
             config,
             links: Vec::new(),
             addresses: Vec::new(),
+            reach: Reach::default(),
             rng,
             connections: Slab::new(),
             listeners: Slab::new(),
@@ -282,11 +287,11 @@ impl Stack {
         f: impl FnOnce(&mut mptcp::Connection, &Env<'_>) -> T,
     ) -> Option<T> {
         let slot = self.connections.get_mut(id.0)?;
-        let env = Env { config: &self.config, links: &self.links, addresses: &self.addresses };
+        let env = Env { config: &self.config, links: &self.links, addresses: &self.addresses, reach: &self.reach };
         Some(f(&mut slot.connection, &env))
     }
 
-    /// A packet arrived.
+    /// A packet arrived. Where it is for none of the stack's addresses, an answer leaves on the link `on`.
     pub fn handle_packet(&mut self, now: Instant, on: LinkId, rx: Received<'_>) {
         let Some(seg) = self.parse(&rx) else { return };
         // Nobody sends from there. [9293-MUST-63]
@@ -301,6 +306,8 @@ impl Stack {
             self.with_connection(id, |c, env| c.on_segment(now, env, subflow, &seg, rx.payload));
             return self.settle(now, id);
         }
+        // Answers leave on the address's link, wherever this came in.
+        let on = self.addresses.iter().find(|a| a.addr == tuple.local.ip()).map_or(on, |a| a.link);
         let is_syn = seg.tcp.flags.contains(TcpFlags::SYN) && !seg.tcp.flags.intersects(TcpFlags::ACK | TcpFlags::RST);
         // [9293-MUST-57]
         let is_new = !self.time_waits.contains(&tuple) || self.time_waits.reopens(&tuple, &seg);

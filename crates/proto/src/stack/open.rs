@@ -14,6 +14,9 @@ use polypath_wire::{FastOpenCookie, Key, Segment, TcpFlags, TcpOptions};
 use rand::Rng;
 use std::net::{IpAddr, SocketAddr};
 
+/// After so many ports in TIME-WAIT one of those will do: the search must not go over tens of thousands each time.
+const UNTOUCHED_TRIES: usize = 64;
+
 /// Why a connection cannot be opened.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
@@ -87,7 +90,7 @@ impl Stack {
             });
         };
         let port = options.local.map_or(0, |l| l.port());
-        let local = self.choose_port(addr, port, remote)?;
+        let local = self.choose_port(now, addr, port, remote)?;
         let multipath = match self.config.multipath && !options.no_multipath {
             true if self.blackholes.contains(now, (addr, remote.ip())) => {
                 self.mib.count(Counter::MPTcpExtMPCapableSYNTXDisabled);
@@ -162,23 +165,28 @@ impl Stack {
         }
     }
 
-    /// RFC 6056, algorithm 1: a random port, then the next ones.
-    fn choose_port(&mut self, addr: IpAddr, port: u16, remote: SocketAddr) -> Result<SocketAddr, ConnectError> {
-        let taken = |stack: &Stack, local| {
-            let tuple = FourTuple { local, remote };
-            stack.by_tuple.contains_key(&tuple) || stack.time_waits.contains(&tuple)
-        };
+    /// RFC 6056, algorithm 1: a random port, then the next ones, preferably none in TIME-WAIT.
+    fn choose_port(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        port: u16,
+        remote: SocketAddr,
+    ) -> Result<SocketAddr, ConnectError> {
+        let used = |stack: &Stack, local| stack.by_tuple.contains_key(&FourTuple { local, remote });
+        let waits = |stack: &Stack, local| stack.time_waits.contains(&FourTuple { local, remote });
+        let reusable = |stack: &Stack, local| stack.time_waits.is_reusable(now, &FourTuple { local, remote });
+        let free = |stack: &Stack, local| !used(stack, local) && (!waits(stack, local) || reusable(stack, local));
         if port != 0 {
             let local = SocketAddr::new(addr, port);
-            return if taken(self, local) { Err(ConnectError::AddressInUse(local)) } else { Ok(local) };
+            return if free(self, local) { Ok(local) } else { Err(ConnectError::AddressInUse(local)) };
         }
         let (first, last) = (*self.config.client_ports.start(), *self.config.client_ports.end());
         let span = u32::from(last.saturating_sub(first)) + 1;
         let start = self.rng.next_u32() % span;
-        (0..span)
-            .map(|i| SocketAddr::new(addr, first + ((start + i) % span) as u16))
-            .find(|local| !taken(self, *local) && !self.port_is_listening(local.port()))
-            .ok_or(ConnectError::NoPort)
+        let ports = || (0..span).map(|i| SocketAddr::new(addr, first + ((start + i) % span) as u16));
+        let mut ports = ports().take(UNTOUCHED_TRIES).filter(|local| !waits(self, *local)).chain(ports());
+        ports.find(|local| free(self, *local) && !self.port_is_listening(local.port())).ok_or(ConnectError::NoPort)
     }
 
     fn params(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, link: LinkId) -> TcpParams {
@@ -223,8 +231,7 @@ impl Stack {
             return self.on_join_syn(now, on, tuple, seg, join);
         }
         // [9293-MUST-42]
-        let listener = self.listeners.iter().find(|(_, l)| l.takes(tuple.local)).map(|(h, _)| ListenerId(h));
-        let Some(listener) = listener else { return self.refuse(on, seg, 0, None) };
+        let Some(listener) = self.listener_at(tuple.local) else { return self.refuse(on, seg, 0, None) };
         let flooded = self.listeners.get(listener.0).is_none_or(super::Listener::is_flooded);
         let stateless = match self.config.syn_cookies {
             SynCookies::Off => false,
@@ -350,8 +357,7 @@ impl Stack {
         if !flags.contains(TcpFlags::ACK) || flags.intersects(TcpFlags::SYN | TcpFlags::RST) {
             return false;
         }
-        let listener = self.listeners.iter().find(|(_, l)| l.takes(tuple.local)).map(|(h, _)| ListenerId(h));
-        let Some(listener) = listener else { return false };
+        let Some(listener) = self.listener_at(tuple.local) else { return false };
         let Some(baked) = self.cookies.eat(now, &tuple, seg) else { return false };
         if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) {
             // It will be sent again.
@@ -413,7 +419,7 @@ impl Stack {
     /// The path manager wants a subflow.
     pub(super) fn open_join(&mut self, now: Instant, id: ConnectionId, local: IpAddr, remote: SocketAddr) {
         let Some(link) = self.addresses.iter().find(|a| a.addr == local).map(|a| a.link) else { return };
-        let Ok(local) = self.choose_port(local, 0, remote) else { return };
+        let Ok(local) = self.choose_port(now, local, 0, remote) else { return };
         let params = self.params(now, local, remote, link);
         let nonce = self.rng.next_u32();
         let tcp = Tcp::connect(now, &params);
@@ -422,7 +428,9 @@ impl Stack {
         if let Some(subflow) = opened {
             self.mib.count(Counter::TcpActiveOpens);
             self.mib.count(Counter::MPTcpExtMPJoinSynTx);
-            self.by_tuple.insert(FourTuple { local, remote }, (id, subflow));
+            let tuple = FourTuple { local, remote };
+            self.time_waits.remove(&tuple);
+            self.by_tuple.insert(tuple, (id, subflow));
         }
         self.mark_ready(id);
     }
@@ -469,7 +477,8 @@ fn window_scale(max: usize) -> u8 {
 
 /// Puts the first subflow into a new connection.
 fn connection_with(connection: &mut mptcp::Connection, stack: &Stack, mut subflow: Subflow) -> Option<SubflowId> {
-    let env = mptcp::Env { config: &stack.config, links: &stack.links, addresses: &stack.addresses };
+    let env =
+        mptcp::Env { config: &stack.config, links: &stack.links, addresses: &stack.addresses, reach: &stack.reach };
     connection.name_subflow(&env, &mut subflow);
     connection.add_subflow(stack.config.max_subflows.max(1), subflow)
 }

@@ -7,10 +7,13 @@ use crate::time::{Duration, Instant};
 use core::hash::BuildHasher;
 use polypath_wire::{Segment, SeqNum, TcpFlags};
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 
 /// Linux: TCP_TIMEWAIT_LEN; RFC 9293 says twice the MSL of two minutes.
 // [9293-MUST-13]
 const LENGTH: Duration = Duration::from_secs(60);
+/// The slowest timestamp clock that RFC 7323, section 5.4, allows ticks once in this time.
+const REUSABLE_AFTER: Duration = Duration::from_secs(1);
 /// Beyond what the old connection has sent, and may have in the network (Linux: 65,535 + 2).
 const ISN_STEP: u32 = 65_537;
 
@@ -43,6 +46,10 @@ impl<S: BuildHasher> TimeWaits<S> {
         self.by_tuple.contains_key(tuple)
     }
 
+    pub(super) fn local_ends(&self) -> impl Iterator<Item = SocketAddr> {
+        self.by_tuple.keys().map(|tuple| tuple.local)
+    }
+
     pub(super) fn remove(&mut self, tuple: &FourTuple) {
         self.by_tuple.remove(tuple);
     }
@@ -69,6 +76,13 @@ impl<S: BuildHasher> TimeWaits<S> {
             tw.timestamps.zip(syn.options.timestamps).map_or(0, |(old, new)| new.val.wrapping_sub(old.ecr) as i32);
         // [9293-MAY-2]
         age > 0 || (age == 0 && syn.tcp.seq.distance(tw.rcv_nxt) >= 0)
+    }
+
+    /// Whether we may open the pair again ourselves: timestamps keep what is left of the old connection in the network out
+    /// of the new one, once their clock has moved on for certain (RFC 6191, section 2; Linux: tcp_tw_reuse).
+    pub(super) fn is_reusable(&self, now: Instant, tuple: &FourTuple) -> bool {
+        let old_enough = |waiting: &Waiting| waiting.until + REUSABLE_AFTER <= now + LENGTH;
+        self.by_tuple.get(tuple).is_some_and(|waiting| waiting.what.timestamps.is_some() && old_enough(waiting))
     }
 
     /// `iss`, or a number beyond all that the pair's old connection has sent.

@@ -4,6 +4,7 @@ use crate::support::*;
 use polypath_proto::mib::Counter;
 use polypath_proto::{ConnectionError, Event, FallbackReason, MultipathState, SubflowEvent};
 use polypath_wire::{CapableKeys, MptcpOption, TcpFlags};
+use std::net::SocketAddr;
 
 /// The client's key as it stands in what it sent.
 fn keys_of(packet: &Packet) -> CapableKeys {
@@ -216,7 +217,7 @@ fn a_reset_ends_a_half_open_connection_and_frees_its_place() {
 #[test]
 fn a_full_backlog_does_not_answer() {
     let mut s = Script::new(&ScriptOptions::default());
-    s.act_on_stack(|stack, _| stack.listen((WIFI, STACK_PORT).into(), 1).unwrap());
+    s.act_on_stack(|stack, _| stack.listen(SocketAddr::new(WIFI, STACK_PORT), 1).unwrap());
     s.add_flow((WIFI, STACK_PORT).into(), (PEER, 50_000).into());
     s.inject(syn());
     s.expect(syn_ack());

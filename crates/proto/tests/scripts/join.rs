@@ -145,7 +145,10 @@ fn a_join_with_an_unknown_token_is_reset() {
 #[test]
 fn a_join_beyond_the_limit_of_subflows_is_reset() {
     let config = Config { max_subflows: 2, ..Config::default() };
-    let (mut s, ..) = server_with_join(&ScriptOptions { config, ..ScriptOptions::default() });
+    let (mut s, _, nonce) = server_with_join(&ScriptOptions { config, ..ScriptOptions::default() });
+    let third = third_ack_of_peer(&s, nonce);
+    s.inject(ack(1).opt(third));
+    s.expect(ack(1).seq(1).opt(dack(1)));
     s.add_flow((WIFI, STACK_PORT).into(), (PEER_2, 50_001).into());
     let token = s.stack_key().token();
     s.inject(syn().opt(join(MpJoin::Syn { backup: false, address_id: 5, token, nonce: NONCE })));

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod addresses;
 mod checksum;
 mod close;
 mod congestion;
@@ -9,10 +10,12 @@ mod data;
 mod ecn;
 mod fallback;
 mod fast_open;
+mod floods;
 mod handshake;
 mod instruments;
 mod join;
 mod keepalive;
+mod listen;
 mod nagle;
 mod open;
 mod path_mtu;
@@ -24,6 +27,7 @@ mod sack;
 mod schedulers;
 mod segments;
 mod settings;
+mod strangers;
 mod syn_cookies;
 mod time_wait;
 mod timestamps;

@@ -1,6 +1,7 @@
 //! TIME-WAIT: how long, what it answers, and what opens the pair again (RFC 9293, section 3.6.1; RFC 6191).
 
 use crate::support::*;
+use polypath_proto::{Config, ConnectError, ConnectOptions, ConnectionId};
 use polypath_wire::TcpFlags;
 
 /// A server that closed first, and waits. Its peer has sent its FIN at 1.
@@ -129,4 +130,50 @@ fn timestamps_decide_on_a_syn() {
     assert_eq!(answer(&mut waiting(true), syn().seq(1).tsval(old)), TcpFlags::ACK);
     // Earlier: never.
     assert_eq!(answer(&mut waiting(true), syn().seq(70_000).tsval(old - 1)), TcpFlags::ACK);
+}
+
+/// A client with one port, whose first connection, closed from here, waits; the SYN of that.
+fn client_waiting(timestamps: bool) -> (Script, Packet) {
+    let config = Config { multipath: false, client_ports: 40_000..=40_000, ..Config::default() };
+    let mut s = Script::client(&ScriptOptions { config, ..ScriptOptions::default() });
+    let first = s.expect(syn());
+    s.inject(if timestamps { syn_ack() } else { syn_ack().no_timestamps() });
+    s.shutdown();
+    s.clear();
+    s.inject(fin(1).ack(2));
+    s.close();
+    s.clear();
+    assert_eq!(s.stack.connection_count(), 0);
+    (s, first)
+}
+
+fn connect(s: &mut Script) -> Result<ConnectionId, ConnectError> {
+    s.act_on_stack(|stack, now| stack.connect(now, (PEER, PEER_PORT).into(), ConnectOptions::default()))
+}
+
+/// A program that opens and closes connections fast must not run out of ports.
+#[test]
+fn a_client_takes_a_port_again_once_timestamps_have_moved_on() {
+    let (mut s, first) = client_waiting(true);
+    assert_eq!(connect(&mut s), Err(ConnectError::NoPort));
+    s.advance(ms(999));
+    assert_eq!(connect(&mut s), Err(ConnectError::NoPort));
+    s.advance(ms(1));
+    connect(&mut s).unwrap();
+    let packet = s.next_packet().unwrap();
+    assert_eq!((packet.seg.tcp.src_port, packet.seg.tcp.flags), (40_000, TcpFlags::SYN));
+    // Later than anything of the old connection, by both measures.
+    let of = |packet: &Packet| (packet.seg.tcp.seq, packet.seg.options.timestamps.unwrap().val);
+    let ((before, then), (after, now)) = (of(&first), of(&packet));
+    assert!(after.distance(before) > 2, "{after:?} after {before:?}");
+    assert!(now.wrapping_sub(then) as i32 >= 1000, "{now} after {then}");
+}
+
+#[test]
+fn without_timestamps_a_port_is_left_alone() {
+    let (mut s, _) = client_waiting(false);
+    s.advance(ms(59_000));
+    assert_eq!(connect(&mut s), Err(ConnectError::NoPort));
+    s.advance(ms(2_000));
+    connect(&mut s).unwrap();
 }

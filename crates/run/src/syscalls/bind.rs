@@ -1,12 +1,7 @@
-//! `bind` and `listen`.
-//!
-//! A bind is done on the shadow, so that the kernel finds what is wrong with it. At listen the
-//! shadow itself takes the place of the UNIX socket: from then on it is the kernel's server, and
-//! nothing of it is intercepted. It is done no sooner, because a program that binds may still
-//! connect. An epoll registration made before listen is lost.
+//! `bind`: done on the shadow, so that the kernel finds what is wrong with it, and keeps others from the address.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,7 +13,7 @@ use crate::rights;
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
-use crate::syscalls::connect::put_in_place;
+use crate::syscalls::closing;
 
 /// From linux/in6.h, not in `libc`.
 const IPV6_FREEBIND: i32 = 78;
@@ -50,60 +45,40 @@ pub(super) fn bind<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<A
             _ => sys::set_int_option(shadow, libc::IPPROTO_IP, libc::IP_FREEBIND, 1),
         };
     }
-    bind_shadow(shared, call, shadow, &bytes).map_err(|error| sys::errno_of(&error))?;
-    let mut inner = socket.lock();
-    inner.bound = address::kernel_name(shadow).ok();
-    inner.holds_address = true;
-    shared.has_bound.store(true, Ordering::Relaxed);
-    Ok(Answer::Value(0))
+    let port = match address::parse(&bytes, socket.domain) {
+        Ok(Given::Internet(asked)) => asked.port(),
+        _ => 0,
+    };
+    closing::attempt(shared, call, port, {
+        let (shared, call) = (Arc::clone(shared), *call);
+        move || bind_shadow(&shared, &call, &socket, port, &bytes)
+    })
 }
 
 /// Binds, and once more if the address was only held by a socket that its program has closed.
-fn bind_shadow<N: Network>(shared: &Shared<N>, call: &Call, shadow: i32, bytes: &[u8]) -> io::Result<()> {
-    let attempt = || rights::as_caller(call.tid, || sys::bind(shadow, bytes));
-    match attempt() {
-        Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
+fn bind_shadow<N: Network>(
+    shared: &Shared<N>,
+    call: &Call,
+    socket: &Socket,
+    port: u16,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let attempt = || -> io::Result<()> {
+        let mut inner = socket.lock();
+        let shadow = inner.shadow.as_raw_fd();
+        rights::as_caller(call.tid, || sys::bind(shadow, bytes))?;
+        inner.bound = address::kernel_name(shadow).ok();
+        inner.holds_address = true;
+        Ok(())
+    };
+    let bound = match attempt() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             shared.table.collect();
+            shared.network.release_port(port);
             attempt()
         }
         other => other,
-    }
-}
-
-pub(super) fn listen<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
-    let Some((socket, end)) = shared.identify(call, call.int(0))? else {
-        return Ok(Answer::Continue);
     };
-    if !matches!(socket.lock().state, State::Idle) {
-        return Err(libc::EINVAL);
-    }
-    let bound = socket.lock().bound;
-    if let Some(bound) = bound.filter(|bound| shared.network.owns(bound.ip().to_canonical())) {
-        shared.options.notice(&format!(
-            "listening on {bound} is not possible: the address belongs to polypath, which does \
-             not carry servers yet. Bind to 0.0.0.0 or to an address of the kernel.",
-        ));
-        return Err(libc::EADDRNOTAVAIL);
-    }
-    socket.retake_address().map_err(|error| sys::errno_of(&error))?;
-    become_kernel_server(&socket, &end, call.int(1)).map_err(|error| sys::errno_of(&error))?;
-    let kernel_socket = socket.lock().shadow.try_clone().map_err(|e| sys::errno_of(&e))?;
-    put_in_place(shared, call, socket.inode, &kernel_socket)?;
-    shared.table.remove(socket.cookie);
-    Ok(Answer::Value(0))
-}
-
-/// Makes the shadow listen, with all that was native to the UNIX socket.
-fn become_kernel_server(socket: &Socket, end: &OwnedFd, backlog: i32) -> io::Result<()> {
-    let shadow = socket.lock().shadow.as_raw_fd();
-    // SAFETY: no pointers.
-    sys::check(unsafe { libc::listen(shadow, backlog) })?;
-    let flags = sys::status_flags(end.as_raw_fd())?;
-    sys::set_nonblocking(shadow, flags & libc::O_NONBLOCK != 0)?;
-    for name in [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_RCVLOWAT] {
-        let mut value = [0; size_of::<libc::timeval>()];
-        let len = sys::get_option(end.as_raw_fd(), libc::SOL_SOCKET, name, &mut value)?;
-        sys::set_option(shadow, libc::SOL_SOCKET, name, &value[..len])?;
-    }
-    Ok(())
+    shared.has_bound.store(true, Ordering::Relaxed);
+    bound
 }

@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::address::{self, Given};
-use crate::attempt::{self, Attempt, Connecting, Waiting};
+use crate::attempt::{self, Connecting, Waiting};
+use crate::connection::Connection;
 use crate::identity;
 use crate::memory;
 use crate::network::{self, NetStream, Network, Opening};
@@ -24,6 +25,7 @@ use crate::settings::Settings;
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
+use crate::syscalls::closing;
 
 pub(super) fn connect<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
     let Some((socket, end)) = shared.identify(call, call.int(0))? else {
@@ -49,7 +51,7 @@ pub(super) fn proceed<N: Network>(
     let stands = match &socket.lock().state {
         State::Idle => Stands::Free,
         State::Spent => Stands::Spent,
-        State::Over { .. } => return Err(libc::EISCONN),
+        State::Over { .. } | State::Listening => return Err(libc::EISCONN),
         State::Connecting => Stands::Connecting,
         State::Connected { .. } | State::Failed(_) => Stands::Settled,
     };
@@ -121,13 +123,13 @@ fn begin<N: Network>(
 ) -> Result<Answer, Errno> {
     let Target { asked, nonblocking, early } = target;
     let remote = address::destination(asked);
-    let _in_runtime = shared.runtime.enter();
     let by_kernel = remote.ip().is_loopback() || !shared.network.carries(remote.ip());
     socket.lock().by_kernel = by_kernel;
     if by_kernel {
         socket.retake_address().map_err(|e| sys::errno_of(&e))?;
         let shadow = socket.lock().shadow.try_clone().map_err(|e| sys::errno_of(&e))?;
-        let begun = through_kernel(socket, shadow, remote, early, nonblocking).map_err(|e| sys::errno_of(&e))?;
+        let mut begun = through_kernel(socket, shadow, remote, early, nonblocking).map_err(|e| sys::errno_of(&e))?;
+        begun.connecting = after_closes(shared, remote.port(), begun.connecting);
         return start(shared, call, socket, end, remote, begun, nonblocking);
     }
     if remote.is_ipv4() && socket.domain == libc::AF_INET6 && is_v6_only(socket) {
@@ -197,7 +199,7 @@ where
     drop(end);
     socket.lock().state = State::Connecting;
     let (shared_too, socket_too) = (Arc::clone(shared), Arc::clone(socket));
-    let attempt = Attempt { shared: shared_too, socket: socket_too, remote, returns: returns as i64, opened };
+    let attempt = Connection { shared: shared_too, socket: socket_too, remote, returns: returns as i64, opened };
     let active = shared.activity.begin();
     let task = shared.runtime.spawn(async move {
         attempt.run(connecting, waiting).await;
@@ -205,6 +207,22 @@ where
     });
     socket.lock().task = Some(task.abort_handle());
     Ok(answer)
+}
+
+/// Who connects to a listener that its program has closed is refused, though the close is seen a moment later.
+fn after_closes<N: Network, S: Send + 'static>(
+    shared: &Arc<Shared<N>>,
+    port: u16,
+    connecting: Connecting<S>,
+) -> Connecting<S> {
+    if !shared.listenings.has(port) {
+        return connecting;
+    }
+    let shared = Arc::clone(shared);
+    Box::pin(async move {
+        closing::ended(&shared, port).await;
+        connecting.await
+    })
 }
 
 /// The local address to connect from, freed from the kernel for the network to use.

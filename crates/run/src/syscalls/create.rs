@@ -25,7 +25,7 @@ pub(super) fn socket<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
     shared.table.insert(Arc::new(socket));
     let cloexec = flags & libc::SOCK_CLOEXEC != 0;
     match shared.listener.answer_with_fd(call.id, end.as_fd(), cloexec) {
-        Ok(()) => Ok(Answer::Later),
+        Ok(_) => Ok(Answer::Later),
         Err(error) => {
             shared.table.remove(cookie);
             // The program's own limit of descriptors, or its death.

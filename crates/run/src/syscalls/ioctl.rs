@@ -1,12 +1,11 @@
 //! `ioctl`: questions about interfaces, which a UNIX socket does not answer, and about what is
 //! unsent, of which it knows only a part.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::bpf;
-use crate::memory;
+use crate::memory::{self, Waiting};
 use crate::network::Network;
 use crate::notify::{Answer, Call};
 use crate::socket::{Socket, State};
@@ -38,36 +37,29 @@ const QUESTIONS: [u32; 11] = [
 ];
 
 pub(super) fn ioctl<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
-    let Some((socket, end)) = shared.identify(call, call.int(0))? else {
+    let Some((socket, _)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
     let (command, argument) = (call.args[1] as u32, call.args[2]);
+    let waiting = shared.waiting(call);
     match command {
         bpf::SIOCOUTQ | SIOCOUTQNSD => {
             // In this order: what goes on meanwhile is counted twice, and never not at all.
-            let queued = in_pipe(&socket, &end)? + in_network(&socket, command == SIOCOUTQNSD);
-            memory::write(call.tid, argument, &i32::try_from(queued).unwrap_or(i32::MAX).to_ne_bytes())?;
+            let queued = socket.waiting() as u64 + in_network(&socket, command == SIOCOUTQNSD);
+            memory::write(waiting, argument, &i32::try_from(queued).unwrap_or(i32::MAX).to_ne_bytes())?;
         }
         // Urgent data is not carried: the mark is never reached.
-        bpf::SIOCATMARK => memory::write(call.tid, argument, &0i32.to_ne_bytes())?,
-        command if command == libc::SIOCGIFCONF as u32 => list_interfaces(&socket, call, argument)?,
+        bpf::SIOCATMARK => memory::write(waiting, argument, &0i32.to_ne_bytes())?,
+        command if command == libc::SIOCGIFCONF as u32 => list_interfaces(&socket, waiting, argument)?,
         command if QUESTIONS.contains(&command) => {
             let mut request = memory::read(call.tid, argument, IFREQ_LEN)?;
             ask(&socket, command, request.as_mut_ptr().cast())?;
-            memory::write(call.tid, argument, &request)?;
+            memory::write(waiting, argument, &request)?;
         }
         // What is left the kernel answers alike for every kind of socket, or refuses.
         _ => return Ok(Answer::Continue),
     }
     Ok(Answer::Value(0))
-}
-
-/// Bytes that the network has not taken yet, with the kernel's bookkeeping; the mark does not count.
-fn in_pipe(socket: &Socket, end: &OwnedFd) -> Result<u64, Errno> {
-    let mark = socket.mark.lock();
-    let queued = sys::queued(end.as_raw_fd()).map_err(|error| sys::errno_of(&error))?;
-    let queued = u64::try_from(queued - mark.unwrap_or(0)).unwrap_or(0);
-    Ok(queued + socket.passing.load(Ordering::Relaxed) as u64)
 }
 
 /// Bytes that the peer has not acknowledged yet, or those of them that were not sent.
@@ -87,8 +79,8 @@ fn in_network(socket: &Socket, unsent: bool) -> u64 {
 
 /// `SIOCGIFCONF`: `struct ifconf { int len; char *buffer; }`; with a null buffer it asks how much
 /// room is needed.
-fn list_interfaces(socket: &Socket, call: &Call, at: u64) -> Result<(), Errno> {
-    let theirs = memory::read(call.tid, at, 16)?;
+fn list_interfaces(socket: &Socket, waiting: Waiting<'_>, at: u64) -> Result<(), Errno> {
+    let theirs = memory::read(waiting.1.tid, at, 16)?;
     let word = |n: usize| theirs[n..n + 8].try_into().map(u64::from_ne_bytes);
     let (len, buffer) = (word(0).unwrap_or(0) as u32 as usize, word(8).unwrap_or(0));
     let mut list = vec![0u8; len.min(IFCONF_MAX)];
@@ -98,9 +90,9 @@ fn list_interfaces(socket: &Socket, call: &Call, at: u64) -> Result<(), Errno> {
     ask(socket, libc::SIOCGIFCONF as u32, (&raw mut request).cast())?;
     if buffer != 0 {
         let told = (request.ifc_len as usize).min(list.len());
-        memory::write(call.tid, buffer, &list[..told])?;
+        memory::write(waiting, buffer, &list[..told])?;
     }
-    memory::write(call.tid, at, &request.ifc_len.to_ne_bytes())
+    memory::write(waiting, at, &request.ifc_len.to_ne_bytes())
 }
 
 fn ask(socket: &Socket, command: u32, argument: *mut libc::c_void) -> Result<(), Errno> {

@@ -1,10 +1,13 @@
 //! What is done for each intercepted call, one file for each group.
 
+mod accept;
 mod bind;
+mod closing;
 mod connect;
 mod create;
 mod fast_open;
 mod ioctl;
+mod listen;
 mod names;
 mod options;
 mod refused;
@@ -25,7 +28,8 @@ pub(crate) fn dispatch<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resu
         libc::SYS_socket => create::socket(shared, call),
         libc::SYS_connect => connect::connect(shared, call),
         libc::SYS_bind => bind::bind(shared, call),
-        libc::SYS_listen => bind::listen(shared, call),
+        libc::SYS_listen => listen::listen(shared, call),
+        libc::SYS_accept | libc::SYS_accept4 => accept::accept(shared, call),
         libc::SYS_shutdown => shutdown::shutdown(shared, call),
         libc::SYS_getsockname => names::getsockname(shared, call),
         libc::SYS_getpeername => names::getpeername(shared, call),

@@ -15,7 +15,7 @@ pub(super) fn getsockname<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> R
     let Some((socket, _)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
-    tell(call, socket.name(), socket.domain)
+    tell(shared, call, socket.name(), socket.domain)
 }
 
 pub(super) fn getpeername<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
@@ -25,11 +25,11 @@ pub(super) fn getpeername<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> R
     let (State::Connected { peer, .. } | State::Over { peer: Some(peer), .. }) = socket.lock().state else {
         return Err(libc::ENOTCONN);
     };
-    tell(call, peer, socket.domain)
+    tell(shared, call, peer, socket.domain)
 }
 
-fn tell(call: &Call, name: SocketAddr, domain: i32) -> Result<Answer, Errno> {
+fn tell<N: Network>(shared: &Shared<N>, call: &Call, name: SocketAddr, domain: i32) -> Result<Answer, Errno> {
     let bytes = address::emit(name, domain);
-    memory::write_sized(call.tid, call.args[1], call.args[2], &bytes, bytes.len())?;
+    memory::write_sized(shared.waiting(call), call.args[1], call.args[2], &bytes, bytes.len())?;
     Ok(Answer::Value(0))
 }

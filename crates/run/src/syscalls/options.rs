@@ -12,7 +12,7 @@ use polypath_proto::congestion::CongestionKind;
 use crate::bpf;
 use crate::info::mptcp;
 use crate::link;
-use crate::memory;
+use crate::memory::{self, Waiting};
 use crate::network::Network;
 use crate::notify::{Answer, Call};
 use crate::socket::{Pending, Socket, State};
@@ -137,18 +137,19 @@ pub(super) fn getsockopt<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Re
         (libc::IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE) => return Err(libc::ENOPROTOOPT),
         _ => match told::by_network(shared, &socket, call, room) {
             Some(told) => told?,
-            None => ask_shadow(&socket, call, room)?,
+            None => ask_shadow(&socket, shared.waiting(call), room)?,
         },
     };
     let told = value.len().min(room);
-    memory::write_sized(call.tid, call.args[3], call.args[4], &value, told)?;
+    memory::write_sized(shared.waiting(call), call.args[3], call.args[4], &value, told)?;
     Ok(Answer::Value(0))
 }
 
-fn ask_shadow(socket: &Socket, call: &Call, room: usize) -> Result<Vec<u8>, Errno> {
+fn ask_shadow(socket: &Socket, waiting: Waiting<'_>, room: usize) -> Result<Vec<u8>, Errno> {
+    let call = waiting.1;
     let (level, name, room) = (call.int(1), call.int(2), room.min(VALUE_MAX));
     let value = match (level, name) {
-        (bpf::SOL_MPTCP, mptcp::MPTCP_FULL_INFO) => return told::full_of_shadow(socket, call, room),
+        (bpf::SOL_MPTCP, mptcp::MPTCP_FULL_INFO) => return told::full_of_shadow(socket, waiting, room),
         // These begin with what the program knows.
         (bpf::SOL_MPTCP, mptcp::MPTCP_TCPINFO | mptcp::MPTCP_SUBFLOW_ADDRS) => {
             memory::read(call.tid, call.args[3], room)?

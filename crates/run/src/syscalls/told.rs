@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use crate::address;
 use crate::bpf;
 use crate::info::{mptcp, tcp};
-use crate::memory;
+use crate::memory::{self, Waiting};
 use crate::network::{Look, Network};
 use crate::notify::Call;
 use crate::socket::{Socket, State};
@@ -45,7 +45,7 @@ pub(super) fn by_network<N: Network>(
         (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => int(tcp::sizes(&look)?.0.try_into().unwrap_or(u32::MAX)),
         // Only BBR of the kernel's has something to tell there.
         (libc::IPPROTO_TCP, TCP_CC_INFO) => Some(Ok(Vec::new())),
-        (bpf::SOL_MPTCP, _) => Some(multipath(socket, &look, call, room)),
+        (bpf::SOL_MPTCP, _) => Some(multipath(socket, &look, shared.waiting(call), room)),
         // The question is only for the family that the connection has.
         (libc::IPPROTO_IP, _) if look.info.remote.is_ipv6() => None,
         (libc::IPPROTO_IPV6, _) if socket.domain != libc::AF_INET6 => None,
@@ -82,7 +82,8 @@ fn tcp_info_len(socket: &Socket) -> usize {
 }
 
 /// The options of `SOL_MPTCP`. On a connection that is plain TCP: what the kernel says there.
-fn multipath(socket: &Socket, look: &Look, call: &Call, room: usize) -> Result<Vec<u8>, Errno> {
+fn multipath(socket: &Socket, look: &Look, waiting: Waiting<'_>, room: usize) -> Result<Vec<u8>, Errno> {
+    let call = waiting.1;
     if look.info.multipath != MultipathState::Active {
         return Err(libc::EOPNOTSUPP);
     }
@@ -97,8 +98,8 @@ fn multipath(socket: &Socket, look: &Look, call: &Call, room: usize) -> Result<V
         mptcp::MPTCP_FULL_INFO => {
             let arrays = mptcp::Arrays::parse(&given(mptcp::FULL_HEAD_LEN)?[..mptcp::FULL_HEAD_LEN])?;
             let full = mptcp::full(look, &arrays, tcp_info_len(socket));
-            memory::write(call.tid, arrays.tcp_at, &full.tcp)?;
-            memory::write(call.tid, arrays.subflows_at, &full.subflows)?;
+            memory::write(waiting, arrays.tcp_at, &full.tcp)?;
+            memory::write(waiting, arrays.subflows_at, &full.subflows)?;
             Ok(full.head)
         }
         _ => Err(libc::EOPNOTSUPP),
@@ -106,7 +107,8 @@ fn multipath(socket: &Socket, look: &Look, call: &Call, room: usize) -> Result<V
 }
 
 /// `MPTCP_FULL_INFO` of the shadow: the kernel fills arrays of ours, which go to those of the program.
-pub(super) fn full_of_shadow(socket: &Socket, call: &Call, room: usize) -> Result<Vec<u8>, Errno> {
+pub(super) fn full_of_shadow(socket: &Socket, waiting: Waiting<'_>, room: usize) -> Result<Vec<u8>, Errno> {
+    let call = waiting.1;
     /// More subflows than a connection can have.
     const MOST: usize = 64;
     let shadow = socket.lock().shadow_fd();
@@ -127,8 +129,8 @@ pub(super) fn full_of_shadow(socket: &Socket, call: &Call, room: usize) -> Resul
     value.truncate(len);
     let word = |at: usize| u32::from_ne_bytes([value[at], value[at + 1], value[at + 2], value[at + 3]]) as usize;
     let (tcp_len, subflow_len, filled) = (word(4), word(12), word(16).min(count));
-    memory::write(call.tid, arrays.tcp_at, &tcps[..filled * tcp_len])?;
-    memory::write(call.tid, arrays.subflows_at, &subflows[..filled * subflow_len])?;
+    memory::write(waiting, arrays.tcp_at, &tcps[..filled * tcp_len])?;
+    memory::write(waiting, arrays.subflows_at, &subflows[..filled * subflow_len])?;
     value[20..24].copy_from_slice(&(arrays.room as u32).to_ne_bytes());
     value[24..32].copy_from_slice(&arrays.subflows_at.to_ne_bytes());
     value[32..40].copy_from_slice(&arrays.tcp_at.to_ne_bytes());

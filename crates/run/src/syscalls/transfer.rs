@@ -9,9 +9,9 @@ use std::sync::Arc;
 use tokio::io::Interest;
 
 use crate::bpf;
-use crate::memory;
+use crate::memory::{self, Waiting};
 use crate::network::Network;
-use crate::notify::{Answer, Call};
+use crate::notify::{Answer, Call, Listener};
 use crate::parked::{Disturbance, Patrol};
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
@@ -55,6 +55,7 @@ impl Message {
 
 /// A transfer being done for the program.
 struct Transfer {
+    listener: Arc<Listener>,
     call: Call,
     end: OwnedFd,
     data: Vec<u8>,
@@ -82,7 +83,11 @@ pub(super) fn sendto<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
     let data = memory::read(call.tid, call.args[1], len)?;
     shared.still_waits(call)?;
     let flags = flags & !libc::MSG_FASTOPEN;
-    run(shared, Transfer { call: *call, end, data, done: 0, flags }, Transfer::send)
+    run(
+        shared,
+        Transfer { listener: Arc::clone(&shared.listener), call: *call, end, data, done: 0, flags },
+        Transfer::send,
+    )
 }
 
 /// `sendmsg` stops only with [flags](bpf::SEND_FLAGS).
@@ -100,7 +105,8 @@ pub(super) fn sendmsg<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resul
         return fast_open::open(shared, call, socket, end, message);
     }
     let Message { data, .. } = message;
-    run(shared, Transfer { call: *call, end, data, done: 0, flags: flags & !libc::MSG_FASTOPEN }, Transfer::send)
+    let (listener, flags) = (Arc::clone(&shared.listener), flags & !libc::MSG_FASTOPEN);
+    run(shared, Transfer { listener, call: *call, end, data, done: 0, flags }, Transfer::send)
 }
 
 /// The same with several messages, which no program opens a connection with.
@@ -137,11 +143,15 @@ pub(super) fn recvfrom<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resu
     if call.int(3) & bpf::RECEIVE_FLAGS != 0 {
         return flagged_receive(shared, call, call.int(3));
     }
-    if matches!(socket.lock().state, State::Idle) {
+    if matches!(socket.lock().state, State::Idle | State::Listening) {
         return Err(libc::ENOTCONN);
     }
     let data = vec![0; (call.args[2] as usize).min(TRANSFER_MAX)];
-    run(shared, Transfer { call: *call, end, data, done: 0, flags: call.int(3) }, Transfer::receive)
+    run(
+        shared,
+        Transfer { listener: Arc::clone(&shared.listener), call: *call, end, data, done: 0, flags: call.int(3) },
+        Transfer::receive,
+    )
 }
 
 /// What one more try came to: `None` if it has to wait.
@@ -179,7 +189,14 @@ async fn wait<N: Network>(shared: &Shared<N>, mut transfer: Transfer, step: Step
             ready = watch.ready(interest) => {
                 let Ok(mut ready) = ready else { return transfer.so_far(libc::EIO) };
                 ready.clear_ready();
-                if let Some(answer) = step(&mut transfer) {
+                // It may write to the program's memory, which may take as long as the program likes.
+                let stepped = tokio::task::spawn_blocking(move || {
+                    let answer = step(&mut transfer);
+                    (transfer, answer)
+                });
+                let Ok((back, answer)) = stepped.await else { return Answer::Error(libc::EIO) };
+                transfer = back;
+                if let Some(answer) = answer {
                     return answer;
                 }
             }
@@ -237,9 +254,9 @@ impl Transfer {
         }
         if self.call.nr == libc::SYS_recvfrom {
             // A TCP socket tells no source: the length becomes 0 and the address stays as it was.
-            let (tid, [_, buffer, _, _, _, len_at]) = (self.call.tid, self.call.args);
-            let told = memory::write(tid, buffer, &self.data[..self.done])
-                .and_then(|()| memory::write(tid, len_at, &0u32.to_ne_bytes()));
+            let (waiting, [_, buffer, _, _, _, len_at]) = (Waiting(&self.listener, &self.call), self.call.args);
+            let told = memory::write(waiting, buffer, &self.data[..self.done])
+                .and_then(|()| memory::write(waiting, len_at, &0u32.to_ne_bytes()));
             if let Err(errno) = told {
                 return Answer::Error(errno);
             }

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use polypath_run::{Network, Options, Runner};
-use tokio::net::{TcpSocket, TcpStream};
+use polypath_run::{Listen, NetListener, Network, Options, Runner};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// The address that the tests' servers have, and that is not a loopback address.
 pub(crate) const HOST: &str = "10.77.0.1";
@@ -31,8 +31,30 @@ impl KernelTcp {
     }
 }
 
+/// How far below a program's port the network has it: the kernel's own listens there as well.
+pub(crate) const BELOW: u16 = 20_000;
+
+/// The kernel's TCP as a network that connections come in over: at [`HOST`], [`BELOW`] the program's port.
+pub(crate) struct KernelListener(TcpListener);
+
+impl NetListener for KernelListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.0.accept().await
+    }
+}
+
 impl Network for KernelTcp {
     type Stream = TcpStream;
+    type Listener = KernelListener;
+
+    fn listen(&self, local: SocketAddr, with: Listen) -> io::Result<Option<KernelListener>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(HOST.parse().unwrap(), local.port() - BELOW))?;
+        Ok(Some(KernelListener(socket.listen(u32::try_from(with.backlog).unwrap())?)))
+    }
 
     async fn connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpStream> {
         self.0.fetch_add(1, Ordering::SeqCst);
@@ -155,6 +177,16 @@ pub(crate) fn stdout(output: &Output) -> String {
 pub(crate) fn same_as_kernel(command: impl Fn() -> Command) -> String {
     let kernel = stdout(&command().stdin(Stdio::null()).output().unwrap());
     let (output, connects) = run_counting(command());
+    assert_eq!(stdout(&output), kernel, "under `run` (left) and on the kernel (right)");
+    assert!(connects > 0, "nothing went through the network");
+    kernel
+}
+
+/// The same for a Python program whose connections come in over the network: it adds its first argument to a port where it
+/// listens to get the one to connect to.
+pub(crate) fn serves_as_kernel(code: &str) -> String {
+    let kernel = stdout(&python(code, &["0"]).stdin(Stdio::null()).output().unwrap());
+    let (output, connects) = run_counting(python(code, &[&format!("-{BELOW}")]));
     assert_eq!(stdout(&output), kernel, "under `run` (left) and on the kernel (right)");
     assert!(connects > 0, "nothing went through the network");
     kernel

@@ -1,12 +1,19 @@
 //! A transaction of nf_tables, spoken over a raw `NETLINK_NETFILTER` socket.
 //!
-//! Only what the rules next door are made of. The values are those of `linux/netfilter/nf_tables.h`; numbers in
+//! Only what the rules next door are made of ([`rule`] has the expressions). The values are those of `linux/netfilter/nf_tables.h`; numbers in
 //! attributes are big-endian. A transaction changes everything or nothing.
 
+mod attributes;
+mod rule;
+
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
+
+use attributes::Attributes;
+pub(super) use rule::{Neighbour, Rule};
 
 // nfnetlink.
 const SUBSYSTEM: u16 = 10;
@@ -25,22 +32,29 @@ const NEW_TABLE: u16 = 0;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const NEW_RULE: u16 = 6;
+const NEW_SET: u16 = 9;
+const NEW_ELEMENTS: u16 = 12;
+const DELETE_ELEMENTS: u16 = 14;
 
 const FAMILY_NETDEV: u8 = 5;
 /// The table goes with the socket that made it, and nobody else may change it.
 const TABLE_OWNER: u32 = 2;
-const NESTED: u16 = 0x8000;
 
-/// Registers of 16 bytes.
-const REG_1: u32 = 1;
-const REG_2: u32 = 2;
+/// What `nft` calls `ipv4_addr`, `ipv6_addr` and `inet_service`; types of concatenations have six bits for each.
+const TYPE_ADDRESS_V4: u32 = 7;
+const TYPE_ADDRESS_V6: u32 = 8;
+const TYPE_PORT: u32 = 13;
+/// An attribute's length has 16 bits.
+const ELEMENTS_AT_ONCE: usize = 1000;
 
 /// Replies repeat the request that they refuse.
 const REPLY_LEN: usize = 256 * 1024;
+/// A transaction is one message to the kernel, which takes 200 KB of it by default: a router's routes need more.
+const SEND_BUFFER: usize = 8 << 20;
 
 /// Which header an offset counts from.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Base {
+pub(crate) enum Base {
     Network = 1,
     Transport = 2,
 }
@@ -52,13 +66,11 @@ pub(super) enum Policy {
     Accept = 1,
 }
 
-/// Where a packet is sent on the link that it is forwarded to: the neighbour's address.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Neighbour<'a> {
-    /// This one.
-    Fixed(&'a [u8]),
-    /// The packet's own destination.
-    Destination,
+/// A set of addresses with ports, all of one family.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Set {
+    pub(super) name: &'static str,
+    pub(super) v6: bool,
 }
 
 /// The socket that owns the table.
@@ -78,6 +90,8 @@ impl Socket {
             Some(netlink::NETFILTER),
         )?;
         rustix::net::bind(&fd, &netlink::SocketAddrNetlink::new(0, 0))?;
+        // Without the right to, there will be no table either.
+        let _ = sockopt::set_socket_send_buffer_size_force(&fd, SEND_BUFFER);
         Ok(Self { fd, sequence: 0 })
     }
 
@@ -174,6 +188,49 @@ impl Transaction {
         self.push(NEW_RULE, CREATE | APPEND, "rule that forwards to a device (fwd)", body);
     }
 
+    /// A set without elements; `id` tells it from the other ones that this transaction makes.
+    pub(super) fn new_set(&mut self, table: &str, set: &Set, id: u32) {
+        let (address, len) = if set.v6 { (TYPE_ADDRESS_V6, 16) } else { (TYPE_ADDRESS_V4, 4) };
+        let mut body = Attributes::default();
+        body.string(1, table);
+        body.string(2, set.name);
+        body.number(3, 0);
+        body.number(4, address << 6 | TYPE_PORT);
+        body.number(5, len + 4);
+        body.number(10, id);
+        self.push(NEW_SET, CREATE, "set of addresses and ports", body);
+    }
+
+    /// Puts those of `ends` that are of the set's family into it.
+    pub(super) fn add_elements(&mut self, table: &str, set: &Set, ends: &[SocketAddr]) {
+        self.elements(NEW_ELEMENTS, CREATE, "adding to a set", (table, set), ends);
+    }
+
+    /// Takes those of `ends` that are of the set's family out of it.
+    pub(super) fn delete_elements(&mut self, table: &str, set: &Set, ends: &[SocketAddr]) {
+        self.elements(DELETE_ELEMENTS, 0, "taking out of a set", (table, set), ends);
+    }
+
+    fn elements(&mut self, kind: u16, flags: u16, step: &'static str, (table, set): (&str, &Set), ends: &[SocketAddr]) {
+        let fit: Vec<&SocketAddr> = ends.iter().filter(|end| end.is_ipv6() == set.v6).collect();
+        for some in fit.chunks(ELEMENTS_AT_ONCE) {
+            let mut body = Attributes::default();
+            body.string(1, table);
+            body.string(2, set.name);
+            body.nested(3, |list| {
+                for end in some {
+                    list.nested(1, |element| element.nested(1, |value| value.raw(1, &key(**end))));
+                }
+            });
+            self.push(kind, flags, step, body);
+        }
+    }
+
+    /// Whether it would change nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     fn push(&mut self, kind: u16, flags: u16, step: &'static str, body: Attributes) {
         self.messages.push((SUBSYSTEM << 8 | kind, flags, step, body.bytes));
     }
@@ -195,6 +252,22 @@ impl Transaction {
     }
 }
 
+/// An element as it stands in registers of 4 bytes: the address, then the port and two bytes of nothing.
+fn key(end: SocketAddr) -> Vec<u8> {
+    let mut key = octets(end.ip());
+    key.extend_from_slice(&end.port().to_be_bytes());
+    key.extend_from_slice(&[0, 0]);
+    key
+}
+
+/// An address as it stands in a header.
+pub(super) fn octets(addr: IpAddr) -> Vec<u8> {
+    match addr {
+        IpAddr::V4(addr) => addr.octets().to_vec(),
+        IpAddr::V6(addr) => addr.octets().to_vec(),
+    }
+}
+
 fn message(out: &mut Vec<u8>, kind: u16, flags: u16, family: u8, resource: u16, sequence: u32, body: &[u8]) {
     // The netlink header is 16 bytes, that of nfnetlink 4.
     out.extend_from_slice(&(20 + body.len() as u32).to_ne_bytes());
@@ -205,134 +278,4 @@ fn message(out: &mut Vec<u8>, kind: u16, flags: u16, family: u8, resource: u16, 
     out.extend_from_slice(&[family, 0]);
     out.extend_from_slice(&resource.to_be_bytes());
     out.extend_from_slice(body);
-}
-
-/// A rule: comparisons, all of which must hold, and an action.
-#[derive(Debug, Default)]
-pub(super) struct Rule {
-    expressions: Attributes,
-}
-
-impl Rule {
-    /// The frame's protocol (`ETH_P_*`).
-    pub(super) fn protocol(self, ethertype: u16) -> Self {
-        self.meta(1).compare(0, &ethertype.to_be_bytes())
-    }
-
-    /// The transport protocol (`IPPROTO_*`).
-    pub(super) fn transport(self, protocol: u8) -> Self {
-        self.meta(16).compare(0, &[protocol])
-    }
-
-    /// Bytes of a header.
-    pub(super) fn bytes(self, base: Base, offset: u32, bytes: &[u8]) -> Self {
-        self.load(REG_1, base, offset, bytes.len()).compare(0, bytes)
-    }
-
-    /// Bytes of a header, where `mask` has ones.
-    pub(super) fn masked(mut self, base: Base, offset: u32, bytes: &[u8], mask: &[u8]) -> Self {
-        self = self.load(REG_1, base, offset, bytes.len());
-        let nothing = vec![0; bytes.len()];
-        self.push("bitwise", |data| {
-            data.number(1, REG_1);
-            data.number(2, REG_1);
-            data.number(3, bytes.len() as u32);
-            data.nested(4, |value| value.raw(1, mask));
-            data.nested(5, |value| value.raw(1, &nothing));
-        });
-        self.compare(0, bytes)
-    }
-
-    /// A 16-bit field between two values, both included.
-    pub(super) fn between(self, base: Base, offset: u32, first: u16, last: u16) -> Self {
-        self.load(REG_1, base, offset, 2).compare(5, &first.to_be_bytes()).compare(3, &last.to_be_bytes())
-    }
-
-    /// Out of the device with this index, to a neighbour there; `family` is `NFPROTO_*`.
-    pub(super) fn forward(mut self, device: u32, neighbour: Neighbour<'_>, v6: bool) -> Self {
-        self = self.immediate(REG_1, &device.to_ne_bytes());
-        let (offset, len, family) = if v6 { (24, 16, 10) } else { (16, 4, 2) };
-        self = match neighbour {
-            Neighbour::Fixed(address) => self.immediate(REG_2, address),
-            Neighbour::Destination => self.load(REG_2, Base::Network, offset, len),
-        };
-        self.push("fwd", |data| {
-            data.number(1, REG_1);
-            data.number(2, REG_2);
-            data.number(3, family);
-        });
-        self
-    }
-
-    fn meta(mut self, key: u32) -> Self {
-        self.push("meta", |data| {
-            data.number(1, REG_1);
-            data.number(2, key);
-        });
-        self
-    }
-
-    fn load(mut self, register: u32, base: Base, offset: u32, len: usize) -> Self {
-        self.push("payload", |data| {
-            data.number(1, register);
-            data.number(2, base as u32);
-            data.number(3, offset);
-            data.number(4, len as u32);
-        });
-        self
-    }
-
-    /// `operation`: 0 equal, 3 at most, 5 at least.
-    fn compare(mut self, operation: u32, value: &[u8]) -> Self {
-        self.push("cmp", |data| {
-            data.number(1, REG_1);
-            data.number(2, operation);
-            data.nested(3, |nested| nested.raw(1, value));
-        });
-        self
-    }
-
-    fn immediate(mut self, register: u32, value: &[u8]) -> Self {
-        self.push("immediate", |data| {
-            data.number(1, register);
-            data.nested(2, |nested| nested.raw(1, value));
-        });
-        self
-    }
-
-    fn push(&mut self, name: &str, data: impl FnOnce(&mut Attributes)) {
-        self.expressions.nested(1, |element| {
-            element.string(1, name);
-            element.nested(2, data);
-        });
-    }
-}
-
-/// Netlink attributes: length, type, value, padded to 4 bytes.
-#[derive(Debug, Default)]
-struct Attributes {
-    bytes: Vec<u8>,
-}
-
-impl Attributes {
-    fn raw(&mut self, kind: u16, value: &[u8]) {
-        self.bytes.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
-        self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(value);
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
-    }
-
-    fn number(&mut self, kind: u16, value: u32) {
-        self.raw(kind, &value.to_be_bytes());
-    }
-
-    fn string(&mut self, kind: u16, value: &str) {
-        self.raw(kind, &[value.as_bytes(), &[0]].concat());
-    }
-
-    fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
-        let mut inner = Self::default();
-        fill(&mut inner);
-        self.raw(kind | NESTED, &inner.bytes);
-    }
 }
