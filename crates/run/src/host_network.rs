@@ -49,7 +49,10 @@ impl Network for HostNetwork {
         let local = local.map(|local| SocketAddr::new(local.ip(), port(local)));
         let local = local.filter(|local| !local.ip().is_unspecified() || local.port() != 0);
         let Opening { settings, fast_open, data } = opening;
-        let options = ConnectOptions { local, fast_open, ..settings.options() };
+        // A Linux server of Multipath TCP leaves a request unanswered that went with our SYN as a whole: where data goes with
+        // it, the connection is one of plain TCP.
+        let no_multipath = fast_open && self.takes_early_data(remote.ip());
+        let options = ConnectOptions { local, fast_open, no_multipath, ..settings.options() };
         async move {
             let stream = MptcpStream::connect_and_write(&host, remote, options, &data).await?;
             // Whether the program has set TCP_NODELAY shows nowhere on the way of its data, and may change: what it
