@@ -34,7 +34,8 @@ pub(crate) struct Connection<N: Network> {
 impl<N: Network> Connection<N> {
     /// Joins the end of a program that waits in its connect.
     pub(crate) fn join(&self, program_end: &OwnedFd) -> io::Result<Arc<UnixStream>> {
-        let (end, mut reader) = self.shared.linker.link_kept(program_end.as_fd())?;
+        let end = self.shared.linker.link(program_end.as_fd())?;
+        let mut reader = self.shared.linker.put_keeper(program_end.as_fd())?;
         reader.allow_for(self.widen(program_end));
         self.joined(end, reader)
     }

@@ -71,27 +71,15 @@ impl Linker {
         }
     }
 
-    /// [Connects](Self::link) an end that its program may already write to, and puts the keeper into it: a byte that is
-    /// never passed on, so that there is something unread. A descriptor attached to it tells it from the program's own,
-    /// should another of its threads write at the same moment.
-    pub(crate) fn link_kept(&self, end: BorrowedFd<'_>) -> io::Result<(UnixStream, Reader)> {
-        self.link_kept_after(end, || {})
-    }
-
-    /// `meanwhile` is what may happen before the keeper is there.
-    pub(crate) fn link_kept_after(
-        &self,
-        end: BorrowedFd<'_>,
-        meanwhile: impl FnOnce(),
-    ) -> io::Result<(UnixStream, Reader)> {
-        let ours = self.link(end)?;
+    /// Puts a keeper into an end that is [linked](Self::link) and that its program may write to already: a byte that is never
+    /// passed on, so that there is something unread. A descriptor attached to it tells it from the program's own, should
+    /// another of its threads have written meanwhile.
+    pub(crate) fn put_keeper(&self, end: BorrowedFd<'_>) -> io::Result<Reader> {
         if !self.keeps_from_the_start {
-            meanwhile();
-            return Ok((ours, Reader::without_keeper()));
+            return Ok(Reader::without_keeper());
         }
-        meanwhile();
         pass::send(end.as_raw_fd(), &[0], Some(self.token.as_fd()))?;
-        Ok((ours, Reader::before_keeper()))
+        Ok(Reader::before_keeper())
     }
 }
 

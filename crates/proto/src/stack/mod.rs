@@ -3,8 +3,10 @@
 mod api;
 mod blackhole;
 mod fast_open;
+mod input;
 mod isn;
 mod listener;
+mod news;
 mod open;
 mod path_mtu;
 mod reach;
@@ -22,7 +24,7 @@ pub use syn_cookies::SynCookies;
 pub(crate) use reach::Reach;
 
 use crate::mib::{Counter, Mib};
-use crate::mptcp::{self, CloseReason, ConnectionError, ConnectionInfo, Env, News, Request, SubflowChange};
+use crate::mptcp::{self, CloseReason, ConnectionError, ConnectionInfo, Env};
 use crate::tcp::Counters;
 use crate::time::Instant;
 use crate::trace::Trace;
@@ -291,105 +293,6 @@ impl Stack {
         Some(f(&mut slot.connection, &env))
     }
 
-    /// A packet arrived. Where it is for none of the stack's addresses, an answer leaves on the link `on`.
-    pub fn handle_packet(&mut self, now: Instant, on: LinkId, rx: Received<'_>) {
-        let Some(seg) = self.parse(&rx) else { return };
-        // Nobody sends from there. [9293-MUST-63]
-        if !is_unicast(seg.ip.src) {
-            return;
-        }
-        let tuple = FourTuple {
-            local: SocketAddr::new(seg.ip.dst, seg.tcp.dst_port),
-            remote: SocketAddr::new(seg.ip.src, seg.tcp.src_port),
-        };
-        if let Some(&(id, subflow)) = self.by_tuple.get(&tuple) {
-            self.with_connection(id, |c, env| c.on_segment(now, env, subflow, &seg, rx.payload));
-            return self.settle(now, id);
-        }
-        // Answers leave on the address's link, wherever this came in.
-        let on = self.addresses.iter().find(|a| a.addr == tuple.local.ip()).map_or(on, |a| a.link);
-        let is_syn = seg.tcp.flags.contains(TcpFlags::SYN) && !seg.tcp.flags.intersects(TcpFlags::ACK | TcpFlags::RST);
-        // [9293-MUST-57]
-        let is_new = !self.time_waits.contains(&tuple) || self.time_waits.reopens(&tuple, &seg);
-        if is_syn && is_new && self.addresses.iter().any(|a| a.addr == tuple.local.ip()) {
-            return self.on_syn(now, on, tuple, &seg, &rx.payload);
-        }
-        if self.time_waits.contains(&tuple) {
-            let answer = self.time_waits.answer(now, &tuple, &seg);
-            if self.replies.len() < MAX_REPLIES {
-                self.replies.extend(answer);
-            }
-            return;
-        }
-        if self.on_cookie(now, on, tuple, &seg, &rx.payload) {
-            return;
-        }
-        // What is for an address that is not ours (any more) is not ours to refuse.
-        if self.addresses.iter().any(|a| a.addr == tuple.local.ip()) {
-            self.refuse(on, &seg, rx.payload.len(), None);
-        }
-    }
-
-    /// An ICMP error arrived; `packet` is the whole IP packet. Others than about segments of this stack are ignored.
-    pub fn handle_icmp(&mut self, now: Instant, packet: &[u8]) {
-        let Some(error) = polypath_wire::IcmpError::parse(packet) else { return };
-        let tuple = FourTuple { local: error.local, remote: error.remote };
-        if let Some(&(id, subflow)) = self.by_tuple.get(&tuple) {
-            self.with_connection(id, |c, env| c.on_icmp(now, env, subflow, &error));
-            self.settle(now, id);
-        }
-    }
-
-    fn parse(&mut self, rx: &Received<'_>) -> Option<Segment> {
-        let Ok((seg, header_len, payload_len)) = polypath_wire::parse_headers(rx.headers) else {
-            self.mib.count(Counter::TcpInErrs);
-            return None;
-        };
-        self.mib.count(Counter::TcpInSegs);
-        if header_len != rx.headers.len() || payload_len != rx.payload.len() {
-            self.mib.count(Counter::TcpInErrs);
-            return None;
-        }
-        self.mib.count(match seg.ip.ecn {
-            Ecn::NotEct => Counter::IpExtInNoECTPkts,
-            Ecn::Ect0 => Counter::IpExtInECT0Pkts,
-            Ecn::Ect1 => Counter::IpExtInECT1Pkts,
-            Ecn::Ce => Counter::IpExtInCEPkts,
-        });
-        // [9293-MUST-3]
-        if rx.checksum == RxChecksum::Unverified && !polypath_wire::verify_checksum(rx.headers, &rx.payload) {
-            self.mib.count(Counter::TcpInErrs);
-            self.mib.count(Counter::TcpInCsumErrors);
-            return None;
-        }
-        Some(seg)
-    }
-
-    /// RFC 9293, section 3.10.7.1: what belongs to nothing is answered with a reset.
-    fn refuse(&mut self, on: LinkId, seg: &Segment, payload: usize, option: Option<polypath_wire::MptcpOption>) {
-        let flags = seg.tcp.flags;
-        // [9293-3.10.7.1-1]
-        if flags.contains(TcpFlags::RST) || self.replies.len() >= MAX_REPLIES {
-            return;
-        }
-        let length =
-            payload as u32 + u32::from(flags.contains(TcpFlags::SYN)) + u32::from(flags.contains(TcpFlags::FIN));
-        let (seq, ack, flags) = if flags.contains(TcpFlags::ACK) {
-            (seg.tcp.ack, polypath_wire::SeqNum(0), TcpFlags::RST)
-        } else {
-            (polypath_wire::SeqNum(0), seg.tcp.seq.wrapping_add(length), TcpFlags::RST | TcpFlags::ACK)
-        };
-        let local = SocketAddr::new(seg.ip.dst, seg.tcp.dst_port);
-        let remote = SocketAddr::new(seg.ip.src, seg.tcp.src_port);
-        let mut reset = bare_segment(local, remote, seq, ack, flags);
-        if option.is_some() {
-            self.mib.count(Counter::MPTcpExtMPRstTx);
-        }
-        reset.options.mptcp.extend(option);
-        self.mib.count(Counter::TcpOutRsts);
-        self.replies.push_back((reset, on));
-    }
-
     /// Time has passed: everything due happens.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.time_waits.expire(now);
@@ -508,121 +411,5 @@ impl Stack {
     /// The next traced event.
     pub fn poll_trace(&mut self) -> Option<Trace> {
         self.traces.pop_front()
-    }
-
-    /// After anything happened to a connection: it may have packets, news, requests and a new deadline.
-    fn settle(&mut self, now: Instant, id: ConnectionId) {
-        self.mark_ready(id);
-        self.drain_connection(now, id);
-    }
-
-    fn mark_ready(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.connections.get_mut(id.0)
-            && !core::mem::replace(&mut slot.ready, true)
-        {
-            self.ready.push_back(id);
-        }
-    }
-
-    fn drain_connection(&mut self, now: Instant, id: ConnectionId) {
-        while let Some(slot) = self.connections.get_mut(id.0).filter(|s| !s.connection.requests.is_empty()) {
-            for request in core::mem::take(&mut slot.connection.requests) {
-                self.on_request(now, id, request);
-            }
-        }
-        while let Some(news) = self.connections.get_mut(id.0).and_then(|s| s.connection.news.pop_front()) {
-            self.on_news(now, id, news);
-        }
-        self.collect_journal(now, id);
-        if self.connections.get(id.0).is_some_and(|slot| slot.connection.is_dead()) {
-            if let Some(slot) = self.connections.remove(id.0) {
-                slot.token.map(|token| self.by_token.remove(&token));
-            }
-            return;
-        }
-        self.arm(id);
-    }
-
-    fn collect_journal(&mut self, now: Instant, id: ConnectionId) {
-        let Some(slot) = self.connections.get_mut(id.0) else { return };
-        let journal = &mut slot.connection.journal;
-        for counter in journal.counted.drain(..) {
-            self.mib.count(counter);
-        }
-        if self.tracing {
-            self.traces.extend(journal.take_traced().map(|event| Trace { at: now, connection: id, event }));
-        }
-    }
-
-    fn arm(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.connections.get_mut(id.0)
-            && let Some(at) = slot.connection.next_timeout()
-            && slot.armed.is_none_or(|armed| at < armed)
-        {
-            slot.armed = Some(at);
-            self.timers.push(at, id);
-        }
-    }
-
-    fn on_request(&mut self, now: Instant, id: ConnectionId, request: Request) {
-        match request {
-            Request::Open { local, remote } => self.open_join(now, id, local, remote),
-            Request::LearnPathMtu { local, remote, mtu } => self.path_mtus.learn(now, local, remote, mtu),
-            Request::LearnFastOpen { local, remote, outcome } => {
-                if self.fast_opens.learn(now, (local, remote), &outcome) {
-                    self.mib.count(Counter::TcpExtTCPFastOpenBlackhole);
-                }
-            }
-            Request::NoteFastOpenReset => self.note_fast_open_reset(now, id),
-            Request::Release { local, remote, time_wait, counters } => {
-                self.mib.add_subflow(&counters);
-                let tuple = FourTuple { local, remote };
-                self.by_tuple.remove(&tuple);
-                if let Some(what) = time_wait {
-                    if what.owes_ack {
-                        self.replies.push_back((time_wait::acknowledgement(&tuple, &what), what.link));
-                    }
-                    self.time_waits.insert(now, tuple, what);
-                }
-            }
-            Request::Refuse { local, remote, link, seq } => {
-                let no_ack = polypath_wire::SeqNum(0);
-                self.replies.push_back((bare_segment(local, remote, seq, no_ack, TcpFlags::RST), link));
-                self.mib.count(Counter::TcpOutRsts);
-            }
-        }
-    }
-
-    fn on_news(&mut self, now: Instant, id: ConnectionId, news: News) {
-        let event = match news {
-            News::Connected => match self.connections.get(id.0).and_then(|slot| slot.listener) {
-                Some(listener) => return self.on_accepted(now, id, listener),
-                None => {
-                    self.learn_of_blackholes(now, id);
-                    Event::Connected(id)
-                }
-            },
-            News::Readable => Event::Readable(id),
-            News::Writable => Event::Writable(id),
-            News::Closed(error) => {
-                self.forget_unaccepted(id);
-                Event::Closed { id, error }
-            }
-            News::Subflow(news) => Event::Subflow {
-                connection: id,
-                subflow: news.id,
-                local: news.local,
-                remote: news.remote,
-                name: news.name,
-                counters: news.counters,
-                what: match news.what {
-                    SubflowChange::Established => SubflowEvent::Established,
-                    SubflowChange::Stalled => SubflowEvent::Stalled,
-                    SubflowChange::Recovered => SubflowEvent::Recovered,
-                    SubflowChange::Closed(reason) => SubflowEvent::Closed(reason),
-                },
-            },
-        };
-        self.events.push_back(event);
     }
 }
