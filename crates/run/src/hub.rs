@@ -23,9 +23,14 @@ pub(crate) struct Hub<S> {
 
 struct Members<S> {
     all: Vec<Weak<Listening<S>>>,
+    /// So many are about to be.
+    coming: usize,
     /// The last of them has left: nobody comes any more.
     closed: bool,
 }
+
+/// The place of a socket that is about to listen. Nothing is left of it if that fails.
+pub(crate) struct Seat<S>(Arc<Hub<S>>);
 
 /// A connection on its way to a member. It is reset if it does not get there.
 struct Next<S: NetStream>(Option<(S, SocketAddr)>);
@@ -38,39 +43,62 @@ impl<S: NetStream> Drop for Next<S> {
     }
 }
 
+impl<S> Seat<S> {
+    /// What the socket tells of room.
+    pub(crate) fn room(&self) -> Arc<Notify> {
+        Arc::clone(&self.0.room)
+    }
+
+    /// It listens.
+    pub(crate) fn take(self, member: &Arc<Listening<S>>) -> Arc<Hub<S>> {
+        self.0.members.lock().all.push(Arc::downgrade(member));
+        self.0.room.notify_waiters();
+        Arc::clone(&self.0)
+    }
+}
+
+impl<S> Drop for Seat<S> {
+    fn drop(&mut self) {
+        self.0.members.lock().coming -= 1;
+        drop(self.0.close_if_empty());
+    }
+}
+
+impl<S> Hub<S> {
+    /// Ends the task if nobody is left, and nobody about to come; what there is to wait for then.
+    fn close_if_empty(&self) -> Option<JoinHandle<()>> {
+        let mut members = self.members.lock();
+        members.all.retain(|member| member.strong_count() > 0);
+        members.closed = members.all.is_empty() && members.coming == 0;
+        self.task.lock().take_if(|task| {
+            if members.closed {
+                task.abort();
+            }
+            members.closed
+        })
+    }
+}
+
 impl<S: NetStream + Send + 'static> Hub<S> {
     pub(crate) fn new() -> Arc<Hub<S>> {
-        let members = Mutex::new(Members { all: Vec::new(), closed: false });
+        let members = Mutex::new(Members { all: Vec::new(), coming: 0, closed: false });
         Arc::new(Hub { members, turn: AtomicUsize::new(0), room: Arc::default(), task: Mutex::new(None) })
     }
 
-    /// What its members tell of room.
-    pub(crate) fn room(&self) -> Arc<Notify> {
-        Arc::clone(&self.room)
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        !self.members.lock().closed
-    }
-
-    pub(crate) fn add(&self, member: &Arc<Listening<S>>) {
-        self.members.lock().all.push(Arc::downgrade(member));
-        self.room.notify_waiters();
+    /// A place for one more. `None`: it is over.
+    pub(crate) fn seat(self: &Arc<Self>) -> Option<Seat<S>> {
+        let mut members = self.members.lock();
+        (!members.closed).then(|| {
+            members.coming += 1;
+            Seat(Arc::clone(self))
+        })
     }
 
     /// A member has ended. When it was the last, the network's listener is gone afterwards.
     pub(crate) async fn leave(&self, member: &Arc<Listening<S>>) {
-        {
-            let mut members = self.members.lock();
-            members.all.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&Arc::downgrade(member)));
-            members.closed = members.all.is_empty();
-            if !members.closed {
-                return;
-            }
-        }
-        let task = self.task.lock().take();
+        self.members.lock().all.retain(|other| !other.ptr_eq(&Arc::downgrade(member)));
+        let task = self.close_if_empty();
         if let Some(task) = task {
-            task.abort();
             // It was aborted.
             let _ = task.await;
         }

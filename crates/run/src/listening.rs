@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::address;
 use crate::bridge;
-use crate::hub::Hub;
+use crate::hub::{Hub, Seat};
 use crate::identity::parking::Mutex;
 use crate::network::NetStream;
 use crate::sys;
@@ -192,7 +192,6 @@ impl<S: NetStream> Listening<S> {
 
     /// To be called once nothing of it holds an address any more.
     pub(crate) fn finish(&self) {
-        self.stop();
         self.ended.send_replace(true);
     }
 }
@@ -282,21 +281,19 @@ impl<S: NetStream + Send + 'static> Listenings<S> {
         self.sockets.lock().values().filter(|listening| listening.port == port).cloned().collect()
     }
 
-    /// The hub of an address, or what `make` makes.
-    pub(crate) fn hub(
+    /// A place at the hub of an address, or at the one that `make` makes.
+    pub(crate) fn seat(
         &self,
         key: HubKey,
         make: impl FnOnce() -> io::Result<Option<Arc<Hub<S>>>>,
-    ) -> io::Result<Option<Arc<Hub<S>>>> {
+    ) -> io::Result<Option<Seat<S>>> {
         let mut hubs = self.hubs.lock();
         hubs.retain(|_, hub| hub.strong_count() > 0);
-        if let Some(hub) = hubs.get(&key).and_then(Weak::upgrade).filter(|hub| hub.is_open()) {
-            return Ok(Some(hub));
+        if let Some(seat) = hubs.get(&key).and_then(Weak::upgrade).and_then(|hub| hub.seat()) {
+            return Ok(Some(seat));
         }
-        let made = make()?;
-        if let Some(hub) = &made {
-            hubs.insert(key, Arc::downgrade(hub));
-        }
-        Ok(made)
+        let Some(hub) = make()? else { return Ok(None) };
+        hubs.insert(key, Arc::downgrade(&hub));
+        Ok(hub.seat())
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::address;
-use crate::hub::Hub;
+use crate::hub::{Hub, Seat};
 use crate::link;
 use crate::listening::Listening;
 use crate::network::{Listen, Network};
@@ -69,18 +69,16 @@ fn start_in_network<N: Network>(
     backlog: usize,
     kernel: OwnedFd,
 ) -> io::Result<()> {
-    let hub = hub(shared, socket, backlog)?;
+    let seat = seat(shared, socket, backlog)?;
     let ours = shared.linker.link(end.as_fd())?;
     link::stuff(end.as_fd())?;
     // Writing to it fails instead of waiting.
     // SAFETY: no pointers.
     sys::check(unsafe { libc::shutdown(end.as_raw_fd(), libc::SHUT_WR) })?;
-    let room = hub.as_ref().map_or_else(Arc::default, |hub| hub.room());
+    let room = seat.as_ref().map_or_else(Arc::default, Seat::room);
     let port = socket.lock().bound.map_or(0, |bound| bound.port());
     let listening = Arc::new(Listening::new(port, ours, backlog, room));
-    if let Some(hub) = &hub {
-        hub.add(&listening);
-    }
+    let hub = seat.map(|seat| seat.take(&listening));
     shared.listenings.insert(socket.cookie, Arc::clone(&listening));
     socket.set_state(State::Listening);
     let (shared, socket) = (Arc::clone(shared), Arc::clone(socket));
@@ -104,12 +102,9 @@ fn start_in_network<N: Network>(
     Ok(())
 }
 
-/// What shares out the connections that come in over the network for the socket's address. `None`: nothing comes in there.
-fn hub<N: Network>(
-    shared: &Arc<Shared<N>>,
-    socket: &Socket,
-    backlog: usize,
-) -> io::Result<Option<Arc<Hub<N::Stream>>>> {
+/// A place where the connections are shared out that come in over the network for the socket's address. `None`: nothing
+/// comes in there.
+fn seat<N: Network>(shared: &Arc<Shared<N>>, socket: &Socket, backlog: usize) -> io::Result<Option<Seat<N::Stream>>> {
     let (local, shadow) = {
         let inner = socket.lock();
         (inner.bound.map(address::canonical), inner.shadow.as_raw_fd())
@@ -121,7 +116,7 @@ fn hub<N: Network>(
         v6_only: local.is_ipv6() && option(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) != 0,
         fast_open: usize::try_from(option(libc::IPPROTO_TCP, libc::TCP_FASTOPEN)).unwrap_or(0),
     };
-    shared.listenings.hub((local, with.v6_only), || {
+    shared.listenings.seat((local, with.v6_only), || {
         let Some(listener) = shared.network.listen(local, with)? else { return Ok(None) };
         let hub = Hub::new();
         hub.serve(&shared.runtime, listener);
