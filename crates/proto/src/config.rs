@@ -139,6 +139,10 @@ pub struct Mechanisms {
     /// What a subflow has out goes to others as soon as its acknowledgements are overdue: well before its retransmission
     /// timeout.
     pub early_reinjection: bool,
+    /// While other subflows carry data, one that waits as a backup is asked so often whether it works (a keep-alive of 40 to
+    /// 60 bytes; RFC 9293, section 3.8.4): NATs keep it, and Linux opens its window at once when it is needed. It also
+    /// keeps a radio awake. None: never.
+    pub backup_probe: Option<Duration>,
 }
 
 impl Mechanisms {
@@ -148,6 +152,7 @@ impl Mechanisms {
         penalisation: false,
         queue_limit: None,
         early_reinjection: false,
+        backup_probe: None,
     };
 }
 
@@ -158,6 +163,7 @@ impl Default for Mechanisms {
             penalisation: true,
             queue_limit: Some(Duration::from_millis(50)),
             early_reinjection: true,
+            backup_probe: Some(Duration::from_millis(450)),
         }
     }
 }

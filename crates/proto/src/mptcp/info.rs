@@ -233,7 +233,7 @@ impl Connection {
             name: s.name.clone(),
             state: s.tcp.state,
             address_ids: (s.local_id, s.remote_id),
-            backup: s.backup || s.remote_backup,
+            backup: s.is_backup(),
             stalled: s.stalled.is_some(),
             srtt: s.tcp.rtt.srtt(),
             ecn: s.tcp.uses_ecn(),

@@ -26,6 +26,7 @@ mod receive_window;
 mod schedule;
 mod session;
 mod settings;
+mod standby;
 mod stream;
 mod subflow;
 mod suspicion;

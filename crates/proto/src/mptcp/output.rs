@@ -274,6 +274,7 @@ impl Connection {
         if active {
             self.trace_mapping_sent(id, ssn, dsn, len);
             self.watch_acknowledgements_of(now, id);
+            self.watch_backups(now);
         }
         self.emit_data(now, env, id, ssn, &payload, mapping, out)
     }

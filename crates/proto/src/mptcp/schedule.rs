@@ -138,7 +138,7 @@ impl Connection {
             oldest_sent: s.tcp.outstanding().find(|r| !r.sacked).map(|r| r.sent_at),
             delivery_rate: s.tcp.delivery_rate().unwrap_or_default(),
             mss: s.tcp.mss_with(self.option_bytes(s)),
-            backup: s.backup || s.remote_backup,
+            backup: s.is_backup(),
             stalled: s.is_silent(now),
             suspected: s.suspected.is_some(),
         };

@@ -182,6 +182,11 @@ impl Subflow {
         self.established && self.reset.is_none() && self.tcp.can_send() && !self.close_wanted
     }
 
+    /// Either end wants it used only where nothing else works.
+    pub(crate) fn is_backup(&self) -> bool {
+        self.backup || self.remote_backup
+    }
+
     /// Nothing is overdue on it.
     pub(crate) fn answers(&self) -> bool {
         self.stalled.is_none() && self.suspected.is_none()

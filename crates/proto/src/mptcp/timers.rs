@@ -21,6 +21,8 @@ pub(super) enum ConnectionTimer {
     Suspicion,
     /// Is a path silent?
     Liveness,
+    /// Do backups still work?
+    Backups,
     /// The path manager asked to be called.
     PathManager,
     /// An ADD_ADDR was not echoed.
@@ -37,11 +39,12 @@ pub(super) enum ConnectionTimer {
     Abandon,
 }
 
-const ALL: [ConnectionTimer; 11] = [
+const ALL: [ConnectionTimer; 12] = [
     ConnectionTimer::DataFin,
     ConnectionTimer::DataRetransmit,
     ConnectionTimer::Suspicion,
     ConnectionTimer::Liveness,
+    ConnectionTimer::Backups,
     ConnectionTimer::PathManager,
     ConnectionTimer::AddAddr,
     ConnectionTimer::Doubt,
@@ -143,6 +146,7 @@ impl Connection {
             ConnectionTimer::DataRetransmit => self.reinject_if_stuck(now, env),
             ConnectionTimer::Suspicion => self.suspect_overdue(now),
             ConnectionTimer::Liveness => self.check_liveness(now, env),
+            ConnectionTimer::Backups => self.ask_backups(now),
             ConnectionTimer::PathManager => self.notify_path_manager(now, env, &PathEvent::Timer),
             ConnectionTimer::AddAddr => self.repeat_announcements(now),
             ConnectionTimer::Doubt => self.resolve_doubts(now, env),

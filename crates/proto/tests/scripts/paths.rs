@@ -151,6 +151,31 @@ fn a_path_that_becomes_a_backup_is_said_so_on_itself_and_back_again() {
 }
 
 #[test]
+fn a_backup_is_asked_twice_a_second_while_data_flows_and_then_left_alone() {
+    let asked = |probe: Option<Duration>| {
+        let mechanisms = Mechanisms { backup_probe: probe, ..Mechanisms::default() };
+        let client = Config { mechanisms, ..Config::default() };
+        let client_addresses = vec![(WIFI, false), (LTE, true)];
+        let mut pair = Pair::connected(&PairOptions { client, client_addresses, ..PairOptions::default() });
+        // Fifty messages a second, for five seconds.
+        let begun = pair.now;
+        for _ in 0..250 {
+            pair.send(Side::Client, 100);
+            pair.drive(ms(20));
+        }
+        let ended = pair.now;
+        pair.drive(ms(5_000));
+        assert_eq!(pair.data_packets(Side::Client, LTE, begun), 0);
+        let on_lte = |p: &&Sent| p.by == Side::Client && p.path() == LTE && p.at > begun;
+        let times: Vec<_> = pair.log.iter().filter(on_lte).map(|p| p.at).collect();
+        assert!(times.iter().all(|at| *at <= ended + ms(450)), "asked when all is delivered: {times:?}");
+        times.len()
+    };
+    assert!((10..=12).contains(&asked(Mechanisms::default().backup_probe)));
+    assert_eq!(asked(None), 0);
+}
+
+#[test]
 fn a_path_that_becomes_a_backup_while_it_is_joined_is_said_so_when_it_is_there() {
     let mut s = Script::active_client(&ScriptOptions::two_addresses());
     s.act_on_stack(|stack, now| stack.set_backup(now, LTE, true));
