@@ -121,10 +121,10 @@ mod tests {
             evidence.judge().unwrap_err().to_string()
         };
         assert!(objection(|e| e.subflows = 0).contains("not carried by polypath"));
-        assert!(objection(|e| drop(e.bytes.insert("slow".into(), 100))).contains("slow carried only 100 bytes"));
-        assert!(objection(|e| drop(e.uplinks.insert("fast".into(), 100))).contains("fast carried only"));
+        assert!(objection(|e| *e.bytes.get_mut("slow").unwrap() = 100).contains("slow carried only 100 bytes"));
+        assert!(objection(|e| *e.uplinks.get_mut("fast").unwrap() = 100).contains("fast carried only"));
         assert!(objection(|e| e.multipath = 0).contains("no connection in Multipath TCP"));
         assert!(objection(|e| e.joins = 0).contains("no join"));
-        assert!(objection(|e| drop(e.trouble.insert("DSSNotMatching".into(), 2))).contains("DSSNotMatching"));
+        assert!(objection(|e| e.trouble.extend([("DSSNotMatching".into(), 2)])).contains("DSSNotMatching"));
     }
 }

@@ -106,10 +106,11 @@ fn stage_one(
     let ended = act.finish();
     process::sweep(&[stage.host(), stage.peer()]);
     worked?;
+    // An instance that had to be killed has told no summary.
+    ended?;
     let evidence = Evidence::gather(&stage, folder)?;
     evidence.judge()?;
     disturbed?;
-    ended?;
     Ok(evidence)
 }
 

@@ -132,7 +132,7 @@ fn rsync(act: &Act<'_>) -> anyhow::Result<()> {
     act.write(
         "rsyncd.conf",
         &format!(
-            "port = 8730\nuse chroot = no\nlog file = {folder}/rsyncd.log\nlock file = {folder}/rsyncd.lock\n\
+            "port = 8730\nuse chroot = no\nreverse lookup = no\nlog file = {folder}/rsyncd.log\nlock file = {folder}/rsyncd.lock\n\
              [tree]\npath = {folder}/tree\nread only = no\nuid = root\ngid = root\n"
         ),
     )?;

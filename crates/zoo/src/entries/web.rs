@@ -1,13 +1,16 @@
-//! Programs of the Web: curl, wget, busybox, wrk, nginx, lighttpd's like.
+//! Programs of the Web: curl, wget, busybox, wrk, nginx, Python's http.server.
 
 use super::{CURL, Entry, MPTCPIZE, OPENSSL, PYTHON, Role};
 use crate::act::Act;
-use crate::packages::need;
+use crate::packages::{Need, need};
 use crate::programs::Program;
 use crate::stage::PEER_V6;
 use anyhow::{Context as _, ensure};
 use polypath_lab::kernel::Service;
 
+const NGINX: Need = need("nginx", "nginx-light");
+const WRK: Need = need("wrk", "wrk");
+const BUSYBOX: Need = need("busybox", "busybox");
 /// What wrk asks for, again and again.
 const PAGE: u64 = 50_000;
 
@@ -94,10 +97,6 @@ pub(super) const ENTRIES: &[Entry] = &[
         work: |act| static_files(act, "python3 -m http.server --bind 0.0.0.0 --directory www 8000"),
     },
 ];
-
-const NGINX: crate::packages::Need = need("nginx", "nginx-light");
-const WRK: crate::packages::Need = need("wrk", "wrk");
-const BUSYBOX: crate::packages::Need = need("busybox", "busybox");
 
 fn curl(act: &Act<'_>) -> anyhow::Result<()> {
     let server = act.peer_service(Service::Http)?;
