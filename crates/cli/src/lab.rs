@@ -1,6 +1,6 @@
 //! `polypath lab`: experiments in real time.
 
-use crate::grid;
+use crate::{grid, zoo};
 use polypath_lab::grid::GridOptions;
 use polypath_sim::grid::report::GridReport;
 use polypath_sim::grid::scenario::BULK;
@@ -18,6 +18,8 @@ pub(crate) struct Args {
 enum Experiment {
     /// Paths that differ: kernel TCP on each, kernel MPTCP and polypath, through the same links with the same seeds.
     Grid(Grid),
+    /// Unmodified programs under `polypath run` as clients and servers, against the kernel, while a path goes and comes.
+    Zoo(zoo::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -55,8 +57,10 @@ struct Grid {
 }
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
-    let Experiment::Grid(args) = &args.experiment;
-    grid::tell(run(args), args.json, &args.html)
+    match &args.experiment {
+        Experiment::Grid(args) => grid::tell(run(args), args.json, &args.html),
+        Experiment::Zoo(args) => zoo::main(args),
+    }
 }
 
 fn run(args: &Grid) -> anyhow::Result<GridReport> {

@@ -13,6 +13,7 @@ mod sim;
 mod ss;
 mod summary;
 mod text;
+mod zoo;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
