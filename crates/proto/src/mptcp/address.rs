@@ -87,9 +87,24 @@ impl Connection {
 
     fn announce(&mut self, now: Instant, addr: IpAddr, port: Option<u16>) {
         let Some(id) = self.local_id(addr) else { return };
-        self.announced.push(Announced { addr, port, id, tries: 1, echoed: false });
+        self.announced.push(Announced { addr, port, id, tries: 0, echoed: false });
+        if !self.timers.is_set(ConnectionTimer::AddAddr) {
+            self.announce_next(now);
+        }
+    }
+
+    /// The one that was said least often, and not echoed. One at a time: Linux drops an announcement that comes while it
+    /// is busy with another (MPTcpExtAddAddrDrop).
+    pub(super) fn announce_next(&mut self, now: Instant) {
+        let open = self.announced.iter_mut().filter(|a| !a.echoed && a.tries < ADD_ADDR_TRIES);
+        let Some(next) = open.min_by_key(|a| a.tries) else {
+            return self.timers.stop(ConnectionTimer::AddAddr);
+        };
+        // [8684-3.4.1-4, 8684-3.4.1-15]
+        next.tries += 1;
+        let Announced { addr, port, id, tries, .. } = *next;
         self.push_add_addr(addr, port, id);
-        self.timers.set(ConnectionTimer::AddAddr, now + ADD_ADDR_AGAIN);
+        self.timers.set(ConnectionTimer::AddAddr, now + ADD_ADDR_AGAIN * (1 << (tries - 1)));
     }
 
     fn push_add_addr(&mut self, addr: IpAddr, port: Option<u16>, address_id: u8) {
@@ -101,25 +116,15 @@ impl Connection {
         }
     }
 
-    pub(super) fn repeat_announcements(&mut self, now: Instant) {
-        let mut again = Vec::new();
-        for known in self.announced.iter_mut().filter(|a| !a.echoed && a.tries < ADD_ADDR_TRIES) {
-            // [8684-3.4.1-4, 8684-3.4.1-15]
-            known.tries += 1;
-            again.push(*known);
-        }
-        for Announced { addr, port, id, tries, .. } in again {
-            self.push_add_addr(addr, port, id);
-            self.timers.set(ConnectionTimer::AddAddr, now + ADD_ADDR_AGAIN * (1 << (tries - 1)));
-        }
-    }
-
     pub(super) fn on_add_addr(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, add: &AddAddr) {
         if add.echo {
-            for known in self.announced.iter_mut().filter(|a| a.id == add.address_id && a.addr == add.addr) {
+            self.journal.count(Counter::MPTcpExtEchoAdd);
+            let meant = |a: &&mut Announced| (a.id, a.addr) == (add.address_id, add.addr) && !a.echoed;
+            if let Some(known) = self.announced.iter_mut().find(meant) {
                 known.echoed = true;
+                self.announce_next(now);
             }
-            return self.journal.count(Counter::MPTcpExtEchoAdd);
+            return;
         }
         self.journal.count(Counter::MPTcpExtAddAddr);
         if add.port.is_some() {

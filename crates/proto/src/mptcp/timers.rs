@@ -148,7 +148,7 @@ impl Connection {
             ConnectionTimer::Liveness => self.check_liveness(now, env),
             ConnectionTimer::Backups => self.ask_backups(now),
             ConnectionTimer::PathManager => self.notify_path_manager(now, env, &PathEvent::Timer),
-            ConnectionTimer::AddAddr => self.repeat_announcements(now),
+            ConnectionTimer::AddAddr => self.announce_next(now),
             ConnectionTimer::Doubt => self.resolve_doubts(now, env),
             // They go out when the connection is asked for packets next.
             ConnectionTimer::Signals | ConnectionTimer::FastOpen => {}

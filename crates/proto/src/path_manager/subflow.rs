@@ -146,7 +146,10 @@ impl PathManager for SubflowManager {
         } else if view.announce {
             let used = |addr: IpAddr| view.subflows.iter().any(|s| s.local.ip() == addr);
             let idle = |l: &&LocalView| !l.announced && !used(l.addr) && l.reached && is_reachable(l.addr);
-            commands.extend(view.locals.iter().filter(idle).map(|l| PathCommand::Announce(l.addr)));
+            let (same, other): (Vec<&LocalView>, Vec<&LocalView>) =
+                view.locals.iter().filter(idle).partition(|l| l.addr.is_ipv4() == view.initial_remote.is_ipv4());
+            // Of the connection's own family first: a socket for IPv4 alone joins no other, and a peer takes only so many.
+            commands.extend(same.into_iter().chain(other).map(|l| PathCommand::Announce(l.addr)));
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::paths::{UPLOAD, busy, when};
 use crate::support::*;
 use polypath_proto::{ChecksumMode, CloseReason, Config, LinkConfig, LocalAddress, SubflowEvent};
 use polypath_wire::{AddAddr, MpJoin, MptcpOption, ResetReason, TcpFlags, add_addr_hmac};
+use std::net::IpAddr;
 
 // [8684-3.2-3, 8684-3.4.2-1, 8684-3.4.2-3]
 #[test]
@@ -230,13 +231,12 @@ fn a_flood_of_the_same_announcement_is_answered_a_few_times() {
 // [8684-3-4, 8684-4-3, 8684-3.4.1-13]
 #[test]
 fn no_more_than_two_signals_go_in_a_round_trip() {
-    let mut s = Script::active_server(&ScriptOptions::default());
+    let config = Config { max_subflows: 1, ..Config::default() };
+    let mut s = Script::active_client(&ScriptOptions { config, ..ScriptOptions::default() });
     for n in 1..=5 {
         let addr = format!("203.0.113.{n}").parse().unwrap();
-        s.act_on_stack(|stack, now| {
-            let link = stack.add_link(LinkConfig { mtu: 1500, max_segment: 1500, checksum: ChecksumMode::Full });
-            stack.add_address(now, LocalAddress { addr, link, backup: false, name: None });
-        });
+        let hmac = add_addr_hmac(PEER_KEY, s.stack_key(), n, addr, None);
+        s.inject(ack(1).opt(add_addr(n, addr, hmac)));
     }
     for expected in [2, 2, 1] {
         for _ in 0..expected {
@@ -262,6 +262,25 @@ fn a_server_announces_its_second_address_until_it_is_echoed() {
     s.inject(ack(1).opt(add_addr_echo(2, LTE)));
     s.expect_after(ms(4_000), announcement());
     s.inject(ack(1).opt(add_addr_echo(1, LTE)));
+    s.expect_silence(ms(60_000));
+}
+
+// A Linux peer drops what comes while it is busy with another announcement.
+#[test]
+fn addresses_are_announced_one_after_the_other_those_of_the_same_family_first() {
+    let (v6, v4): (IpAddr, IpAddr) = ("fd00:2::2".parse().unwrap(), "10.0.3.2".parse().unwrap());
+    let mut s = Script::active_server(&ScriptOptions { addresses: vec![WIFI, v6, LTE, v4], ..Default::default() });
+    let key = s.stack_key();
+    let said = |id: u8, addr: IpAddr| ack(1).opt(add_addr(id, addr, add_addr_hmac(key, PEER_KEY, id, addr, None)));
+    // IDs are in the order of addresses. The others wait for its echo...
+    s.expect(said(2, LTE));
+    s.inject(ack(1).opt(add_addr_echo(2, LTE)));
+    s.expect(said(3, v4));
+    // ...or for a second.
+    s.expect_after(ms(1_000), said(1, v6));
+    s.inject(ack(1).opt(add_addr_echo(1, v6)));
+    s.expect(said(3, v4));
+    s.inject(ack(1).opt(add_addr_echo(3, v4)));
     s.expect_silence(ms(60_000));
 }
 
