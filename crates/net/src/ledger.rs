@@ -168,7 +168,8 @@ impl Ledger {
         }
         let Self { connections, finished, round, .. } = self;
         connections.retain(|_, account| {
-            let alive = account.round == *round;
+            // The news of its subflows' ends may come after that of its own.
+            let alive = account.round == *round || (!tick && !account.subflows.is_empty());
             if !alive {
                 account.finish(finished);
             }
@@ -317,6 +318,25 @@ mod tests {
         ledger.on_event(Instant::ZERO, &Event::Closed { id, error: None }, &empty);
         ledger.look_at_all(Instant::ZERO, &empty, true);
         assert_eq!((ledger.finished.multipath, ledger.finished.failed), (1, 0));
+    }
+
+    #[test]
+    fn an_aborted_connection_is_counted_once_though_its_subflows_are_heard_of_after_it() {
+        let (stack, id) = stack();
+        let empty = Stack::new(polypath_proto::Config::default(), [0; 32]);
+        let mut ledger = Ledger::default();
+        for port in [1, 2] {
+            ledger.on_event(Instant::ZERO, &subflow(id, port, 0, SubflowEvent::Established), &stack);
+        }
+        ledger.account(Instant::ZERO, id).last = Some((MultipathState::Active, 0));
+        ledger.on_event(Instant::ZERO, &Event::Closed { id, error: None }, &empty);
+        for port in [1, 2] {
+            let aborted = SubflowEvent::Closed(CloseReason::Aborted);
+            ledger.on_event(Instant::ZERO, &subflow(id, port, 0, aborted), &empty);
+        }
+        ledger.look_at_all(Instant::ZERO, &empty, true);
+        assert_eq!((ledger.finished.multipath, ledger.finished.failed, ledger.paths[0].1.failed), (1, 0, 0));
+        assert!(ledger.connections.is_empty());
     }
 
     #[test]
