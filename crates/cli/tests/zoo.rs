@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-const LIGHT: [&str; 6] = ["curl", "curl-tls", "wget", "busybox", "socat", "asyncio"];
+const LIGHT: [&str; 6] = ["curl", "curl-tls", "wget", "socat", "asyncio", "busybox-httpd"];
 
 fn zoo(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_polypath"));
@@ -46,7 +46,7 @@ fn light_programs_work_while_a_path_goes_and_comes_back() {
     }
     let table = fs::read_to_string(&page.0).expect("the table");
     assert_eq!(table.matches("| works |").count(), LIGHT.len(), "{table}");
-    assert!(told.contains("[6 of 6] asyncio (client), a path is cut and comes back: works"), "{told}");
+    assert!(told.contains("[6 of 6] busybox-httpd (server), a path is cut and comes back: works"), "{told}");
 }
 
 #[test]
