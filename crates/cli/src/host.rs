@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use polypath_net::{AttachOptions, Effect, Host, PathOptions};
 use polypath_proto::Config;
 use polypath_proto::congestion::CongestionKind;
+use polypath_proto::path_manager::PathManagerKind;
 use polypath_proto::scheduler::SchedulerKind;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -31,6 +32,13 @@ pub(crate) struct HostArgs {
     /// Packet scheduler.
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) scheduler: SchedulerKind,
+    /// Which subflows there are: subflow (one from each address), fullmesh, signal, backup, ndiffports[:N], laminar or
+    /// single-path.
+    #[arg(long, value_name = "NAME", default_value = "subflow")]
+    pub(crate) path_manager: PathManagerKind,
+    /// At most this many subflows for a connection, 1 to 64.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) max_subflows: u8,
     /// Ask for checksums over the data: they show where a middlebox changes it.
     #[arg(long)]
     pub(crate) dss_checksum: bool,
@@ -96,6 +104,8 @@ impl HostArgs {
             dss_checksum: self.dss_checksum,
             congestion: self.cc,
             scheduler: self.scheduler.clone(),
+            path_manager: self.path_manager.clone(),
+            max_subflows: self.max_subflows.into(),
             ..Config::default()
         };
         let mut builder = Host::builder().tun(self.tun.as_str()).mtu(self.mtu).config(config);

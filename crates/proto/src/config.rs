@@ -2,6 +2,7 @@
 
 use crate::LinkId;
 use crate::congestion::CongestionKind;
+use crate::path_manager::PathManagerKind;
 use crate::scheduler::SchedulerKind;
 use crate::stack::SynCookies;
 use crate::time::Duration;
@@ -73,6 +74,10 @@ pub struct Config {
     pub syn_cookies: SynCookies,
     /// At most this many subflows for a connection, 1 to 64.
     pub max_subflows: usize,
+    /// Which subflows there are, and what the peer is told.
+    pub path_manager: PathManagerKind,
+    /// At most this many addresses that a peer announced are remembered: a flood of ADD_ADDR costs no more.
+    pub max_remote_addresses: usize,
     /// Servers tell clients of their further addresses (ADD_ADDR).
     pub announce_addresses: bool,
     /// Announced addresses carry this port, on which subflows may be joined besides that of the first one (RFC 8684,
@@ -112,6 +117,8 @@ impl Default for Config {
             mechanisms: Mechanisms::default(),
             syn_cookies: SynCookies::default(),
             max_subflows: 8,
+            path_manager: PathManagerKind::default(),
+            max_remote_addresses: 8,
             announce_addresses: true,
             announce_port: None,
             client_ports: 10_000..=u16::MAX,

@@ -159,6 +159,8 @@ pub enum TraceEvent {
         because: String,
         /// What it wants done.
         open: Vec<(IpAddr, SocketAddr)>,
+        /// And closed.
+        close: Vec<(SocketAddr, SocketAddr)>,
         /// What the peer shall be told of.
         announce: Vec<IpAddr>,
     },

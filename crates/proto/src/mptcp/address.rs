@@ -17,8 +17,6 @@ use std::net::{IpAddr, SocketAddr};
 const ADD_ADDR_AGAIN: Duration = Duration::from_secs(1);
 /// This many times.
 const ADD_ADDR_TRIES: u32 = 4;
-/// Addresses of one peer that are remembered: an ADD_ADDR flood costs no more.
-const MAX_REMOTE_ADDRESSES: usize = 8;
 /// Echoes that wait to be sent; a peer that wants more has to ask again.
 const MAX_ECHOES: usize = 32;
 
@@ -78,7 +76,17 @@ impl Connection {
         self.trace_managed(event, &commands);
         for command in commands {
             match command {
-                PathCommand::Open { local, remote } => self.requests.push(Request::Open { local, remote }),
+                PathCommand::Open { local, remote, backup } => {
+                    self.requests.push(Request::Open { local, remote, backup });
+                }
+                PathCommand::Close { local, remote } => {
+                    let meant = |(_, s): &(SubflowId, &super::Subflow)| (s.tcp.local, s.tcp.remote) == (local, remote);
+                    let found = self.iter().find(meant).map(|(id, _)| id);
+                    if let Some(id) = found {
+                        let reset = ResetReason::UnacceptablePerformance;
+                        self.close_subflow_with_reset(now, env, id, reset, CloseReason::Silent);
+                    }
+                }
                 PathCommand::Announce(addr) => self.announce(now, addr, env.config.announce_port),
                 PathCommand::WakeAt(at) => self.timers.set_if_earlier(ConnectionTimer::PathManager, at),
             }
@@ -154,7 +162,7 @@ impl Connection {
         match self.remote_addresses.iter().find(|r| known(r)) {
             Some((_, a)) if *a != remote => return,
             Some(_) => {}
-            None if self.remote_addresses.len() >= MAX_REMOTE_ADDRESSES => {
+            None if self.remote_addresses.len() >= env.config.max_remote_addresses => {
                 return self.journal.count(Counter::MPTcpExtAddAddrDrop);
             }
             // [8684-3.4.1-3]

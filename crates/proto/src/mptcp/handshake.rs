@@ -517,7 +517,14 @@ impl Connection {
     }
 
     /// Takes in a subflow that the path manager wanted and the stack made.
-    pub(crate) fn open_join(&mut self, now: Instant, env: &Env<'_>, tcp: Tcp, nonce: u32) -> Option<SubflowId> {
+    pub(crate) fn open_join(
+        &mut self,
+        now: Instant,
+        env: &Env<'_>,
+        tcp: Tcp,
+        nonce: u32,
+        backup: bool,
+    ) -> Option<SubflowId> {
         if !self.is_active() || self.error.is_some() || self.finished {
             return None;
         }
@@ -528,6 +535,7 @@ impl Connection {
         let remote = subflow.tcp.remote;
         subflow.worked_before = remote == self.initial_remote || self.known_remotes.contains(&remote);
         self.name_subflow(env, &mut subflow);
+        subflow.backup |= backup;
         self.add_subflow(env.config.max_subflows, subflow)
     }
 

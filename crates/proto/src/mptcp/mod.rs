@@ -47,7 +47,7 @@ use crate::buffer::{Assembler, SendBuffer};
 use crate::congestion::CongestionControl;
 use crate::journal::Journal;
 use crate::mib::Counter;
-use crate::path_manager::{PathEvent, PathManager, SubflowManager};
+use crate::path_manager::{PathEvent, PathManager};
 use crate::scheduler::{Scheduler, SubflowSet};
 use crate::seq::Dsn;
 use crate::stack::Reach;
@@ -97,7 +97,7 @@ enum SendHalf {
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     /// Open a subflow from `local` to `remote`.
-    Open { local: IpAddr, remote: SocketAddr },
+    Open { local: IpAddr, remote: SocketAddr, backup: bool },
     /// Answer a segment that acknowledges what was never sent with a reset.
     Refuse { local: SocketAddr, remote: SocketAddr, link: crate::LinkId, seq: polypath_wire::SeqNum },
     /// Packets of so many bytes pass between two addresses: for subflows to come.
@@ -281,7 +281,7 @@ impl Connection {
             window: ReceiveWindow::new(config.recv_buffer_max),
             congestion: config.congestion.build(),
             scheduler: config.scheduler.build(),
-            path_manager: Box::new(SubflowManager::default()),
+            path_manager: config.path_manager.build(),
             signals: VecDeque::new(),
             signals_sent: (Instant::ZERO, 0),
             remote_addresses: Vec::new(),

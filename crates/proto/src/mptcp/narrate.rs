@@ -89,15 +89,16 @@ impl Connection {
 
     pub(super) fn trace_managed(&mut self, event: &PathEvent, commands: &[PathCommand]) {
         self.journal.trace(|| {
-            let (mut open, mut announce) = (Vec::new(), Vec::new());
+            let (mut open, mut close, mut announce) = (Vec::new(), Vec::new(), Vec::new());
             for command in commands {
                 match *command {
-                    PathCommand::Open { local, remote } => open.push((local, remote)),
+                    PathCommand::Open { local, remote, .. } => open.push((local, remote)),
+                    PathCommand::Close { local, remote } => close.push((local, remote)),
                     PathCommand::Announce(addr) => announce.push(addr),
                     PathCommand::WakeAt(_) => {}
                 }
             }
-            TraceEvent::PathManaged { because: event.to_string(), open, announce }
+            TraceEvent::PathManaged { because: event.to_string(), open, close, announce }
         });
     }
 

@@ -296,6 +296,9 @@ impl Connection {
         if newly_stalled {
             // [9293-SHLD-9]
             self.subflow_news(id, super::info::SubflowChange::Stalled);
+            if let Some((local, remote)) = self.get(id).map(|s| (s.tcp.local, s.tcp.remote)) {
+                self.path_events.push(PathEvent::SubflowStalled { local, remote });
+            }
         }
         let silent_since = match self.get(id) {
             // A peer that took back its window, and still answers, is not to be given up. [9293-SHLD-17]

@@ -1,7 +1,22 @@
 //! Path managers: which subflows exist, and which addresses are announced. Events in, commands out.
 
+mod backup;
+mod fullmesh;
+mod kind;
+mod laminar;
+mod ndiffports;
+mod retries;
+mod signal;
+mod single_path;
 mod subflow;
 
+pub use backup::BackupManager;
+pub use fullmesh::Fullmesh;
+pub use kind::{PathManagerFactory, PathManagerKind};
+pub use laminar::Laminar;
+pub use ndiffports::Ndiffports;
+pub use signal::SignalManager;
+pub use single_path::SinglePath;
 pub use subflow::SubflowManager;
 
 use crate::mptcp::CloseReason;
@@ -32,6 +47,13 @@ pub enum PathEvent {
         /// The peer does not want it opened again (RFC 8684, section 3.6).
         permanent: bool,
     },
+    /// A subflow's retransmission timer expired: nothing is acknowledged on it.
+    SubflowStalled {
+        /// Its local end.
+        local: SocketAddr,
+        /// Its remote end.
+        remote: SocketAddr,
+    },
     /// The time asked for has come.
     Timer,
 }
@@ -46,6 +68,7 @@ impl core::fmt::Display for PathEvent {
             PathEvent::SubflowClosed { local, remote, reason, .. } => {
                 write!(f, "subflow {local} > {remote} closed: {reason:?}")
             }
+            PathEvent::SubflowStalled { local, remote } => write!(f, "subflow {local} > {remote} does not answer"),
             PathEvent::Timer => f.write_str("it is time"),
         }
     }
@@ -106,6 +129,15 @@ pub enum PathCommand {
         /// From this address.
         local: IpAddr,
         /// To there.
+        remote: SocketAddr,
+        /// Ask the peer to use it only where nothing else works (RFC 8684, section 3.2).
+        backup: bool,
+    },
+    /// Close the subflow between these ends; what is not acknowledged on it goes elsewhere, or waits.
+    Close {
+        /// The local end.
+        local: SocketAddr,
+        /// The remote end.
         remote: SocketAddr,
     },
     /// Tell the peer of this address (ADD_ADDR).

@@ -64,7 +64,7 @@ impl Stack {
 
     pub(super) fn on_request(&mut self, now: Instant, id: ConnectionId, request: Request) {
         match request {
-            Request::Open { local, remote } => self.open_join(now, id, local, remote),
+            Request::Open { local, remote, backup } => self.open_join(now, id, (local, remote), backup),
             Request::LearnPathMtu { local, remote, mtu } => self.path_mtus.learn(now, local, remote, mtu),
             Request::LearnFastOpen { local, remote, outcome } => {
                 if self.fast_opens.learn(now, (local, remote), &outcome) {

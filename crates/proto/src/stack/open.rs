@@ -417,14 +417,20 @@ impl Stack {
     }
 
     /// The path manager wants a subflow.
-    pub(super) fn open_join(&mut self, now: Instant, id: ConnectionId, local: IpAddr, remote: SocketAddr) {
+    pub(super) fn open_join(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        (local, remote): (IpAddr, SocketAddr),
+        backup: bool,
+    ) {
         let Some(link) = self.addresses.iter().find(|a| a.addr == local).map(|a| a.link) else { return };
         let Ok(local) = self.choose_port(now, local, 0, remote) else { return };
         let params = self.params(now, local, remote, link);
         let nonce = self.rng.next_u32();
         let tcp = Tcp::connect(now, &params);
         // [8684-3.2-2]
-        let opened = self.with_connection(id, |c, env| c.open_join(now, env, tcp, nonce)).flatten();
+        let opened = self.with_connection(id, |c, env| c.open_join(now, env, tcp, nonce, backup)).flatten();
         if let Some(subflow) = opened {
             self.mib.count(Counter::TcpActiveOpens);
             self.mib.count(Counter::MPTcpExtMPJoinSynTx);

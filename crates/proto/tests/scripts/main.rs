@@ -18,6 +18,7 @@ mod keepalive;
 mod listen;
 mod nagle;
 mod open;
+mod path_managers;
 mod path_mtu;
 mod paths;
 mod rack;

@@ -225,10 +225,14 @@ impl Pair {
 
     /// Connected, with a subflow from every client address.
     pub(crate) fn connected(options: &PairOptions) -> Pair {
-        let mut pair = Pair::new(options);
         let all = options.client_addresses.len();
         let plain = !options.client.multipath || options.connect.no_multipath;
-        let wanted = if plain { 1 } else { all };
+        Pair::connected_by(options, if plain { 1 } else { all })
+    }
+
+    /// Connected, with so many subflows at least.
+    pub(crate) fn connected_by(options: &PairOptions, wanted: usize) -> Pair {
+        let mut pair = Pair::new(options);
         // Joins begin when the server has acknowledged data; these bytes are not counted.
         pair.send(Side::Client, 100);
         pair.drive_until(Duration::from_secs(5), |p| {
