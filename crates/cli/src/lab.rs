@@ -1,11 +1,14 @@
 //! `polypath lab`: experiments in real time.
 
 use crate::{grid, zoo};
+use anyhow::Context as _;
 use polypath_lab::grid::GridOptions;
+use polypath_lab::soak::SoakOptions;
 use polypath_sim::grid::report::GridReport;
 use polypath_sim::grid::scenario::BULK;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Experiments in real time, over emulated links, with real kernels at the ends.
 #[derive(Debug, clap::Args)]
@@ -20,6 +23,24 @@ enum Experiment {
     Grid(Grid),
     /// Unmodified programs under `polypath run` as clients and servers, against the kernel, while a path goes and comes.
     Zoo(zoo::Args),
+    /// A program with many connections under `polypath run` for a long time, while paths come and go: does it leak?
+    Soak(Soak),
+}
+
+#[derive(Debug, clap::Args)]
+struct Soak {
+    /// How long.
+    #[arg(long, value_name = "MINUTES", default_value_t = 30.0)]
+    minutes: f64,
+    /// Connections at once.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    connections: u32,
+    /// Decides what is sent, and when paths come and go.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print one line of JSON at the end.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,7 +81,29 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.experiment {
         Experiment::Grid(args) => grid::tell(run(args), args.json, &args.html),
         Experiment::Zoo(args) => zoo::main(args),
+        Experiment::Soak(args) => soak(args),
     }
+}
+
+fn soak(args: &Soak) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!((0.1..=10_000.0).contains(&args.minutes), "--minutes {}: from 0.1 to 10000", args.minutes);
+    let options = SoakOptions {
+        polypath: std::env::current_exe().context("finding this executable")?,
+        time: Duration::from_secs_f64(args.minutes * 60.0),
+        connections: args.connections,
+        seed: args.seed,
+    };
+    let report = polypath_lab::soak::run(&options).inspect_err(|error| {
+        if args.json {
+            println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
+        }
+    })?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run(args: &Grid) -> anyhow::Result<GridReport> {

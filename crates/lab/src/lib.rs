@@ -7,6 +7,7 @@
 //! - [`physics`]: whether the links are true;
 //! - [`demo`]: an unmodified curl downloads over Wi-Fi and LTE while Wi-Fi dies and comes back;
 //! - [`grid`]: paths that differ, and what kernel TCP, kernel Multipath TCP and polypath make of them;
+//! - [`soak`]: a program with many connections for a long time, while paths come and go;
 //! - [`preflight`]: what a machine must offer for all this.
 //!
 //! Everything needs CAP_NET_ADMIN and CAP_SYS_ADMIN, touches nothing outside the namespaces it makes, and leaves
@@ -23,6 +24,7 @@ pub mod physics;
 pub mod preflight;
 pub mod scenario;
 mod setup;
+pub mod soak;
 mod sys;
 pub mod tshark;
 mod tun;
