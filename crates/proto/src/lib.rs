@@ -26,7 +26,8 @@ pub mod trace;
 
 pub use config::{Config, ConnectOptions, EcnMode, Keepalive, LinkConfig, LocalAddress, Mechanisms};
 pub use mptcp::{
-    CloseReason, ConnectionError, ConnectionInfo, FallbackReason, MultipathState, Role, SessionInfo, SubflowInfo,
+    CloseReason, ConnectionError, ConnectionInfo, FallbackReason, MultipathState, Role, SessionInfo, SteeringError,
+    SubflowInfo,
 };
 pub use polypath_wire::{ChecksumMode, HeaderBuf};
 pub use stack::{

@@ -27,6 +27,7 @@ mod schedule;
 mod session;
 mod settings;
 mod standby;
+mod steering;
 mod stream;
 mod subflow;
 mod suspicion;
@@ -34,6 +35,7 @@ mod timers;
 
 pub use info::{ConnectionError, ConnectionInfo, MultipathState, SessionInfo, SubflowInfo};
 pub use session::FallbackReason;
+pub use steering::SteeringError;
 pub use subflow::CloseReason;
 
 pub(crate) use fast_open::FastOpenOutcome;

@@ -61,6 +61,8 @@ pub enum CloseReason {
     ProtocolError,
     /// The connection was aborted, or ended while the subflow was being opened.
     Aborted,
+    /// The application, or an external path manager, asked for it.
+    Asked,
 }
 
 /// One path of a connection.

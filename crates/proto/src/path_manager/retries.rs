@@ -42,7 +42,8 @@ impl Retries {
                         | CloseReason::Unreachable
                         | CloseReason::ProtocolError
                 );
-                let refused = permanent || (announced && failed && !established);
+                let asked = reason == CloseReason::Asked;
+                let refused = permanent || asked || (announced && failed && !established);
                 self.note_closed(now, view, (local.ip(), remote), reason, refused);
             }
             PathEvent::Announced(remote) => self.list.retain(|r| r.remote != remote),

@@ -11,6 +11,7 @@ mod open;
 mod path_mtu;
 mod reach;
 mod slab;
+mod steer;
 mod syn_cookies;
 mod time_wait;
 mod timer_queue;

@@ -3,7 +3,7 @@
 use crate::paths::when;
 use crate::support::*;
 use polypath_proto::path_manager::{PathCommand, PathEvent, PathManager, PathManagerKind, PathManagerView};
-use polypath_proto::{Config, Instant, SubflowEvent};
+use polypath_proto::{Config, ConnectOptions, Instant, SteeringError, SubflowEvent, SubflowId};
 use std::net::IpAddr;
 
 const UPLOAD: u64 = 2_000_000;
@@ -164,4 +164,60 @@ fn an_applications_own_decides_too() {
     assert_eq!(ends(&pair), [(WIFI, PEER), (WIFI, PEER_2)]);
     let backups: Vec<_> = pair.info(Side::Client).subflows.iter().map(|s| s.backup).collect();
     assert_eq!(backups, [false, true]);
+}
+
+#[test]
+fn subflows_are_opened_closed_and_made_backups_by_hand_and_stay_so() {
+    let mut pair = pair_with("signal", 2);
+    let id = pair.client.id.expect("connected");
+    let remote = pair.info(Side::Client).subflows[0].remote;
+    let now = pair.now;
+    let mut ask = |local, remote, backup| {
+        pair.client.stack.connection(now, id).expect("it lives").open_subflow(local, remote, backup)
+    };
+    assert_eq!(ask(PEER_2, remote, false), Err(SteeringError::UnknownAddress(PEER_2)));
+    let v6 = "[fd00::1]:80".parse().unwrap();
+    assert_eq!(ask(LTE, v6, false), Err(SteeringError::Family(LTE, v6.ip())));
+    assert_eq!(ask(LTE, remote, true), Ok(()));
+    pair.drain();
+    pair.drive(ms(200));
+    assert_eq!(ends(&pair), [(WIFI, PEER), (LTE, PEER)]);
+    let lte = pair.info(Side::Client).subflows[1].id;
+    let backup = |pair: &Pair, side| pair.info(side).subflows[1].backup;
+    assert!(backup(&pair, Side::Client) && backup(&pair, Side::Server));
+    let now = pair.now;
+    let mut connection = pair.client.stack.connection(now, id).expect("it lives");
+    assert_eq!(connection.open_subflow(LTE, remote, false), Err(SteeringError::TooMany(2)));
+    assert_eq!(connection.set_subflow_backup(lte, false), Ok(()));
+    assert_eq!(connection.set_subflow_backup(SubflowId(9), false), Err(SteeringError::UnknownSubflow));
+    pair.drain();
+    pair.drive(ms(200));
+    assert!(!backup(&pair, Side::Client), "the peer's wish goes with ours");
+    let now = pair.now;
+    assert_eq!(pair.client.stack.connection(now, id).expect("it lives").close_subflow(lte), Ok(()));
+    pair.drain();
+    pair.drive(ms(120_000));
+    assert_eq!(ends(&pair), [(WIFI, PEER)]);
+    pair.send(Side::Client, UPLOAD);
+    pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == UPLOAD);
+}
+
+#[test]
+fn what_was_closed_by_hand_is_not_opened_again() {
+    let mut pair = pair_with("subflow", 8);
+    let (id, now) = (pair.client.id.expect("connected"), pair.now);
+    let first = pair.info(Side::Client).subflows[0].id;
+    pair.client.stack.connection(now, id).expect("it lives").close_subflow(first).expect("it is there");
+    pair.drain();
+    pair.send(Side::Client, UPLOAD);
+    pair.drive(ms(120_000));
+    pair.assert_received(Side::Server, UPLOAD);
+    assert_eq!(ends(&pair), [(WIFI, PEER_2), (LTE, PEER)]);
+    let mut plain = Pair::connected(&PairOptions {
+        connect: ConnectOptions { no_multipath: true, ..ConnectOptions::default() },
+        ..PairOptions::default()
+    });
+    let (id, now) = (plain.client.id.expect("connected"), plain.now);
+    let asked = plain.client.stack.connection(now, id).expect("it lives").close_subflow(SubflowId(0));
+    assert_eq!(asked, Err(SteeringError::NotMultipath));
 }
