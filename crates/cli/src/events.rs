@@ -1,8 +1,8 @@
 //! `--events FILE`: what happens to connections and subflows, as JSON lines, and a summary at the end.
 
 use anyhow::Context as _;
-use polypath_net::Host;
-use polypath_proto::{ConnectionId, Event, MultipathState, SubflowEvent};
+use polypath_net::{Host, event_json};
+use polypath_proto::{ConnectionId, Event, MultipathState};
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::Write;
@@ -38,7 +38,7 @@ impl EventLog {
                     biased;
                     event = events.recv() => match event {
                         Ok(event) => writer.write(&host, &event)?,
-                        Err(RecvError::Lagged(missed)) => writer.line("lagged", json!({ "missed": missed }))?,
+                        Err(RecvError::Lagged(missed)) => writer.line(json!({ "event": "lagged", "missed": missed }))?,
                         Err(RecvError::Closed) => break,
                     },
                     _ = &mut finished => break,
@@ -56,47 +56,26 @@ impl EventLog {
 }
 
 impl Writer {
-    fn line(&mut self, event: &str, details: Value) -> std::io::Result<()> {
-        let mut line = Map::new();
-        line.insert("t_ms".into(), json!(self.start.elapsed().as_micros() as f64 / 1000.0));
-        line.insert("event".into(), event.into());
-        if let Value::Object(details) = details {
-            line.extend(details.into_iter().filter(|(_, value)| !value.is_null()));
-        }
-        writeln!(self.file, "{}", Value::Object(line))
+    fn line(&mut self, mut record: Value) -> std::io::Result<()> {
+        record["t_ms"] = json!(self.start.elapsed().as_micros() as f64 / 1000.0);
+        writeln!(self.file, "{record}")
     }
 
     fn write(&mut self, host: &Host, event: &Event) -> std::io::Result<()> {
         match event {
-            Event::Connected(id) => {
-                self.note_multipath(host, *id);
-                self.line("connected", json!({ "connection": id.number() }))
-            }
-            Event::Closed { id, error } => {
-                self.line("closed", json!({ "connection": id.number(), "reason": error.map(|e| e.to_string()) }))
-            }
-            Event::Subflow { connection, subflow, local, remote, name, counters, what } => {
-                let (event, reason) = match what {
-                    SubflowEvent::Established => ("subflow_established", None),
-                    SubflowEvent::Stalled => ("subflow_stalled", None),
-                    SubflowEvent::Recovered => ("subflow_recovered", None),
-                    SubflowEvent::Closed(reason) => ("subflow_closed", Some(format!("{reason:?}"))),
-                };
-                self.note_multipath(host, *connection);
-                let mut record = json!({
-                    "name": name.as_deref(), "local": local.to_string(), "remote": remote.to_string(),
-                    "bytes_sent": counters.bytes_sent, "bytes_received": counters.bytes_received,
-                });
-                if let SubflowEvent::Closed(_) = what {
-                    self.subflows.push(record.clone());
-                }
-                record["connection"] = json!(connection.number());
-                record["subflow"] = json!(subflow.0);
-                record["reason"] = json!(reason);
-                self.line(event, record)
-            }
-            _ => Ok(()),
+            Event::Connected(id) => self.note_multipath(host, *id),
+            Event::Subflow { connection, .. } => self.note_multipath(host, *connection),
+            _ => {}
         }
+        let Some(record) = event_json(event) else { return Ok(()) };
+        if record["event"] == "subflow_closed" {
+            let mut ended = Map::new();
+            for key in ["name", "local", "remote", "bytes_sent", "bytes_received"] {
+                ended.insert(key.into(), record[key].clone());
+            }
+            self.subflows.push(Value::Object(ended));
+        }
+        self.line(record)
     }
 
     /// Connections may be gone at the end: remember what they were.
@@ -118,6 +97,10 @@ impl Writer {
             }
         }
         let (subflows, multipath) = (std::mem::take(&mut self.subflows), self.multipath.clone());
-        self.line("summary", json!({ "subflows": subflows, "multipath": multipath }))
+        let mut summary = json!({ "event": "summary", "subflows": subflows });
+        if let Some(multipath) = multipath {
+            summary["multipath"] = multipath.into();
+        }
+        self.line(summary)
     }
 }

@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use polypath_proto::congestion::CongestionKind;
 use polypath_proto::scheduler::SchedulerKind;
-use polypath_proto::{Connection, ConnectionId, ConnectionInfo, Duration, Instant, Keepalive};
+use polypath_proto::{
+    Connection, ConnectionId, ConnectionInfo, Duration, Instant, Keepalive, SteeringError, SubflowId,
+};
 
 use crate::error;
 use crate::host::Host;
@@ -120,19 +123,48 @@ impl ConnectionHandle {
         self.change(|connection| connection.set_dscp(dscp))
     }
 
+    /// Joins a subflow from one of the host's addresses to one of the peer's, whatever the path manager thinks; `backup`: to
+    /// be used only where nothing else works. What becomes of it is told by the host's [events](Host::events).
+    ///
+    /// # Errors
+    /// As said above; [`InvalidInput`](io::ErrorKind::InvalidInput) where it is not even tried, with the
+    /// [`SteeringError`](polypath_proto::SteeringError) as the reason.
+    pub fn open_subflow(&self, local: IpAddr, remote: SocketAddr, backup: bool) -> io::Result<()> {
+        self.change(|connection| connection.open_subflow(local, remote, backup))?.map_err(refused)
+    }
+
+    /// Closes a subflow; the path manager does not open it again.
+    ///
+    /// # Errors
+    /// As for [`open_subflow`](Self::open_subflow).
+    pub fn close_subflow(&self, subflow: SubflowId) -> io::Result<()> {
+        self.change(|connection| connection.close_subflow(subflow))?.map_err(refused)
+    }
+
+    /// Makes a subflow a backup at both ends, or no longer (MP_PRIO, RFC 8684, section 3.3.8).
+    ///
+    /// # Errors
+    /// As for [`open_subflow`](Self::open_subflow).
+    pub fn set_subflow_backup(&self, subflow: SubflowId, backup: bool) -> io::Result<()> {
+        self.change(|connection| connection.set_subflow_backup(subflow, backup))?.map_err(refused)
+    }
+
     fn look<R>(&self, look: impl FnOnce(&Connection<'_>, Instant) -> R) -> io::Result<R> {
         self.host.shared().look(|core, now| {
             core.connection(now, self.id).map(|connection| look(&connection, now)).ok_or_else(error::not_connected)
         })?
     }
 
-    fn change(&self, change: impl FnOnce(&mut Connection<'_>)) -> io::Result<()> {
+    fn change<R>(&self, change: impl FnOnce(&mut Connection<'_>) -> R) -> io::Result<R> {
         self.host.shared().call(|core, now| {
             let mut connection = core.connection(now, self.id).ok_or_else(error::not_connected)?;
-            change(&mut connection);
-            Ok(())
+            Ok(change(&mut connection))
         })?
     }
+}
+
+fn refused(error: SteeringError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
 impl fmt::Debug for ConnectionHandle {

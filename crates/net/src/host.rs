@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::device::{Interface, MAX_PACKET, Offload, Tun};
 use crate::driver::Driver;
 use crate::error;
+use crate::handle::ConnectionHandle;
 use crate::listener::ListenOptions;
 use crate::shared::Shared;
 use crate::stats::DeviceStats;
@@ -378,6 +379,15 @@ impl Host {
     #[must_use]
     pub fn connection_info(&self, id: ConnectionId) -> Option<ConnectionInfo> {
         self.shared().observe(|core| core.stack.connection_info(id))
+    }
+
+    /// A handle to the connection of this number: [`ConnectionId::number`], as events and snapshots have it. None once it
+    /// is gone.
+    #[must_use]
+    pub fn connection(&self, number: u32) -> Option<ConnectionHandle> {
+        let id =
+            self.shared().observe(|core| core.stack.connections().map(|(id, _)| id).find(|id| id.number() == number));
+        id.map(|id| ConnectionHandle::new(self, id))
     }
 
     /// What the stack has counted, by Linux's names.

@@ -18,6 +18,7 @@ pub mod control;
 mod device;
 mod driver;
 mod error;
+mod event_json;
 mod handle;
 mod host;
 mod ledger;
@@ -45,6 +46,7 @@ pub use attach::{
     probe_paths, probe_tun,
 };
 pub use capture::{Capture, Captured};
+pub use event_json::event_json;
 pub use handle::ConnectionHandle;
 pub use host::{Host, HostBuilder};
 pub use listener::{ListenOptions, MptcpListener};

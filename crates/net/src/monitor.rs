@@ -55,6 +55,12 @@ impl Monitor {
         Monitor { inner: Arc::new(inner) }
     }
 
+    /// The host that it keeps account of.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.inner.host
+    }
+
     /// How things stand; after the host has stopped, as they were then.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -3,7 +3,10 @@
 //! The socket is called `PID.sock` and lies in `$XDG_RUNTIME_DIR/polypath`, or in `/run/polypath` where that variable
 //! names no directory. The directory is its owner's alone (0700), so is the socket (0600). A client sends the line `snapshot`
 //! and gets one JSON document, a [`Snapshot`]; then the connection is closed. By hand:
-//! `echo snapshot | socat - UNIX:/run/polypath/4711.sock`.
+//! `echo snapshot | socat - UNIX:/run/polypath/4711.sock`. A client that begins with a JSON object has a session: see
+//! `docs/path-management.md`.
+
+mod session;
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Read, Write};
@@ -21,14 +24,12 @@ use crate::snapshot::Snapshot;
 
 const SYSTEM: &str = "/run/polypath";
 const REQUEST: &str = "snapshot";
-/// Longest request line, with its end.
-const REQUEST_LEN: u64 = 64;
 /// How long a client, or an instance, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// No instance tells more than this.
 const ANSWER_LEN: u64 = 256 << 20;
 /// Clients served at once; more wait.
-const CLIENTS: usize = 16;
+const CLIENTS: usize = 64;
 /// Several sockets of one PID: several hosts in a process, or several PID namespaces.
 const SAME_PID: u32 = 100;
 
@@ -131,7 +132,7 @@ async fn serve(listener: UnixListener, monitor: Monitor) {
                 let monitor = monitor.clone();
                 clients.spawn(async move {
                     // A client that goes away, or says nothing, is no concern of ours.
-                    let _ = tokio::time::timeout(PATIENCE, answer(stream, &monitor)).await;
+                    let _ = answer(stream, &monitor).await;
                 });
             }
             // Out of descriptors, at worst: later there may be some.
@@ -140,16 +141,22 @@ async fn serve(listener: UnixListener, monitor: Monitor) {
     }
 }
 
-async fn answer(mut stream: UnixStream, monitor: &Monitor) -> io::Result<()> {
+async fn answer(stream: UnixStream, monitor: &Monitor) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
     let mut line = String::new();
-    BufReader::new((&mut stream).take(REQUEST_LEN)).read_line(&mut line).await?;
+    let mut limited = (&mut stream).take(session::LINE as u64);
+    tokio::time::timeout(PATIENCE, limited.read_line(&mut line)).await??;
     let mut answer = match line.trim_end() {
         REQUEST => serde_json::to_vec(&monitor.snapshot())?,
+        json if json.starts_with('{') => return session::serve(stream, line, monitor).await,
         other => serde_json::to_vec(&serde_json::json!({ "error": format!("unknown request {other:?}") }))?,
     };
     answer.push(b'\n');
-    stream.write_all(&answer).await?;
-    stream.shutdown().await
+    tokio::time::timeout(PATIENCE, async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await
+    })
+    .await?
 }
 
 /// Where this process puts its socket.

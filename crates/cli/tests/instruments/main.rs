@@ -1,6 +1,8 @@
 //! The instruments, with the real command and the real kernel at the other end: what `ss`, `--summary` and `--pcap`
 //! tell of transfers that are held half-way by a reader who does not read on.
 
+mod controller;
+
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, OptionCode, PcapBlockOwned, PcapError, PcapNGReader};
 use polypath_lab::kernel::{KernelServer, ServerConfig, Service, Transport};
@@ -445,7 +447,7 @@ fn the_trace_documents_itself_and_accounts_for_every_byte() {
     assert!(lines[0]["program"].as_str().is_some_and(|program| program.starts_with("curl")), "{}", lines[0]);
     let events = &lines[1..];
     let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/trace.md")).expect("the schema");
-    let source = include_str!("../../proto/src/trace.rs");
+    let source = include_str!("../../../proto/src/trace.rs");
     let mut known = event_names(source, "rename = \"", '"');
     known.insert("trace:dropped".into());
     assert_eq!(event_names(&document, "`", '`'), known, "docs/trace.md and the events there are");
