@@ -32,8 +32,8 @@ pub(crate) struct HostArgs {
     /// Packet scheduler.
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) scheduler: SchedulerKind,
-    /// Which subflows there are: subflow (one from each address), fullmesh, signal, backup, ndiffports[:N], laminar or
-    /// single-path.
+    /// Which subflows there are: subflow (one from each address), fullmesh, signal, backup, ndiffports[:N], laminar,
+    /// single-path or external.
     #[arg(long, value_name = "NAME", default_value = "subflow")]
     pub(crate) path_manager: PathManagerKind,
     /// At most this many subflows for a connection, 1 to 64.

@@ -1,9 +1,9 @@
 """SOCKET ADDRESS: an external path manager for one instance of polypath.
 
 Gives every connection a backup subflow from ADDRESS, and prints all that it is told. The instance is best started with
-`--path-manager signal`, which opens none itself:
+`--path-manager external`, which opens none itself:
 
-    polypath run --path-manager signal --path wlan0 --path wwan0 -- PROGRAM
+    polypath run --path-manager external --path wlan0 --path wwan0 -- PROGRAM
     python3 controller.py /run/polypath/PID.sock 10.2.0.2
 """
 

@@ -1,6 +1,8 @@
 //! The path managers that can be chosen by name.
 
-use super::{BackupManager, Fullmesh, Laminar, Ndiffports, PathManager, SignalManager, SinglePath, SubflowManager};
+use super::{
+    BackupManager, External, Fullmesh, Laminar, Ndiffports, PathManager, SignalManager, SinglePath, SubflowManager,
+};
 use std::sync::Arc;
 
 /// The path managers that can be chosen by name, and those of the application.
@@ -22,6 +24,8 @@ pub enum PathManagerKind {
     Laminar,
     /// [`SinglePath`].
     SinglePath,
+    /// [`External`].
+    External,
     /// The application's own.
     Custom(PathManagerFactory),
 }
@@ -47,7 +51,7 @@ impl Eq for PathManagerFactory {}
 impl PathManagerKind {
     /// Every name that [`str::parse`] knows. `ndiffports` may be followed by `:N`, the number of subflows; it is 2.
     pub const NAMES: &'static [&'static str] =
-        &["subflow", "fullmesh", "signal", "backup", "ndiffports", "laminar", "single-path"];
+        &["subflow", "fullmesh", "signal", "backup", "ndiffports", "laminar", "single-path", "external"];
 
     /// One of the application's own: `make` is called once for each connection.
     pub fn custom(make: impl Fn() -> Box<dyn PathManager> + Send + Sync + 'static) -> Self {
@@ -63,6 +67,7 @@ impl PathManagerKind {
             PathManagerKind::Ndiffports(subflows) => Box::new(Ndiffports::new(*subflows)),
             PathManagerKind::Laminar => Box::new(Laminar::default()),
             PathManagerKind::SinglePath => Box::new(SinglePath::default()),
+            PathManagerKind::External => Box::new(External),
             PathManagerKind::Custom(factory) => (factory.0)(),
         }
     }
@@ -83,6 +88,7 @@ impl core::str::FromStr for PathManagerKind {
             },
             ("laminar", None) => PathManagerKind::Laminar,
             ("single-path", None) => PathManagerKind::SinglePath,
+            ("external", None) => PathManagerKind::External,
             _ => return Err(format!("unknown path manager '{s}'; known: {}", Self::NAMES.join(", "))),
         })
     }

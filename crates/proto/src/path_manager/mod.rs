@@ -1,6 +1,7 @@
 //! Path managers: which subflows exist, and which addresses are announced. Events in, commands out.
 
 mod backup;
+mod external;
 mod fullmesh;
 mod kind;
 mod laminar;
@@ -11,6 +12,7 @@ mod single_path;
 mod subflow;
 
 pub use backup::BackupManager;
+pub use external::External;
 pub use fullmesh::Fullmesh;
 pub use kind::{PathManagerFactory, PathManagerKind};
 pub use laminar::Laminar;

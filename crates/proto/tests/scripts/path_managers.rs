@@ -52,8 +52,10 @@ fn fullmesh_joins_every_two_addresses_and_a_limit_leaves_no_path_out() {
 }
 
 #[test]
-fn signal_opens_nothing() {
-    assert_eq!(ends(&pair_with("signal", 8)), [(WIFI, PEER)]);
+fn signal_and_external_open_nothing() {
+    for name in ["signal", "external"] {
+        assert_eq!(ends(&pair_with(name, 8)), [(WIFI, PEER)], "{name}");
+    }
 }
 
 #[test]
@@ -168,7 +170,7 @@ fn an_applications_own_decides_too() {
 
 #[test]
 fn subflows_are_opened_closed_and_made_backups_by_hand_and_stay_so() {
-    let mut pair = pair_with("signal", 2);
+    let mut pair = pair_with("external", 2);
     let id = pair.client.id.expect("connected");
     let remote = pair.info(Side::Client).subflows[0].remote;
     let now = pair.now;
