@@ -156,7 +156,7 @@ kept = []
 
 def in_state(state):
     # Who hangs is seen.
-    faulthandler.dump_traceback_later(10, exit=True)
+    faulthandler.dump_traceback_later(60, exit=True)
     return STATES[state]()
 
 def sweep():
