@@ -88,6 +88,10 @@ pub(crate) struct Inner {
     pub(crate) bound: Option<SocketAddr>,
     /// Whether the program chose the port: one that the kernel chose is given up when a connection or a listener has ended.
     pub(crate) chose_port: bool,
+    /// The user who bound it, where it shares its port (`SO_REUSEPORT`).
+    pub(crate) user: Option<u32>,
+    /// The name before the port was given up: it is told until there is another.
+    pub(crate) former: Option<SocketAddr>,
     /// Where it was last connected to, or tried to.
     pub(crate) destination: Option<SocketAddr>,
     /// Whether the shadow keeps others from that address.
@@ -144,6 +148,8 @@ impl Socket {
                 carried: None,
                 bound: None,
                 chose_port: false,
+                user: None,
+                former: None,
                 destination: None,
                 holds_address: false,
                 shut: Shut::default(),
@@ -214,6 +220,7 @@ impl Socket {
         if inner.bound.is_none() || inner.chose_port {
             return;
         }
+        inner.former = inner.bound;
         // The address stays, where it is one.
         inner.bound =
             inner.bound.filter(|bound| !bound.ip().is_unspecified()).map(|bound| SocketAddr::new(bound.ip(), 0));
@@ -355,7 +362,8 @@ impl Socket {
             _ => None,
         };
         known
-            .or(inner.bound)
+            .or(inner.bound.filter(|bound| bound.port() != 0))
+            .or(inner.former)
             .or_else(|| address::kernel_name(inner.shadow.as_raw_fd()).ok())
             .unwrap_or_else(|| address::unspecified(self.domain))
     }

@@ -126,7 +126,9 @@ fn who_lets_go_with_data_on_the_way_has_not_delivered_it() {
     let now = pair.now;
     pair.client.stack.abandon_orphans(now);
     pair.drive(ms(100));
-    assert!(pair.server.events.iter().any(|(_, e)| matches!(e, Event::Closed { error: Some(ConnectionError::Reset), .. })));
+    assert!(
+        pair.server.events.iter().any(|(_, e)| matches!(e, Event::Closed { error: Some(ConnectionError::Reset), .. }))
+    );
 }
 
 // [8684-3.4.2-10]

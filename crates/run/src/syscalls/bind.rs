@@ -80,11 +80,19 @@ fn bind_shadow<N: Network>(
     bytes: &[u8],
 ) -> io::Result<()> {
     let attempt = || -> io::Result<()> {
+        let shares = sys::get_int_option(socket.lock().shadow_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT)? != 0;
+        // To the kernel all shadows are ours.
+        let user = shares.then(|| rights::user_of(call.tid)).flatten();
+        if let (Some(user), Ok(Given::Internet(asked))) = (user, address::parse(bytes, socket.domain))
+            && shared.table.is_of_another(asked, user)
+        {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
         let mut inner = socket.lock();
         let shadow = inner.shadow.as_raw_fd();
         rights::as_caller(call.tid, || sys::bind(shadow, bytes))?;
         inner.bound = address::kernel_name(shadow).ok();
-        (inner.holds_address, inner.chose_port) = (true, port != 0);
+        (inner.holds_address, inner.chose_port, inner.user, inner.former) = (true, port != 0, user, None);
         if let State::Over { local, .. } = &mut inner.state {
             *local = None;
         }

@@ -18,7 +18,7 @@ use crate::notify::{Answer, Call};
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
-use crate::syscalls::refused::{TCP_FASTOPEN_CONNECT, refusal};
+use crate::syscalls::refused::{TCP_FASTOPEN_CONNECT, TCP_ULP, refusal};
 use crate::syscalls::told;
 
 /// No option of a TCP socket is longer (the longest are source filters).
@@ -51,9 +51,8 @@ pub(super) fn setsockopt<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Re
     }
     if let Some(refusal) = refusal(level, name, on) {
         let shadow = socket.lock().shadow_fd();
-        if value.len() < size_of::<i32>()
-            && let Err(error) = sys::set_option(shadow, level, name, &value)
-        {
+        let is_short = value.len() < size_of::<i32>() && (name != TCP_ULP || value.is_empty());
+        if is_short && let Err(error) = sys::set_option(shadow, level, name, &value) {
             // What is too short is wrong in the kernel's own way.
             return Err(sys::errno_of(&error));
         }

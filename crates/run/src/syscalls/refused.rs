@@ -6,7 +6,7 @@ use crate::sys::Errno;
 const TCP_MD5SIG: i32 = 14;
 const TCP_REPAIR: i32 = 19;
 pub(super) const TCP_FASTOPEN_CONNECT: i32 = 30;
-const TCP_ULP: i32 = 31;
+pub(super) const TCP_ULP: i32 = 31;
 const TCP_MD5SIG_EXT: i32 = 32;
 const TCP_INQ: i32 = 36;
 const TCP_AO: std::ops::RangeInclusive<i32> = 38..=42;
