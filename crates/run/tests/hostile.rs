@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
 use common::{BELOW, compile_static, isolated, python, run, serves_as_kernel, stdout};
 
 const PRELUDE: &str = r"
@@ -24,9 +27,9 @@ def held(*how):
 
 /// What `code` prints that starts programs of programs/trapped.c.
 fn with_trapped(code: &str) -> String {
-    let program = compile_static("trapped", include_str!("programs/trapped.c"));
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| compile_static("trapped", include_str!("programs/trapped.c")));
     let code = format!("{PRELUDE}{code}");
-    isolated(|| stdout(&run(python(&code, &[&format!("-{BELOW}"), program.to_str().unwrap()]))))
+    isolated(|| stdout(&run(python(&code, &[&format!("-{BELOW}"), PROGRAM.to_str().unwrap()]))))
 }
 
 #[test]
