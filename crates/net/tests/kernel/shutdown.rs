@@ -119,6 +119,7 @@ fn a_peer_that_never_closes_its_side_does_not_hold_it_up() {
                 let told = peer.read(&mut [0; 1]);
                 assert!(told.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
             });
+            wait_until_gone(host.tun_name());
         }
     });
 }
