@@ -403,24 +403,25 @@ impl Host {
     }
 
     /// Ends the host in order: every listener closes, then connections that applications have let
-    /// go of deliver what they hold and close, for at most `limit`; then everything stops, and
+    /// go of deliver what they hold, for at most `limit`; then everything stops, and
     /// streams still held fail with [`NetworkDown`](io::ErrorKind::NetworkDown). Afterwards the
     /// device is gone.
     ///
-    /// A connection whose peer never closes its side lasts for all of `limit`. TIME-WAIT is not
-    /// waited for. The runtime needs its time driver (`enable_time`).
+    /// What is delivered has a second to close in order: a peer that does not close its side by then is sent a reset. A path
+    /// that is cut holds nothing up where another has delivered everything. TIME-WAIT is not waited for. The runtime needs
+    /// its time driver (`enable_time`).
     ///
     /// # Errors
-    /// [`TimedOut`](io::ErrorKind::TimedOut) where connections were left over; the message says
-    /// how many.
+    /// [`TimedOut`](io::ErrorKind::TimedOut) where something was not delivered; the message says of how many connections.
     pub async fn shutdown(&self, limit: Duration) -> io::Result<()> {
         let drained = tokio::time::timeout(limit, self.shared().drained()).await;
         let left = self.shared().undelivered();
+        self.shared().abandon_orphans();
         self.inner.stop();
         if drained.is_err() && left > 0 {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("{left} connections were not finished within {limit:?}"),
+                format!("the data of {left} connections was not delivered within {limit:?}"),
             ));
         }
         Ok(())

@@ -26,6 +26,10 @@ use crate::waiting::{ConnectionWait, Waiting, Wakeups};
 /// Events an observer may fall behind before it misses some.
 const EVENT_BACKLOG: usize = 1024;
 
+/// How long what is delivered may take to close: peers may still have something to say, which nobody is going to read, and a
+/// subflow whose path is cut closes for a minute.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// The driver is not asleep: it looks at the timers before it goes to sleep.
 const AWAKE: u64 = 0;
 /// The driver sleeps without a timer.
@@ -186,8 +190,8 @@ impl Shared {
         self.poller.kick();
     }
 
-    /// Closes all listeners, and waits until no connection is left that an application has let go
-    /// of, or the host has stopped.
+    /// Closes all listeners, and waits until everything is delivered that applications have written on connections that they
+    /// have let go of, or the host has stopped. What is left then has [so long](GRACE) to close in order.
     pub(crate) async fn drained(&self) {
         let _ = self.call(|core, now| {
             core.draining = true;
@@ -195,25 +199,45 @@ impl Shared {
                 core.stack.close_listener(now, listener);
             }
         });
+        let grace = tokio::time::sleep(GRACE);
+        tokio::pin!(grace);
+        let mut delivered = false;
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // Enlisted before looking, so that nothing falls between.
             changed.as_mut().enable();
-            if self.undelivered() == 0 {
+            if self.unfinished() == 0 {
                 return;
             }
-            changed.await;
+            if !std::mem::replace(&mut delivered, self.undelivered() == 0) && delivered {
+                grace.as_mut().reset(tokio::time::Instant::now() + GRACE);
+            }
+            tokio::select! {
+                () = changed => {}
+                () = &mut grace, if delivered => return,
+            }
         }
     }
 
-    /// Connections that applications have let go of, and that are not finished.
-    pub(crate) fn undelivered(&self) -> usize {
+    /// Gives up what applications have let go of, and tells the peers.
+    pub(crate) fn abandon_orphans(&self) {
+        // Where the host has stopped there is nobody to tell any more.
+        let _ = self.call(|core, now| core.stack.abandon_orphans(now));
+    }
+
+    /// Connections that applications have let go of.
+    fn unfinished(&self) -> usize {
         self.look(|core, _| {
             let held = core.waiting.connection_count();
             core.stack.connection_count().saturating_sub(held)
         })
         .unwrap_or(0)
+    }
+
+    /// Those of them that still deliver.
+    pub(crate) fn undelivered(&self) -> usize {
+        self.look(|core, _| core.stack.undelivered_count()).unwrap_or(0)
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {

@@ -23,10 +23,14 @@ pub(crate) enum Given {
     Internet(SocketAddr),
 }
 
+/// The family of a `sockaddr` that is long enough to have one.
+pub(crate) fn family(bytes: &[u8]) -> Option<i32> {
+    bytes.first_chunk().map(|family| i32::from(u16::from_ne_bytes(*family)))
+}
+
 /// Reads the `sockaddr` that a program passed for a socket of `domain`.
 pub(crate) fn parse(bytes: &[u8], domain: i32) -> Result<Given, Errno> {
-    let [f0, f1, rest @ ..] = bytes else { return Err(libc::EINVAL) };
-    let family = i32::from(u16::from_ne_bytes([*f0, *f1]));
+    let (Some(family), rest) = (family(bytes), bytes.get(2..).unwrap_or_default()) else { return Err(libc::EINVAL) };
     match (family, domain) {
         (libc::AF_UNSPEC, _) => Ok(Given::Unspecified),
         (libc::AF_INET, libc::AF_INET) if bytes.len() < V4_LEN => Err(libc::EINVAL),
@@ -113,8 +117,7 @@ pub(crate) fn kernel_name(fd: RawFd) -> io::Result<SocketAddr> {
 
 /// The address in a `sockaddr` that the kernel has filled in.
 pub(crate) fn from_kernel(bytes: &[u8]) -> io::Result<SocketAddr> {
-    let family = bytes.first_chunk().map_or(libc::AF_UNSPEC, |family| i32::from(u16::from_ne_bytes(*family)));
-    match parse(bytes, family) {
+    match parse(bytes, family(bytes).unwrap_or(libc::AF_UNSPEC)) {
         Ok(Given::Internet(address)) => Ok(address),
         _ => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
     }

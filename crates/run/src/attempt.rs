@@ -72,6 +72,8 @@ impl<N: Network> Connection<N> {
             Waiting::Parked { call, timeout } => match self.park(&mut connecting, call, timeout).await {
                 Outcome::Done(Ok(stream)) => return self.established(call, stream).await,
                 Outcome::Done(Err(error)) => {
+                    self.socket.give_up_port();
+                    self.socket.lock().destination = None;
                     self.socket.set_state(State::Idle);
                     return self.answer(call, Answer::Error(sys::errno_of(&error)));
                 }
@@ -124,6 +126,7 @@ impl<N: Network> Connection<N> {
                 // First the errno, then the event: closing our end with the junk unread shows as
                 // a refused connection does.
                 let errno = sys::errno_of(&error);
+                self.socket.give_up_port();
                 self.socket.set_state(State::Failed(Some(Pending { errno, shown: true })));
                 drop(end);
             }

@@ -31,8 +31,11 @@ const X32_BIT: u32 = 0x4000_0000;
 /// names), the low-water mark of reads, the peek offset.
 const NATIVE_OPTIONS: [i32; 6] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67, libc::SO_RCVLOWAT, libc::SO_PEEK_OFF];
 
-/// The ioctls about interfaces, routes and ARP: `SIOCADDRT` 0x890b to `SIOCSIFMAP` 0x8971.
-pub(crate) const INTERFACE_IOCTLS: std::ops::Range<u32> = 0x890b..0x8972;
+/// The ioctls about times, interfaces, routes and ARP: from [`SIOCATMARK`] to `SIOCSIFMAP` 0x8971.
+pub(crate) const INTERFACE_IOCTLS: std::ops::Range<u32> = SIOCATMARK..0x8972;
+
+/// Those that each protocol defines for itself: from `SIOCPROTOPRIVATE`. A UNIX socket has one, TCP none.
+pub(crate) const PROTOCOL_IOCTLS: std::ops::Range<u32> = 0x89e0..0x89f0;
 
 /// `SIOCATMARK`: no urgent data ever arrives, but the question is legal on TCP.
 pub(crate) const SIOCATMARK: u32 = 0x8905;
@@ -60,13 +63,16 @@ const ALWAYS: [i64; 8] = [
 pub(crate) const SEND_FLAGS: i32 = libc::MSG_OOB | libc::MSG_FASTOPEN;
 pub(crate) const RECEIVE_FLAGS: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
 
+/// TCP throws away what is received with this flag; a UNIX socket copies it, to where there may be no memory.
+pub(crate) const DISCARD: i32 = libc::MSG_TRUNC;
+
 /// Data calls that stop with certain flags or with a name: which argument the flags are, which ones, and which the name is.
 /// Messages have theirs in memory, which a filter does not see.
 const DATA_CALLS: [(i64, usize, i32, Option<usize>); 6] = [
     (libc::SYS_sendto, 3, SEND_FLAGS, Some(4)),
     (libc::SYS_sendmsg, 2, SEND_FLAGS, None),
     (libc::SYS_sendmmsg, 3, SEND_FLAGS, None),
-    (libc::SYS_recvfrom, 3, RECEIVE_FLAGS, Some(4)),
+    (libc::SYS_recvfrom, 3, RECEIVE_FLAGS | DISCARD, Some(4)),
     (libc::SYS_recvmsg, 2, RECEIVE_FLAGS, None),
     (libc::SYS_recvmmsg, 3, RECEIVE_FLAGS, None),
 ];
@@ -117,17 +123,8 @@ fn socket_rule() -> Vec<sock_filter> {
 
 /// `setsockopt` and `getsockopt`: what a UNIX socket would answer otherwise than TCP.
 fn option_rule() -> Vec<sock_filter> {
-    let mut out = vec![load(argument(1))];
-    // SOL_SOCKET goes on to the names (past the three levels, the allow and the notify).
-    out.push(jump(JUMP_EQ, libc::SOL_SOCKET as u32, 6, 0));
-    let levels = [libc::IPPROTO_TCP, libc::IPPROTO_IP, libc::IPPROTO_IPV6, SOL_MPTCP];
-    for (i, level) in levels.iter().enumerate() {
-        out.push(jump(JUMP_EQ, *level as u32, (levels.len() - i) as u8, 0));
-    }
-    out.push(allow());
-    out.push(notify());
-    debug_assert_eq!(out.len(), 8, "SOL_SOCKET's jump lands after this");
-    out.push(load(argument(2)));
+    // At other levels a UNIX socket fails with another errno than TCP.
+    let mut out = vec![load(argument(1)), jump(JUMP_EQ, libc::SOL_SOCKET as u32, 1, 0), notify(), load(argument(2))];
     for (i, name) in NATIVE_OPTIONS.iter().enumerate() {
         out.push(jump(JUMP_EQ, *name as u32, (NATIVE_OPTIONS.len() - i) as u8, 0));
     }
@@ -156,10 +153,11 @@ fn data_rule(at: usize, flags: i32, name: Option<usize>) -> Vec<sock_filter> {
 fn ioctl_rule() -> Vec<sock_filter> {
     vec![
         load(argument(1)),
-        jump(JUMP_EQ, SIOCOUTQ, 4, 0),
-        jump(JUMP_EQ, SIOCATMARK, 3, 0),
-        jump(JUMP_GE, INTERFACE_IOCTLS.start, 0, 1),
-        jump(JUMP_GE, INTERFACE_IOCTLS.end, 0, 1),
+        jump(JUMP_EQ, SIOCOUTQ, 5, 0),
+        jump(JUMP_GE, INTERFACE_IOCTLS.start, 0, 3),
+        jump(JUMP_GE, INTERFACE_IOCTLS.end, 0, 3),
+        jump(JUMP_GE, PROTOCOL_IOCTLS.start, 0, 1),
+        jump(JUMP_GE, PROTOCOL_IOCTLS.end, 0, 1),
         allow(),
         notify(),
     ]
@@ -311,7 +309,7 @@ mod tests {
         for name in NATIVE_OPTIONS {
             assert!(!stops(libc::SOL_SOCKET, name), "SOL_SOCKET {name} stops");
         }
-        assert!(!stops(libc::SOL_NETLINK, 1));
+        assert!(stops(libc::IPPROTO_UDP, 1) && stops(282, 1), "other levels have the errno of TCP");
     }
 
     #[test]
@@ -320,7 +318,8 @@ mod tests {
         assert!(stops(libc::SIOCGIFCONF as u32) && stops(libc::SIOCGIFINDEX as u32));
         assert!(stops(SIOCATMARK) && stops(SIOCOUTQ));
         assert!(!stops(libc::FIONREAD as u32) && !stops(libc::FIONBIO as u32));
-        assert!(!stops(libc::TCGETS as u32) && !stops(0x8972));
+        assert!(!stops(libc::TCGETS as u32) && !stops(0x8972) && !stops(0x8904) && !stops(0x89df) && !stops(0x89f0));
+        assert!(stops(0x8906) && stops(0x89e0) && stops(0x89ef));
     }
 
     #[test]

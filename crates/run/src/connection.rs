@@ -80,8 +80,11 @@ impl<N: Network> Connection<N> {
     pub(crate) fn set_connected(&self, stream: &impl NetStream, confirmed: bool) {
         let local = stream.local_addr().ok().map(address::canonical);
         let peer = stream.peer_addr().map_or(self.remote, address::canonical);
-        self.socket.lock().carried =
+        let mut inner = self.socket.lock();
+        inner.destination = Some(peer);
+        inner.carried =
             Some(Carried { control: stream.control(), applied: self.opened, to_v4: peer.is_ipv4(), pipe: Weak::new() });
+        drop(inner);
         self.socket.set_state(State::Connected { local, peer, confirmed });
         // What was set before there was a connection to steer.
         self.socket.steer();
@@ -102,6 +105,9 @@ impl<N: Network> Connection<N> {
         let ended = bridge::carry(&self.socket, &end, stream).await;
         self.socket.lock().carried = None;
         let peer = (ended == Ended::ShutDown).then_some(peer);
+        if ended != Ended::ShutDown {
+            self.socket.give_up_port();
+        }
         match ended {
             Ended::Closed => self.shared.table.remove(self.socket.cookie),
             Ended::Finished | Ended::ShutDown => {

@@ -49,8 +49,9 @@ impl Network for HostNetwork {
         let local = local.map(|local| SocketAddr::new(local.ip(), port(local)));
         let local = local.filter(|local| !local.ip().is_unspecified() || local.port() != 0);
         let Opening { settings, fast_open, data } = opening;
-        // A Linux server of Multipath TCP leaves a request unanswered that went with our SYN as a whole: where data goes with
-        // it, the connection is one of plain TCP.
+        // A Linux server of Multipath TCP that writes its answer before the third ACK has come sends it only when something
+        // else makes it send: over a path of 20 ms a kernel's client waits in vain as well. So where data goes with the SYN,
+        // the connection is one of plain TCP.
         let no_multipath = fast_open && self.takes_early_data(remote.ip());
         let options = ConnectOptions { local, fast_open, no_multipath, ..settings.options() };
         async move {

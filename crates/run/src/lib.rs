@@ -51,11 +51,11 @@
 //! | `accept`, `accept4` | always | gives one of the connections that wait |
 //! | `shutdown` | always | tells a half-close from a close; see "A reset" |
 //! | `getsockname`, `getpeername` | always | a UNIX socket has other names |
-//! | `setsockopt`, `getsockopt` | levels SOL_SOCKET, TCP, IP, IPV6, MPTCP, but not `SO_RCVTIMEO`, `SO_SNDTIMEO`, `SO_RCVLOWAT`, `SO_PEEK_OFF` | asked of the shadow; steer, or are told by, the connection |
+//! | `setsockopt`, `getsockopt` | but not `SO_RCVTIMEO`, `SO_SNDTIMEO`, `SO_RCVLOWAT`, `SO_PEEK_OFF` | asked of the shadow; steer, or are told by, the connection |
 //! | `sendto`, `recvfrom` | with an address | TCP ignores it; a UNIX socket does not |
 //! | `sendto`, `sendmsg`, `sendmmsg` | with `MSG_OOB` or `MSG_FASTOPEN` | a UNIX socket means something else |
-//! | `recvfrom`, `recvmsg`, `recvmmsg` | with `MSG_OOB` or `MSG_ERRQUEUE` | the same |
-//! | `ioctl` | interface questions, `SIOCATMARK`, `SIOCOUTQ` | a UNIX socket says `ENOTTY`, or counts otherwise |
+//! | `recvfrom`, `recvmsg`, `recvmmsg` | with `MSG_OOB` or `MSG_ERRQUEUE`, `recvfrom` also with `MSG_TRUNC` | the same |
+//! | `ioctl` | interface questions, `SIOCATMARK`, `SIOCOUTQ`, `SIOCGSTAMP`, a protocol's own | a UNIX socket says `ENOTTY`, or counts otherwise |
 //! | `io_uring_setup` | always | `ENOSYS`: rings make sockets unseen |
 //! | any | 32-bit conventions | the process is ended with a sentence; x32 gets `ENOSYS` |
 //!
@@ -73,7 +73,7 @@
 //! - A read from a listening socket takes what shows that connections wait, or waits itself.
 //! - `listen` takes connections as soon as they come: a client sees them established up to twice the backlog.
 //! - After a failed non-blocking connect, connecting the same descriptor again replaces its file:
-//!   epoll registrations are lost. `connect` with `AF_UNSPEC` likewise.
+//!   epoll registrations are lost. `connect` with `AF_UNSPEC` likewise, and `listen` after a `shutdown` of the listener.
 //! - `read` after a failed or timed-out connection says `ECONNRESET`, though `SO_ERROR` tells the
 //!   true errno. On a socket never connected, `read` says `EINVAL` and `write` `ENOTCONN`.
 //! - A write after the peer has reset says `EPIPE` where TCP says `ECONNRESET` once.

@@ -145,6 +145,12 @@ impl<S: NetStream> Listening<S> {
         self.room.notify_waiters();
     }
 
+    /// Whether an accept has an answer: a connection, unless others are faster, or that nothing is taken any more.
+    pub(crate) fn has_news(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.end.is_none() || !queue.arrivals.is_empty()
+    }
+
     /// Whether nothing is taken any more.
     pub(crate) fn is_stopped(&self) -> bool {
         self.queue.lock().end.is_none()

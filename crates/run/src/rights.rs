@@ -73,6 +73,12 @@ fn effective_of(tid: u32) -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
+/// The user as whom thread `tid` makes sockets (its fsuid), as numbered here.
+pub(crate) fn user_of(tid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(3)?.parse().ok()
+}
+
 fn effective(words: &[Word; 2]) -> u64 {
     u64::from(words[0].effective) | u64::from(words[1].effective) << 32
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, Weak};
 
@@ -86,6 +86,14 @@ pub(crate) struct Inner {
     pub(crate) carried: Option<Carried>,
     /// What the program bound, as the kernel tells it.
     pub(crate) bound: Option<SocketAddr>,
+    /// Whether the program chose the port: one that the kernel chose is given up when a connection or a listener has ended.
+    pub(crate) chose_port: bool,
+    /// The user who bound it, where it shares its port (`SO_REUSEPORT`).
+    pub(crate) user: Option<u32>,
+    /// The name before the port was given up: it is told until there is another.
+    pub(crate) former: Option<SocketAddr>,
+    /// Where it was last connected to, or tried to.
+    pub(crate) destination: Option<SocketAddr>,
     /// Whether the shadow keeps others from that address.
     pub(crate) holds_address: bool,
     pub(crate) shut: Shut,
@@ -139,6 +147,10 @@ impl Socket {
                 by_kernel: false,
                 carried: None,
                 bound: None,
+                chose_port: false,
+                user: None,
+                former: None,
+                destination: None,
                 holds_address: false,
                 shut: Shut::default(),
                 holder: None,
@@ -153,7 +165,10 @@ impl Socket {
     /// A record for a fresh UNIX socket in the place of this one, with the same options.
     pub(crate) fn successor(&self, end: RawFd) -> io::Result<Socket> {
         let fresh = self.alike(end)?;
-        fresh.lock().bound = self.lock().bound;
+        let old = self.lock();
+        let mut inner = fresh.lock();
+        (inner.bound, inner.chose_port) = (old.bound, old.chose_port);
+        drop(inner);
         Ok(fresh)
     }
 
@@ -181,6 +196,39 @@ impl Socket {
         let shadow = self.lock().shadow.as_raw_fd();
         // SAFETY: no pointers. It fails if it does not listen.
         unsafe { libc::shutdown(shadow, libc::SHUT_RD) };
+    }
+
+    /// The pending error, told once: ours is the true one, that of the UNIX socket `end` is always `ECONNRESET`. 0: none.
+    pub(crate) fn take_error(&self, end: BorrowedFd<'_>) -> Errno {
+        // Asking the UNIX socket clears its error, too.
+        let native = sys::get_int_option(end.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR).unwrap_or(0);
+        match &mut self.lock().state {
+            State::Failed(error) | State::Over { error, .. } => match error.take() {
+                // A read has told the program already.
+                Some(Pending { shown: true, .. }) if native == 0 => 0,
+                Some(Pending { errno, .. }) => errno,
+                None => 0,
+            },
+            State::Spent => 0,
+            _ => native,
+        }
+    }
+
+    /// The connection or the listener has ended, and with it goes a port that the program has not chosen.
+    pub(crate) fn give_up_port(&self) {
+        let mut inner = self.lock();
+        if inner.bound.is_none() || inner.chose_port {
+            return;
+        }
+        inner.former = inner.bound;
+        // The address stays, where it is one.
+        inner.bound =
+            inner.bound.filter(|bound| !bound.ip().is_unspecified()).map(|bound| SocketAddr::new(bound.ip(), 0));
+        drop(inner);
+        // Where that fails, the port stays held until the program closes the socket.
+        if let Err(error) = self.release_address() {
+            tracing::warn!(%error, "a port could not be given up");
+        }
     }
 
     /// The program has closed it: nothing is kept from others any more, whoever still knows the record.
@@ -314,7 +362,8 @@ impl Socket {
             _ => None,
         };
         known
-            .or(inner.bound)
+            .or(inner.bound.filter(|bound| bound.port() != 0))
+            .or(inner.former)
             .or_else(|| address::kernel_name(inner.shadow.as_raw_fd()).ok())
             .unwrap_or_else(|| address::unspecified(self.domain))
     }

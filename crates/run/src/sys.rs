@@ -83,6 +83,22 @@ pub(crate) fn get_option(fd: RawFd, level: i32, name: i32, value: &mut [u8]) -> 
     Ok(len as usize)
 }
 
+/// `getsockopt(2)` with a length that is negative, or nowhere.
+pub(crate) fn get_option_oddly<'a>(
+    fd: RawFd,
+    (level, name): (i32, i32),
+    value: &'a mut [u8],
+    len: Option<i32>,
+) -> io::Result<&'a [u8]> {
+    let mut told = len.unwrap_or(0);
+    let len_at = if len.is_some() { &raw mut told } else { std::ptr::without_provenance_mut(8) };
+    // SAFETY: a negative length the kernel takes for none or for one beyond all values, which are shorter than `value`;
+    // nothing is ever mapped at the other address.
+    let result = unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), len_at.cast()) };
+    check(result)?;
+    Ok(value.get(..usize::try_from(told).unwrap_or(0)).unwrap_or_default())
+}
+
 /// `getsockopt(2)` of an int.
 pub(crate) fn get_int_option(fd: RawFd, level: i32, name: i32) -> io::Result<i32> {
     let mut value = [0; size_of::<i32>()];

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::identity::parking::Mutex;
@@ -56,6 +57,18 @@ impl Table {
         self.0.lock().sockets.values().any(|socket| {
             let inner = socket.lock();
             inner.holds_address && !is_carried(&inner.state)
+        })
+    }
+
+    /// Whether another user's socket shares `address` (`SO_REUSEPORT`): only with those of its own user.
+    pub(crate) fn is_of_another(&self, address: SocketAddr, user: u32) -> bool {
+        let overlaps = |other: SocketAddr| {
+            let any = address.ip().is_unspecified() || other.ip().is_unspecified();
+            other.port() == address.port() && (any || other.ip() == address.ip())
+        };
+        self.0.lock().sockets.values().any(|socket| {
+            let inner = socket.lock();
+            inner.holds_address && inner.bound.is_some_and(overlaps) && inner.user.is_some_and(|other| other != user)
         })
     }
 

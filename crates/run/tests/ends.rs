@@ -8,7 +8,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::peers::{echo, linger_zero, serve};
+use common::peers::{echo, linger_zero, serve, wait_until_acknowledged};
 use common::{HOST, isolated, python, run, same_as_kernel, stdout};
 
 const PRELUDE: &str = r#"
@@ -35,20 +35,6 @@ fn half_an_answer(mut stream: TcpStream) {
     // The reset must not overtake the answer: it is sent when the peer has confirmed it all.
     wait_until_acknowledged(&stream);
     linger_zero(&stream);
-}
-
-fn wait_until_acknowledged(stream: &TcpStream) {
-    use std::os::fd::AsRawFd;
-    loop {
-        let mut unsent: libc::c_int = 0;
-        // SAFETY: SIOCOUTQ writes one int.
-        let asked = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut unsent) };
-        assert_eq!(asked, 0);
-        if unsent == 0 {
-            return;
-        }
-        thread::yield_now();
-    }
 }
 
 #[test]

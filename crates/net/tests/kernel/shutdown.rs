@@ -100,6 +100,30 @@ fn a_peer_that_takes_nothing_holds_it_up_for_no_longer_than_allowed() {
     });
 }
 
+#[test]
+fn a_peer_that_never_closes_its_side_does_not_hold_it_up() {
+    in_namespace(|| {
+        for multipath in [false, true] {
+            let host = host();
+            block_on(async {
+                let listener = kernel_listener(false, multipath);
+                let mut stream = MptcpStream::connect(&host, listener.local_addr().unwrap()).await.unwrap();
+                let (mut peer, _) = listener.accept().unwrap();
+                stream.write_all(b"all").await.unwrap();
+                drop(stream);
+                let begun = Instant::now();
+                host.shutdown(LONG).await.unwrap();
+                assert!(begun.elapsed() < LONG / 2, "it waited for the peer's end");
+                // It has everything, and is told that nobody is there any more.
+                peer.read_exact(&mut [0; 3]).unwrap();
+                let told = peer.read(&mut [0; 1]);
+                assert!(told.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+            });
+            wait_until_gone(host.tun_name());
+        }
+    });
+}
+
 /// A literal address as one.
 trait IntoAddr {
     fn into_addr(self) -> std::net::SocketAddr;

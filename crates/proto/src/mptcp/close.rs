@@ -43,6 +43,16 @@ impl Connection {
         self.shutdown(now);
     }
 
+    /// Whether the peer has acknowledged everything that was written, and the end of it; or it is over.
+    pub(crate) fn is_delivered(&self) -> bool {
+        self.finished || self.send_half == SendHalf::FinAcked
+    }
+
+    /// Whether both ends have said and heard all, or it has failed.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// Ends it at once, for the peer too.
     pub(crate) fn abort(&mut self, now: Instant) {
         self.fastclose = true;

@@ -372,6 +372,23 @@ impl Stack {
         self.connections.iter().count()
     }
 
+    /// How many of those still deliver: not all that was written, and the end of it, is acknowledged. What the peer has not
+    /// said yet, and the close of subflows, does not count.
+    pub fn undelivered_count(&self) -> usize {
+        self.connections.iter().filter(|(_, slot)| slot.connection.orphaned && !slot.connection.is_delivered()).count()
+    }
+
+    /// Gives up those that applications have let go of. The peer is told (MP_FASTCLOSE, or RST in plain TCP), unless it has
+    /// said all and heard all.
+    pub fn abandon_orphans(&mut self, now: Instant) {
+        let is_left = |connection: &mptcp::Connection| connection.orphaned && !connection.is_finished();
+        let orphans = self.connections.iter().filter(|(_, slot)| is_left(&slot.connection));
+        let orphans: Vec<_> = orphans.map(|(h, _)| ConnectionId(h)).collect();
+        for id in orphans {
+            self.abandon(id, now);
+        }
+    }
+
     /// One connection, whoever holds it.
     pub fn connection_info(&self, id: ConnectionId) -> Option<ConnectionInfo> {
         self.connections.get(id.0).map(|slot| slot.connection.info())

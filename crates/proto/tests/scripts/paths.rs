@@ -1,8 +1,10 @@
 //! Paths that stall, vanish, fall silent and come back, and backups.
 
 use crate::support::*;
+use polypath_proto::mib::Counter;
 use polypath_proto::{
-    CloseReason, Config, ConnectOptions, Duration, Instant, LinkId, LocalAddress, Mechanisms, SubflowEvent,
+    CloseReason, Config, ConnectOptions, ConnectionError, Duration, Event, Instant, LinkId, LocalAddress, Mechanisms,
+    SubflowEvent,
 };
 use polypath_wire::TcpFlags;
 use std::net::IpAddr;
@@ -92,6 +94,41 @@ fn a_stalled_subflow_is_probed_at_a_steady_pace_and_used_again_when_it_answers()
     // The pace of the probes, the round trip, and the acknowledgement of a lone segment, which is delayed.
     assert!(recovered <= ms(250 + 20 + 40), "{recovered:?}");
     assert!(pair.data_packets(Side::Client, WIFI, before(pair.now, 500)) > 20, "it carries data again");
+}
+
+#[test]
+fn what_a_live_path_has_delivered_is_delivered_though_a_dead_one_never_closes() {
+    let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
+    pair.cut(WIFI);
+    pair.finish(Side::Client);
+    pair.finish(Side::Server);
+    pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == UPLOAD);
+    pair.drive(ms(100));
+    let (now, id) = (pair.now, pair.client.id.unwrap());
+    pair.client.stack.connection(now, id).unwrap().close();
+    let stack = &mut pair.client.stack;
+    // The cut subflow's FIN is never acknowledged.
+    assert_eq!((stack.connection_count(), stack.undelivered_count()), (1, 0));
+    // Both ends know all: there is nobody to tell.
+    stack.abandon_orphans(now);
+    assert_eq!(stack.mib().get(Counter::MPTcpExtMPFastcloseTx), 0);
+}
+
+#[test]
+fn who_lets_go_with_data_on_the_way_has_not_delivered_it() {
+    let mut pair = busy(&PairOptions::default(), Side::Client, UPLOAD);
+    let (now, id) = (pair.now, pair.client.id.unwrap());
+    pair.client.stack.connection(now, id).unwrap().close();
+    assert_eq!(pair.client.stack.undelivered_count(), 1);
+    // The peer's own end is not waited for.
+    pair.drive_until(ms(60_000), |p| p.client.stack.undelivered_count() == 0);
+    assert_eq!((pair.client.stack.connection_count(), pair.server.ended), (1, true));
+    let now = pair.now;
+    pair.client.stack.abandon_orphans(now);
+    pair.drive(ms(100));
+    assert!(
+        pair.server.events.iter().any(|(_, e)| matches!(e, Event::Closed { error: Some(ConnectionError::Reset), .. }))
+    );
 }
 
 // [8684-3.4.2-10]

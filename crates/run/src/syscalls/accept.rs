@@ -69,11 +69,13 @@ impl<N: Network> Accept<N> {
         loop {
             let mut arrived = std::pin::pin!(self.listening.arrived.notified());
             arrived.as_mut().enable();
-            // Writing to the program's memory may take as long as it likes.
-            let this = Arc::clone(self);
-            let attempt = tokio::task::spawn_blocking(move || this.attempt()).await;
-            if let Some(answer) = attempt.unwrap_or(Some(Answer::Error(libc::EINTR))) {
-                return answer;
+            if self.listening.has_news() {
+                // Writing to the program's memory may take as long as it likes.
+                let this = Arc::clone(self);
+                let attempt = tokio::task::spawn_blocking(move || this.attempt()).await;
+                if let Some(answer) = attempt.unwrap_or(Some(Answer::Error(libc::EINTR))) {
+                    return answer;
+                }
             }
             tokio::select! {
                 () = arrived => {}

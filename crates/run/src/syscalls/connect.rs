@@ -25,18 +25,20 @@ use crate::settings::Settings;
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
-use crate::syscalls::closing;
+use crate::syscalls::{closing, shutdown};
 
 pub(super) fn connect<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
     let Some((socket, end)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
-    let given = read_address(shared, call, (call.args[1], call.int(2)), socket.domain)?;
-    let Given::Internet(asked) = given else {
-        return disconnect(shared, call, &socket, &end);
-    };
+    let name = read_name(shared, call, (call.args[1], call.int(2)))?;
+    match address::family(&name) {
+        None => return Err(libc::EINVAL),
+        Some(libc::AF_UNSPEC) => return disconnect(shared, call, &socket, &end),
+        Some(_) => {}
+    }
     let nonblocking = sys::status_flags(end.as_raw_fd()).is_ok_and(|f| f & libc::O_NONBLOCK != 0);
-    proceed(shared, call, socket, end, Target { asked, nonblocking, early: None })
+    proceed(shared, call, socket, end, Target { name, nonblocking, early: None })
 }
 
 /// Connects, if the socket is free to.
@@ -58,6 +60,7 @@ pub(super) fn proceed<N: Network>(
     match stands {
         Stands::Free => begin(shared, call, &socket, end, target),
         Stands::Spent => {
+            address::parse(&target.name, socket.domain)?;
             let (socket, end) = replace(shared, call, &socket, &end)?;
             begin(shared, call, &socket, end, target)
         }
@@ -71,6 +74,9 @@ pub(super) fn proceed<N: Network>(
     }
 }
 
+/// Options that the program's file has and the shadow has not.
+const NATIVE: [i32; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_RCVLOWAT, libc::SO_PEEK_OFF];
+
 /// What a connect finds.
 enum Stands {
     Free,
@@ -79,25 +85,21 @@ enum Stands {
     Settled,
 }
 
-/// Reads a `sockaddr`, which is there and so long.
-pub(super) fn read_address<N: Network>(
-    shared: &Shared<N>,
-    call: &Call,
-    (at, len): (u64, i32),
-    domain: i32,
-) -> Result<Given, Errno> {
+/// Reads a `sockaddr`, which is there and so long. Whether it is a good one counts only where it is used.
+pub(super) fn read_name<N: Network>(shared: &Shared<N>, call: &Call, (at, len): (u64, i32)) -> Result<Vec<u8>, Errno> {
     let len = usize::try_from(len).map_err(|_| libc::EINVAL)?;
     if len > address::STORAGE_LEN {
         return Err(libc::EINVAL);
     }
     let bytes = memory::read(call.tid, at, len)?;
     shared.still_waits(call)?;
-    address::parse(&bytes, domain)
+    Ok(bytes)
 }
 
 /// What a program wants to be connected to, and how.
 pub(super) struct Target {
-    pub(super) asked: SocketAddr,
+    /// A `sockaddr`.
+    pub(super) name: Vec<u8>,
     pub(super) nonblocking: bool,
     /// Data that comes with the call (`MSG_FASTOPEN`).
     pub(super) early: Option<Vec<u8>>,
@@ -121,7 +123,8 @@ fn begin<N: Network>(
     end: OwnedFd,
     target: Target,
 ) -> Result<Answer, Errno> {
-    let Target { asked, nonblocking, early } = target;
+    let Target { name, nonblocking, early } = target;
+    let Given::Internet(asked) = address::parse(&name, socket.domain)? else { return Err(libc::EINVAL) };
     let remote = address::destination(asked);
     let by_kernel = remote.ip().is_loopback() || !shared.network.carries(remote.ip());
     socket.lock().by_kernel = by_kernel;
@@ -197,7 +200,10 @@ where
     };
     // Kept any longer, our duplicate would hide the program's close.
     drop(end);
-    socket.lock().state = State::Connecting;
+    {
+        let mut inner = socket.lock();
+        (inner.state, inner.destination) = (State::Connecting, Some(remote));
+    }
     let (shared_too, socket_too) = (Arc::clone(shared), Arc::clone(socket));
     let attempt = Connection { shared: shared_too, socket: socket_too, remote, returns: returns as i64, opened };
     let active = shared.activity.begin();
@@ -249,7 +255,15 @@ fn disconnect<N: Network>(
     socket: &Arc<Socket>,
     end: &OwnedFd,
 ) -> Result<Answer, Errno> {
-    if !matches!(socket.lock().state, State::Idle) {
+    let (is_idle, is_listening) = {
+        let inner = socket.lock();
+        (matches!(inner.state, State::Idle), matches!(inner.state, State::Listening))
+    };
+    if is_listening {
+        return Ok(shutdown::stop_listening(shared, call, socket));
+    }
+    if !is_idle {
+        socket.give_up_port();
         replace(shared, call, socket, end)?;
     }
     Ok(Answer::Value(0))
@@ -257,7 +271,7 @@ fn disconnect<N: Network>(
 
 /// Gives the program a fresh UNIX socket under all its numbers for a dead one: it loses its epoll
 /// registrations, which is why this is the last resort.
-fn replace<N: Network>(
+pub(super) fn replace<N: Network>(
     shared: &Arc<Shared<N>>,
     call: &Call,
     old: &Arc<Socket>,
@@ -273,6 +287,10 @@ fn replace<N: Network>(
         .successor(end.as_raw_fd())
         .and_then(|fresh| sys::set_nonblocking(end.as_raw_fd(), nonblocking).map(|()| fresh))
         .map_err(|error| sys::errno_of(&error))?;
+    for name in NATIVE {
+        // Not all are known everywhere.
+        let _ = sys::copy_option(old_end.as_raw_fd(), end.as_raw_fd(), libc::SOL_SOCKET, name);
+    }
     put_in_place(shared, call, old.inode, &end)?;
     let fresh = Arc::new(fresh);
     shared.table.remove(old.cookie);

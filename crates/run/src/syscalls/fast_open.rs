@@ -6,17 +6,17 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use crate::address::Given;
+use crate::address;
 use crate::network::Network;
 use crate::notify::{Answer, Call};
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
 use crate::syscalls::connect::{self, Target};
-use crate::syscalls::transfer::Message;
+use crate::syscalls::transfer::{self, Message};
 
 /// Whether a connect that nobody has asked about yet has succeeded: then this is a send like any other, as in the kernel.
-pub(super) fn is_late(socket: &Socket) -> bool {
+fn is_late(socket: &Socket) -> bool {
     match &mut socket.lock().state {
         State::Connected { confirmed, .. } => !std::mem::replace(confirmed, true),
         _ => false,
@@ -31,19 +31,18 @@ pub(super) fn open<N: Network>(
     end: OwnedFd,
     message: Message,
 ) -> Result<Answer, Errno> {
-    match socket.lock().state {
-        State::Connected { .. } => return Err(libc::EISCONN),
-        State::Connecting => return Err(libc::EALREADY),
-        _ => {}
-    }
     let Message { name, data, flags } = message;
-    if name.0 == 0 {
-        return Err(libc::EINVAL);
-    }
-    let Given::Internet(asked) = connect::read_address(shared, call, name, socket.domain)? else {
+    let name = if name.0 == 0 { Vec::new() } else { connect::read_name(shared, call, name)? };
+    if address::family(&name) == Some(libc::AF_UNSPEC) {
         return Err(libc::EOPNOTSUPP);
-    };
+    }
+    if is_late(&socket) {
+        return transfer::send_on(shared, call, end, Message { name: (0, 0), data, flags });
+    }
+    if matches!(socket.lock().state, State::Connecting) {
+        return Err(libc::EALREADY);
+    }
     let nonblocking =
         flags & libc::MSG_DONTWAIT != 0 || sys::status_flags(end.as_raw_fd()).is_ok_and(|f| f & libc::O_NONBLOCK != 0);
-    connect::proceed(shared, call, socket, end, Target { asked, nonblocking, early: Some(data) })
+    connect::proceed(shared, call, socket, end, Target { name, nonblocking, early: Some(data) })
 }

@@ -14,11 +14,19 @@ use crate::sys::{self, Errno};
 
 /// `struct ifreq` on 64-bit systems.
 const IFREQ_LEN: usize = 40;
+/// `struct arpreq`.
+const ARPREQ_LEN: usize = 68;
+/// `struct timeval` and `struct timespec`.
+const TIME_LEN: usize = 16;
 /// More interfaces than this are not told.
 const IFCONF_MAX: usize = 1024 * IFREQ_LEN;
 
 /// How much was written and not sent yet (linux/sockios.h).
 const SIOCOUTQNSD: u32 = 0x894b;
+
+/// When the last packet came (linux/sockios.h).
+const SIOCGSTAMP: u32 = 0x8906;
+const SIOCGSTAMPNS: u32 = 0x8907;
 
 /// Questions about one interface whose `ifreq` holds no pointer.
 const QUESTIONS: [u32; 11] = [
@@ -42,7 +50,9 @@ pub(super) fn ioctl<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<
     };
     let (command, argument) = (call.args[1] as u32, call.args[2]);
     let waiting = shared.waiting(call);
+    let is_listening = || matches!(socket.lock().state, State::Listening);
     match command {
+        bpf::SIOCOUTQ | SIOCOUTQNSD if is_listening() => return Err(libc::EINVAL),
         bpf::SIOCOUTQ | SIOCOUTQNSD => {
             // In this order: what goes on meanwhile is counted twice, and never not at all.
             let queued = socket.waiting() as u64 + in_network(&socket, command == SIOCOUTQNSD);
@@ -51,11 +61,10 @@ pub(super) fn ioctl<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<
         // Urgent data is not carried: the mark is never reached.
         bpf::SIOCATMARK => memory::write(waiting, argument, &0i32.to_ne_bytes())?,
         command if command == libc::SIOCGIFCONF as u32 => list_interfaces(&socket, waiting, argument)?,
-        command if QUESTIONS.contains(&command) => {
-            let mut request = memory::read(call.tid, argument, IFREQ_LEN)?;
-            ask(&socket, command, request.as_mut_ptr().cast())?;
-            memory::write(waiting, argument, &request)?;
-        }
+        command if QUESTIONS.contains(&command) => ask_and_tell(&socket, waiting, argument, IFREQ_LEN)?,
+        command if command == libc::SIOCGARP as u32 => ask_and_tell(&socket, waiting, argument, ARPREQ_LEN)?,
+        SIOCGSTAMP | SIOCGSTAMPNS => ask_and_tell(&socket, waiting, argument, TIME_LEN)?,
+        command if bpf::PROTOCOL_IOCTLS.contains(&command) => return Err(libc::ENOTTY),
         // What is left the kernel answers alike for every kind of socket, or refuses.
         _ => return Ok(Answer::Continue),
     }
@@ -93,6 +102,14 @@ fn list_interfaces(socket: &Socket, waiting: Waiting<'_>, at: u64) -> Result<(),
         memory::write(waiting, buffer, &list[..told])?;
     }
     memory::write(waiting, at, &request.ifc_len.to_ne_bytes())
+}
+
+/// Lets the kernel answer in a copy of what the program gave, of `len` bytes.
+fn ask_and_tell(socket: &Socket, waiting: Waiting<'_>, at: u64, len: usize) -> Result<(), Errno> {
+    let call = waiting.1;
+    let mut request = memory::read(call.tid, at, len)?;
+    ask(socket, call.args[1] as u32, request.as_mut_ptr().cast())?;
+    memory::write(waiting, at, &request)
 }
 
 fn ask(socket: &Socket, command: u32, argument: *mut libc::c_void) -> Result<(), Errno> {

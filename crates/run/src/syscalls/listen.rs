@@ -14,7 +14,7 @@ use crate::notify::{Answer, Call};
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
-use crate::syscalls::closing;
+use crate::syscalls::{closing, connect};
 
 /// Linux since 5.4, where `/proc` does not tell.
 const SOMAXCONN: usize = 4096;
@@ -28,9 +28,13 @@ pub(super) fn listen<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
         listen_in_kernel(&socket, call.int(1)).map_err(|error| sys::errno_of(&error))?;
         return Ok(Answer::Value(0));
     }
-    if !matches!(socket.lock().state, State::Idle) {
-        return Err(libc::EINVAL);
-    }
+    let is_spent = match socket.lock().state {
+        State::Idle => false,
+        State::Spent => true,
+        _ => return Err(libc::EINVAL),
+    };
+    // It has been shut down, or a connect has failed: the program's file is dead.
+    let (socket, end) = if is_spent { connect::replace(shared, call, &socket, &end)? } else { (socket, end) };
     let port = socket.lock().bound.map_or(0, |bound| bound.port());
     closing::attempt(shared, call, port, {
         let (shared, asked) = (Arc::clone(shared), call.int(1));
@@ -91,6 +95,7 @@ fn start_in_network<N: Network>(
         }
         if stopped {
             // By a shutdown: the program still has it.
+            socket.give_up_port();
             socket.set_state(State::Spent);
         } else {
             shared.table.remove(socket.cookie);

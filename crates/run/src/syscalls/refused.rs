@@ -5,16 +5,17 @@ use crate::sys::Errno;
 /// From linux/tcp.h, not all in `libc`.
 const TCP_MD5SIG: i32 = 14;
 const TCP_REPAIR: i32 = 19;
-const TCP_FASTOPEN_CONNECT: i32 = 30;
-const TCP_ULP: i32 = 31;
+pub(super) const TCP_FASTOPEN_CONNECT: i32 = 30;
+pub(super) const TCP_ULP: i32 = 31;
 const TCP_MD5SIG_EXT: i32 = 32;
 const TCP_INQ: i32 = 36;
 const TCP_AO: std::ops::RangeInclusive<i32> = 38..=42;
 /// From linux/in.h and linux/in6.h.
 const IP_IPSEC: std::ops::RangeInclusive<i32> = 16..=17;
 const IPV6_IPSEC: std::ops::RangeInclusive<i32> = 34..=35;
-/// `IPT_BASE_CTL` and what follows of netfilter's: tables with pointers in them.
-const NETFILTER: std::ops::Range<i32> = 64..80;
+/// Netfilter's own, of which the first two are set: tables with pointers in them (linux/netfilter_ipv4/ip_tables.h). IPv6
+/// has options of sockets right behind.
+const NETFILTER: std::ops::RangeInclusive<i32> = 64..=65;
 /// `SO_TIMESTAMP_NEW` to `SO_TIMESTAMPING_NEW` (asm-generic/socket.h).
 const NEW_TIMESTAMPS: std::ops::RangeInclusive<i32> = 63..=65;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::network::Network;
 use crate::notify::{Answer, Call};
-use crate::socket::State;
+use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::Errno;
 
@@ -33,17 +33,24 @@ pub(super) fn shutdown<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resu
         }
         State::Listening if how != libc::SHUT_WR => {
             drop(inner);
-            socket.stop_shadow();
-            let Some(listening) = shared.listenings.get(socket.cookie) else { return Ok(Answer::Value(0)) };
-            listening.stop();
-            let (shared, call) = (Arc::clone(shared), *call);
-            shared.runtime.clone().spawn(async move {
-                listening.ended().await;
-                shared.listener.answer(call.id, Answer::Value(0));
-            });
-            Ok(Answer::Later)
+            Ok(stop_listening(shared, call, &socket))
         }
-        State::Listening => Ok(Answer::Value(0)),
+        // As long as the peer has not closed its side, too.
+        State::Listening | State::Over { peer: Some(_), .. } => Ok(Answer::Value(0)),
         _ => Err(libc::ENOTCONN),
     }
+}
+
+/// The socket listens no more; the call is answered when that is over. The program's file is dead: a listen or
+/// a connect puts another in its place, and not this call, since who waits in epoll is told by its end.
+pub(super) fn stop_listening<N: Network>(shared: &Arc<Shared<N>>, call: &Call, socket: &Socket) -> Answer {
+    socket.stop_shadow();
+    let Some(listening) = shared.listenings.get(socket.cookie) else { return Answer::Value(0) };
+    listening.stop();
+    let (shared, call) = (Arc::clone(shared), *call);
+    shared.runtime.clone().spawn(async move {
+        listening.ended().await;
+        shared.listener.answer(call.id, Answer::Value(0));
+    });
+    Answer::Later
 }

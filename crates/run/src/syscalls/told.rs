@@ -139,9 +139,8 @@ pub(super) fn full_of_shadow(socket: &Socket, waiting: Waiting<'_>, room: usize)
 
 /// `SO_PEERNAME`: `getpeername` by another way, which has to fit.
 pub(super) fn peer_name(socket: &Socket, room: usize) -> Result<Vec<u8>, Errno> {
-    let (State::Connected { peer, .. } | State::Over { peer: Some(peer), .. }) = socket.lock().state else {
-        return Err(libc::ENOTCONN);
-    };
+    // Also where the connection is not there yet, or no more.
+    let peer = socket.lock().destination.ok_or(libc::ENOTCONN)?;
     let bytes = address::emit(peer, socket.domain);
     if bytes.len() < room { Err(libc::EINVAL) } else { Ok(bytes) }
 }

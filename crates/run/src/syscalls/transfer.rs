@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use tokio::io::Interest;
@@ -69,25 +69,30 @@ pub(super) fn sendto<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
     };
     let flags = call.int(3);
     if flags & libc::MSG_OOB != 0 {
-        return Err(refuse_urgent(shared, &socket, call, flags));
+        return Err(refuse_urgent(shared, &socket, &end, call, flags));
     }
     let len = (call.args[2] as usize).min(TRANSFER_MAX);
-    if flags & libc::MSG_FASTOPEN != 0 && !fast_open::is_late(&socket) {
-        let data = memory::read(call.tid, call.args[1], len)?;
-        let message = Message { name: (call.args[4], call.int(5)), data, flags };
-        return fast_open::open(shared, call, socket, end, message);
-    }
-    if !matches!(socket.lock().state, State::Connected { .. } | State::Connecting) {
-        return Err(broken_pipe(call, flags));
+    if flags & libc::MSG_FASTOPEN == 0 && !can_send(&socket) {
+        return Err(unsendable(&socket, &end, call, flags));
     }
     let data = memory::read(call.tid, call.args[1], len)?;
     shared.still_waits(call)?;
-    let flags = flags & !libc::MSG_FASTOPEN;
-    run(
-        shared,
-        Transfer { listener: Arc::clone(&shared.listener), call: *call, end, data, done: 0, flags },
-        Transfer::send,
-    )
+    let message = Message { name: (call.args[4], call.int(5)), data, flags };
+    match flags & libc::MSG_FASTOPEN {
+        0 => send_on(shared, call, end, message),
+        _ => fast_open::open(shared, call, socket, end, message),
+    }
+}
+
+/// Sends a message on a connection that there is, or will be: the name in it counts for nothing.
+pub(super) fn send_on<N: Network>(
+    shared: &Arc<Shared<N>>,
+    call: &Call,
+    end: OwnedFd,
+    message: Message,
+) -> Result<Answer, Errno> {
+    let (listener, flags) = (Arc::clone(&shared.listener), message.flags & !libc::MSG_FASTOPEN);
+    run(shared, Transfer { listener, call: *call, end, data: message.data, done: 0, flags }, Transfer::send)
 }
 
 /// `sendmsg` stops only with [flags](bpf::SEND_FLAGS).
@@ -97,34 +102,45 @@ pub(super) fn sendmsg<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resul
     };
     let flags = call.int(2);
     if flags & libc::MSG_OOB != 0 {
-        return Err(refuse_urgent(shared, &socket, call, flags));
+        return Err(refuse_urgent(shared, &socket, &end, call, flags));
     }
     let message = Message::read(call.tid, call.args[1], flags)?;
     shared.still_waits(call)?;
-    if !fast_open::is_late(&socket) {
-        return fast_open::open(shared, call, socket, end, message);
-    }
-    let Message { data, .. } = message;
-    let (listener, flags) = (Arc::clone(&shared.listener), flags & !libc::MSG_FASTOPEN);
-    run(shared, Transfer { listener, call: *call, end, data, done: 0, flags }, Transfer::send)
+    fast_open::open(shared, call, socket, end, message)
 }
 
 /// The same with several messages, which no program opens a connection with.
 pub(super) fn sendmmsg<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result<Answer, Errno> {
-    let Some((socket, _end)) = shared.identify(call, call.int(0))? else {
+    let Some((socket, end)) = shared.identify(call, call.int(0))? else {
         return Ok(Answer::Continue);
     };
     let flags = call.int(3);
-    if flags & libc::MSG_OOB != 0 { Err(refuse_urgent(shared, &socket, call, flags)) } else { Err(libc::EOPNOTSUPP) }
+    match flags & libc::MSG_OOB {
+        0 => Err(libc::EOPNOTSUPP),
+        _ => Err(refuse_urgent(shared, &socket, &end, call, flags)),
+    }
 }
 
 /// Urgent data would have to be sent in its place in the stream, which the pipe to the network does not tell.
-fn refuse_urgent<N: Network>(shared: &Shared<N>, socket: &Socket, call: &Call, flags: i32) -> Errno {
-    if !matches!(socket.lock().state, State::Connected { .. } | State::Connecting) {
-        return broken_pipe(call, flags);
+fn refuse_urgent<N: Network>(shared: &Shared<N>, socket: &Socket, end: &OwnedFd, call: &Call, flags: i32) -> Errno {
+    if !can_send(socket) {
+        return unsendable(socket, end, call, flags);
     }
     shared.notice_once("MSG_OOB", "MSG_OOB is refused: urgent data is not carried.");
     libc::EOPNOTSUPP
+}
+
+fn can_send(socket: &Socket) -> bool {
+    let inner = socket.lock();
+    matches!(inner.state, State::Connected { .. } | State::Connecting) && !inner.shut.write
+}
+
+/// Why nothing can be sent: the pending error, told once, or a broken pipe.
+fn unsendable(socket: &Socket, end: &OwnedFd, call: &Call, flags: i32) -> Errno {
+    match socket.take_error(end.as_fd()) {
+        0 => broken_pipe(call, flags),
+        errno => errno,
+    }
 }
 
 /// A call that stops with [flags](bpf::RECEIVE_FLAGS): none of what it asks for ever comes.
@@ -132,6 +148,7 @@ pub(super) fn flagged_receive<N: Network>(shared: &Arc<Shared<N>>, call: &Call, 
     match shared.identify(call, call.int(0))? {
         None => Ok(Answer::Continue),
         Some(_) if flags & libc::MSG_ERRQUEUE != 0 => Err(libc::EAGAIN),
+        Some((socket, _)) if matches!(socket.lock().state, State::Listening) => Err(libc::ENOTCONN),
         Some(_) => Err(libc::EINVAL),
     }
 }
@@ -143,8 +160,15 @@ pub(super) fn recvfrom<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Resu
     if call.int(3) & bpf::RECEIVE_FLAGS != 0 {
         return flagged_receive(shared, call, call.int(3));
     }
-    if matches!(socket.lock().state, State::Idle | State::Listening) {
-        return Err(libc::ENOTCONN);
+    match socket.lock().state {
+        State::Idle | State::Listening | State::Spent => return Err(libc::ENOTCONN),
+        _ => {}
+    }
+    if matches!(socket.lock().state, State::Failed(_)) {
+        match socket.take_error(end.as_fd()) {
+            0 => {}
+            errno => return Err(errno),
+        }
     }
     let data = vec![0; (call.args[2] as usize).min(TRANSFER_MAX)];
     run(
@@ -230,7 +254,7 @@ impl Transfer {
     fn receive(&mut self) -> Option<Answer> {
         let whole = self.flags & libc::MSG_WAITALL != 0 && self.flags & libc::MSG_PEEK == 0;
         loop {
-            let flags = self.flags & !libc::MSG_WAITALL;
+            let flags = self.flags & !libc::MSG_WAITALL & !bpf::DISCARD;
             match sys::recv(self.end.as_raw_fd(), &mut self.data[self.done..], flags) {
                 Ok(0) => return Some(self.so_far(0)),
                 Ok(got) => self.done += got,
@@ -255,8 +279,11 @@ impl Transfer {
         if self.call.nr == libc::SYS_recvfrom {
             // A TCP socket tells no source: the length becomes 0 and the address stays as it was.
             let (waiting, [_, buffer, _, _, _, len_at]) = (Waiting(&self.listener, &self.call), self.call.args);
-            let told = memory::write(waiting, buffer, &self.data[..self.done])
-                .and_then(|()| memory::write(waiting, len_at, &0u32.to_ne_bytes()));
+            let got = if self.flags & bpf::DISCARD == 0 { &self.data[..self.done] } else { &[] };
+            let told = memory::write(waiting, buffer, got).and_then(|()| match len_at {
+                0 => Ok(()),
+                _ => memory::write(waiting, len_at, &0u32.to_ne_bytes()),
+            });
             if let Err(errno) = told {
                 return Answer::Error(errno);
             }

@@ -2,6 +2,7 @@
 
 #![expect(dead_code, reason = "each test file uses its part of this")]
 
+pub(crate) mod obedient;
 pub(crate) mod peers;
 
 use std::io::{self, Write};
@@ -95,6 +96,8 @@ pub(crate) fn isolated<T: Send>(test: impl FnOnce() -> T + Send) -> T {
                 let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
                 assert!(status.success(), "ip {arguments}");
             }
+            // What the kernel chooses is never what the network has for another.
+            std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "41000 60999").unwrap();
             test()
         });
         handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -72,3 +72,18 @@ pub(crate) fn linger_zero(stream: &TcpStream) {
     };
     assert_eq!(set, 0);
 }
+
+/// Until the peer's kernel has all that was written.
+pub(crate) fn wait_until_acknowledged(stream: &TcpStream) {
+    use std::os::fd::AsRawFd;
+    loop {
+        let mut unsent: libc::c_int = 0;
+        // SAFETY: SIOCOUTQ writes one int.
+        let asked = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut unsent) };
+        assert_eq!(asked, 0);
+        if unsent == 0 {
+            return;
+        }
+        thread::yield_now();
+    }
+}
