@@ -24,6 +24,8 @@ pub(crate) struct Link {
     ends: [End; 2],
     pub(crate) directions: [LinkDirection; 2],
     boxes: Vec<Box<dyn Middlebox>>,
+    /// When they are called next.
+    boxes_armed: Option<Instant>,
 }
 
 enum Node<A> {
@@ -43,6 +45,8 @@ pub(crate) enum Event {
     Wake(NodeId),
     /// The packets that a host has gathered reach its stack.
     Flush(NodeId),
+    /// A box of a link wants to act.
+    Boxes(LinkIndex),
     Change(u32),
 }
 
@@ -117,6 +121,7 @@ impl<A: Application> Network<A> {
             ends,
             directions,
             boxes: Vec::new(),
+            boxes_armed: None,
         });
         index
     }
@@ -196,6 +201,7 @@ impl<A: Application> Network<A> {
             Event::Arrive { link, direction, cuts, packet } => self.arrive(link, direction, cuts, packet),
             Event::Wake(node) => self.wake(node),
             Event::Flush(node) => self.flush(node),
+            Event::Boxes(link) => self.wake_boxes(link),
             Event::Change(index) => self.apply(self.changes[index as usize].clone()),
         }
         self.fault.take().map_or(Ok(true), Err)
@@ -274,6 +280,31 @@ impl<A: Application> Network<A> {
             let node = self.nodes[node.0 as usize].name();
             self.trace.packet(&Passage { at: now, node, link: &link.name, packet: &packet, what: What::Swallowed });
         }
+        self.leave_boxes(index, passed);
+    }
+
+    /// A box acts by itself.
+    fn wake_boxes(&mut self, index: LinkIndex) {
+        let now = self.heap.now();
+        let link = &mut self.links[index.0 as usize];
+        if link.boxes_armed != Some(now) {
+            return;
+        }
+        link.boxes_armed = None;
+        let mut passed = std::mem::take(&mut self.passed);
+        middlebox::wake(&mut link.boxes, now, &mut passed);
+        self.leave_boxes(index, passed);
+    }
+
+    /// What comes out of a stack of boxes goes on.
+    fn leave_boxes(&mut self, index: LinkIndex, mut passed: Vec<(Direction, Packet)>) {
+        let link = &mut self.links[index.0 as usize];
+        let wish = middlebox::next_wake(&link.boxes);
+        if let Some(at) = wish.filter(|at| link.boxes_armed.is_none_or(|armed| *at < armed)) {
+            link.boxes_armed = Some(at);
+            self.heap.push(at, Event::Boxes(index));
+        }
+        let node = link.ends[0].node;
         for (direction, packet) in passed.drain(..) {
             match direction {
                 Direction::Forward => self.enqueue(node, index, direction, packet),

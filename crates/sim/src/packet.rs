@@ -36,6 +36,33 @@ impl Packet {
         Self { headers, payload }
     }
 
+    /// The packet with other headers and payload, as a box makes it that mends the checksum by what it changed: one that
+    /// was wrong stays wrong.
+    #[must_use]
+    pub fn rewrite(&self, segment: &Segment, payload: Bytes) -> Self {
+        let mut new = Self::new(segment, payload, ChecksumMode::Full);
+        if !self.is_sound() {
+            let at = new.checksum_offset();
+            new.headers[at] ^= 0x55;
+        }
+        new
+    }
+
+    /// Whether its TCP checksum is right, or left to hardware that is not simulated.
+    pub(crate) fn is_sound(&self) -> bool {
+        let at = self.checksum_offset();
+        let offloaded = self.headers.get(at..at + 2).is_none_or(|sum| sum == [0, 0]);
+        offloaded || polypath_wire::verify_checksum(&self.headers, &self.payload)
+    }
+
+    fn checksum_offset(&self) -> usize {
+        let ip = match self.headers.first() {
+            Some(first) if first >> 4 == 4 => usize::from(first & 0xf) * 4,
+            _ => 40,
+        };
+        ip + 16
+    }
+
     /// Length of the IP packet in bytes.
     pub fn len(&self) -> u32 {
         (self.headers.len() + self.payload.len()) as u32
@@ -77,6 +104,12 @@ impl Packet {
 }
 
 impl Flow {
+    /// The same connection, seen from the other end.
+    #[must_use]
+    pub fn reverse(self) -> Self {
+        Self { src: self.dst, dst: self.src, src_port: self.dst_port, dst_port: self.src_port }
+    }
+
     /// A number that is the same for all packets of this direction of the connection and differs between ports: for
     /// equal-cost multipath.
     pub fn hash(&self) -> u64 {

@@ -107,6 +107,21 @@ impl Assembler {
         }
     }
 
+    /// Takes the next piece in order, as far as it lies before `limit`.
+    pub(crate) fn pop_before(&mut self, limit: u64) -> Option<(u64, Bytes)> {
+        let (at, data) = self.waiting.front_mut().filter(|(at, _)| *at == self.next && *at < limit)?;
+        let before = limit - *at;
+        if before >= data.len() as u64 {
+            return self.pop();
+        }
+        let (start, piece) = (*at, data.split_to(before as usize));
+        *at = limit;
+        self.next = limit;
+        self.waiting_bytes -= piece.len();
+        self.ranges.remove_before(limit);
+        Some((start, piece))
+    }
+
     /// Takes the next piece in order, with its position.
     pub(crate) fn pop(&mut self) -> Option<(u64, Bytes)> {
         if self.waiting.front()?.0 != self.next {

@@ -4,11 +4,14 @@
 use super::mapping::Conflict;
 use super::output::Outgoing;
 use super::stream::Obstacle;
-use super::{Connection, FallbackReason, Session};
+use super::{Connection, FallbackReason, Multipath, Session};
 use crate::SubflowId;
 use crate::mib::Counter;
 use crate::seq::{Dsn, Ssn};
 use polypath_wire::{Checksum, Dss, DssMapping, MpFail, MptcpOption, Segment, TcpFlags};
+
+/// Segments without options before a peer whose options are removed is believed to have heard MP_FAIL.
+const UNANSWERED: u32 = 8;
 
 /// The infinite mapping, which goes with data until some of that is acknowledged: it may be lost.
 #[derive(Clone, Debug)]
@@ -93,10 +96,15 @@ impl Connection {
     /// there is no way back to plain TCP, and so the subflow has to go.
     pub(super) fn on_mp_fail(&mut self, id: SubflowId) -> bool {
         self.journal.count(Counter::MPTcpExtMPFailRx);
-        let Some(session) = self.multipath.session().filter(|_| self.may_fall_back(id)) else { return false };
+        let possible = self.may_fall_back_as_asked(id);
+        let Some(session) = self.multipath.session().filter(|_| possible) else { return false };
         let dsn = session.remote_dsn.wrap(Dsn(self.assembler.next()));
         // [8684-3.7-12]
-        self.fall_back_with_mp_fail(MpFail { dsn });
+        match self.mp_fail.take() {
+            // It is the answer to ours.
+            Some(_) => self.fall_back(FallbackReason::NoDss),
+            None => self.fall_back_with_mp_fail(MpFail { dsn }),
+        }
         if let Some(s) = self.get_mut(id) {
             s.tcp.ack_now();
         }
@@ -111,7 +119,7 @@ impl Connection {
     /// The peer maps everything from here on. False: that is only possible on a lone subflow.
     pub(super) fn on_infinite_mapping(&mut self, id: SubflowId) -> bool {
         self.journal.count(Counter::MPTcpExtInfiniteMapRx);
-        let possible = self.may_fall_back(id);
+        let possible = self.may_fall_back_as_asked(id);
         if possible {
             self.fall_back(FallbackReason::PeerFellBack);
         }
@@ -134,6 +142,14 @@ impl Connection {
         self.mp_fail.filter(|_| pure_ack).map(MptcpOption::MpFail)
     }
 
+    /// A peer whose options are removed cannot answer, and may not know what to answer yet.
+    fn patience_with_silence(&self) -> u32 {
+        match self.multipath {
+            Multipath::Fallback(FallbackReason::NoDss) => UNANSWERED,
+            _ => 0,
+        }
+    }
+
     /// A segment arrived after the end of Multipath TCP: it may answer what was said then.
     pub(super) fn settle_fallback(&mut self, seg: &Segment) {
         let fell_back = |option: &MptcpOption| match option {
@@ -141,7 +157,8 @@ impl Connection {
             MptcpOption::Dss(dss) => dss.mapping.is_some_and(|mapping| mapping.is_infinite()),
             _ => false,
         };
-        if seg.options.mptcp.is_empty() || seg.options.mptcp.iter().any(fell_back) {
+        self.unanswered += u32::from(seg.options.mptcp.is_empty());
+        if self.unanswered > self.patience_with_silence() || seg.options.mptcp.iter().any(fell_back) {
             self.mp_fail = None;
         }
     }

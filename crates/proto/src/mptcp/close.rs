@@ -138,6 +138,10 @@ impl Connection {
         if !matches!(self.multipath, Multipath::Fallback(_)) || !self.established || self.subflow_count() < 2 {
             return;
         }
+        self.drop_joins_under_way(now);
+    }
+
+    pub(super) fn drop_joins_under_way(&mut self, now: Instant) {
         for id in self.ids() {
             if self.get(id).is_some_and(|s| !s.established) {
                 self.drop_subflow(now, id, CloseReason::Aborted);
@@ -158,11 +162,7 @@ impl Connection {
     fn finish(&mut self, now: Instant) {
         self.finished = true;
         self.timers.clear();
-        for id in self.ids() {
-            if self.get(id).is_some_and(|s| !s.established) {
-                self.drop_subflow(now, id, CloseReason::Aborted);
-            }
-        }
+        self.drop_joins_under_way(now);
         self.touch_abandon(now);
         self.news.push_back(News::Closed(None));
         self.journal.trace(|| TraceEvent::Closed { error: None });
@@ -258,6 +258,7 @@ impl Connection {
         });
         let (local, remote, counters) = (s.tcp.local, s.tcp.remote, Box::new(s.tcp.counters));
         self.requests.push(Request::Release { local, remote, time_wait, counters });
+        self.judge_doubt(now, s.refusals);
     }
 
     /// Removes a subflow and lets the path manager think about it.
@@ -288,6 +289,9 @@ impl Connection {
         reset: ResetReason,
         reason: CloseReason,
     ) {
+        if self.may_be_tried_again(id, reset) && self.breaks_in_vain() {
+            return self.abort(now);
+        }
         match self.get_mut(id) {
             Some(s) if !matches!(s.tcp.state, State::SynSent | State::Closed) => {
                 s.reset = Some((reset, reason));

@@ -308,6 +308,7 @@ impl Connection {
             s.tcp.timers.stop(Timer::Retransmit);
             s.tcp.settle_handshake();
             self.on_subflow_established(now, id);
+            self.replace_silent(now, env, id);
             self.notify_path_manager(now, env, &PathEvent::Timer);
         }
     }
@@ -338,6 +339,11 @@ impl Connection {
             // Our SYN/ACK was lost.
             s.tcp.on_repeated_syn(seg);
             s.send_syn = true;
+            let plain = initial && role == Role::Server && capable_of(seg).is_none();
+            if plain && matches!(self.multipath, Multipath::Negotiating { .. }) {
+                // The client has given up on options: something may drop SYN/ACKs that have them.
+                self.fall_back(FallbackReason::NotOffered);
+            }
             return false;
         }
         if !flags.contains(TcpFlags::ACK) || !s.tcp.acknowledges_syn(seg) {
@@ -492,12 +498,12 @@ impl Connection {
         join: JoinSyn,
         nonce: u32,
     ) -> Option<SubflowId> {
-        if !self.is_active() || self.error.is_some() || self.finished {
+        if !self.is_active() || self.error.is_some() || self.finished || self.waits_for_plain_tcp() {
             return None;
         }
         let local_id = self.local_id(tcp.local.ip())?;
         if self.subflow_count() >= env.config.max_subflows {
-            self.give_up_oldest_join(now);
+            self.make_room_for_join(now);
         }
         let handshake = Handshake::JoinSynAck { nonce, remote_nonce: join.nonce };
         let mut subflow = Subflow::new(now, tcp, handshake, local_id, join.address_id);
@@ -507,11 +513,12 @@ impl Connection {
     }
 
     /// Whoever has seen a token can send joins, but not end them: those that wait longest for their third ACK do not keep
-    /// others out.
-    fn give_up_oldest_join(&mut self, now: Instant) {
+    /// others out. Nor do subflows that have gone silent: where a NAT has lost them, the peer has long forgotten them.
+    fn make_room_for_join(&mut self, now: Instant) {
         let half_open = |s: &Subflow| matches!(s.handshake, Handshake::JoinSynAck { .. });
-        let oldest = self.iter().filter(|(_, s)| half_open(s)).min_by_key(|(_, s)| s.opened_at);
-        if let Some(id) = oldest.map(|(id, _)| id) {
+        let joins = self.iter().filter(|(_, s)| half_open(s)).min_by_key(|(_, s)| s.opened_at);
+        let silent = || self.iter().filter(|(_, s)| s.stalled.is_some()).min_by_key(|(_, s)| s.stalled);
+        if let Some(id) = joins.or_else(silent).map(|(id, _)| id) {
             self.drop_subflow(now, id, CloseReason::TimedOut);
         }
     }
@@ -525,15 +532,17 @@ impl Connection {
         nonce: u32,
         backup: bool,
     ) -> Option<SubflowId> {
-        if !self.is_active() || self.error.is_some() || self.finished {
+        if !self.is_active() || self.error.is_some() || self.finished || self.waits_for_plain_tcp() {
             return None;
         }
         let local_id = self.local_id(tcp.local.ip())?;
         let remote_id = self.remote_addresses.iter().find(|(_, a)| *a == tcp.remote).map_or(0, |(id, _)| *id);
         let mut subflow = Subflow::new(now, tcp, Handshake::JoinSyn { nonce }, local_id, remote_id);
         // An address that the peer announced may be anybody's: only RFC 6298's pace until it has answered.
-        let remote = subflow.tcp.remote;
-        subflow.worked_before = remote == self.initial_remote || self.known_remotes.contains(&remote);
+        let (local, remote) = (subflow.tcp.local.ip(), subflow.tcp.remote);
+        let known = remote == self.initial_remote || self.known_remotes.contains(&remote);
+        // Nor has one over the only path there is a faster pace than what it is to replace. [6298-5-5]
+        subflow.worked_before = known && !self.iter().any(|(_, s)| (s.tcp.local.ip(), s.tcp.remote) == (local, remote));
         self.name_subflow(env, &mut subflow);
         subflow.backup |= backup;
         self.add_subflow(env.config.max_subflows, subflow)

@@ -6,12 +6,13 @@
 use super::in_flight_limit::{InFlightLimit, Path};
 use super::info::SubflowChange;
 use super::narrate::relative;
+use super::placement::Misplaced;
 use super::stream::Obstacle;
 use super::{CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, Subflow};
 use crate::SubflowId;
 use crate::congestion::{AckSample, Congestion};
 use crate::mib::Counter;
-use crate::seq::{Dsn, Ssn, unwrap_relative_ssn};
+use crate::seq::{Dsn, Ssn};
 use crate::tcp::{AckOutcome, State, Verdict};
 use crate::time::Instant;
 use crate::trace::{By, CongestionReason, LossReason, MappingOutcome, TraceEvent};
@@ -74,6 +75,8 @@ impl Connection {
         let Some(s) = self.get_mut(id) else { return true };
         // [8684-3-3, 8684-4-2]
         let signals = seg.options.mptcp.iter().any(|option| !matches!(option, MptcpOption::Dss(_)));
+        // One that is older than the last has not come this far (PAWS).
+        s.retracted |= seg.options.timestamps.is_some() && s.tcp.is_retracted(seg);
         let out = s.tcp.on_ack(now, seg, payload, signals);
         let srtt = s.tcp.rtt.srtt().unwrap_or_default();
         let was_late = !s.answers();
@@ -234,7 +237,7 @@ impl Connection {
             return false;
         }
         if self.may_fall_back(id) {
-            self.fall_back(FallbackReason::NoDss);
+            self.fall_back_unheard();
             return false;
         }
         // [8684-3.7-4, 8684-3.7-5]
@@ -258,6 +261,15 @@ impl Connection {
         only && alone && self.bytes_reinjected == 0 && !self.ever_joined
     }
 
+    /// The same where the peer asks for it. It would not if it had another subflow: one that waits for its fourth ACK
+    /// has not come to be.
+    pub(super) fn may_fall_back_as_asked(&self, id: SubflowId) -> bool {
+        let joining = |s: &Subflow| !s.established && s.handshake != Handshake::Capable;
+        let first = self.get(id).is_some_and(|s| s.handshake == Handshake::Done && s.rx.is_identity());
+        let alone = self.iter().all(|(other, s)| other == id || joining(s));
+        first && alone && self.bytes_reinjected == 0 && !self.ever_joined
+    }
+
     /// The same where the peer has said nothing of it. Once it has sent mappings it may take itself to be in Multipath
     /// TCP, and send bytes again at another place of the subflow: read as plain TCP, they would be doubled.
     pub(super) fn may_fall_back_unasked(&self, id: SubflowId) -> bool {
@@ -272,6 +284,9 @@ impl Connection {
     fn on_payload(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: Bytes) {
         let fin = seg.tcp.flags.contains(TcpFlags::FIN);
         if payload.is_empty() && !fin {
+            return;
+        }
+        if self.refuses(now, env, id, seg, payload.len()) {
             return;
         }
         let has_data = !payload.is_empty();
@@ -430,6 +445,7 @@ impl Connection {
         self.data_ack_seen |= seen;
         if let Some(s) = self.get_mut(id) {
             s.data_ack_seen |= seen;
+            s.data_ack_at = if seen { now } else { s.data_ack_at };
         }
         if let Some(ack) = data_ack {
             self.on_data_ack(now, env, id, ack, seg);
@@ -490,14 +506,14 @@ impl Connection {
         if fin && !self.on_data_fin(id, dsn + len) {
             return false;
         }
+        let misfit = self.misplaced(id, seg, payload) == Some(Misplaced::Misfit);
+        let Some((ssn, _)) = self.span_of(id, m, fin) else { return false };
         let Some(s) = self.get_mut(id) else { return false };
         let rcv_nxt = s.tcp.rcv_nxt();
-        let unnumbered = s.tcp.syn_bytes_received();
-        let ssn = unwrap_relative_ssn(m.ssn.wrapping_add(unnumbered as u32), rcv_nxt);
         let seq = s.tcp.seq_of(seg);
         // [8684-3.3.1-15]
         // Only what the segment itself brings: mappings for bytes to come would cost memory on trust.
-        let outcome = if len == 0 || ssn >= seq + payload as u64 || ssn + len <= seq {
+        let outcome = if misfit || len == 0 || ssn >= seq + payload as u64 || ssn + len <= seq {
             MappingOutcome::Ignored
         } else if s.rx.insert(ssn, dsn, len, check, rcv_nxt).is_ok() {
             MappingOutcome::Taken

@@ -136,6 +136,12 @@ impl RxMappings {
         }
     }
 
+    /// Up to where bytes from `ssn` on have a place, without a gap.
+    pub(crate) fn covered_to(&self, ssn: Ssn) -> Ssn {
+        let first = self.mappings.partition_point(|m| m.end() <= ssn);
+        self.mappings.range(first..).fold(ssn, |end, m| if m.ssn <= end { m.end() } else { end })
+    }
+
     /// The bytes held, with their places in the subflow.
     pub(crate) fn take_held(&mut self) -> Vec<(Ssn, Bytes)> {
         core::mem::take(&mut self.held).pieces

@@ -6,6 +6,7 @@
 //! `stream` (the application's read).
 
 mod address;
+mod afresh;
 mod checksum;
 mod close;
 mod fast_open;
@@ -22,6 +23,7 @@ mod opportunistic;
 mod output;
 mod pace;
 mod path_mtu;
+mod placement;
 mod receive_window;
 mod schedule;
 mod session;
@@ -29,6 +31,7 @@ mod settings;
 mod standby;
 mod steering;
 mod stream;
+mod stuck;
 mod subflow;
 mod suspicion;
 mod timers;
@@ -58,6 +61,7 @@ use crate::time::Instant;
 use crate::{Config, LinkConfig, LocalAddress, Mechanisms, SubflowId};
 use bytes::Bytes;
 use checksum::Farewell;
+use placement::Refusals;
 use polypath_wire::{FastOpenCookie, MpFail, MptcpOption};
 use receive_window::ReceiveWindow;
 use schedule::Reinjection;
@@ -217,6 +221,10 @@ pub(crate) struct Connection {
     /// What the path manager is to be told when there is an occasion.
     path_events: Vec<PathEvent>,
     bytes_reinjected: u64,
+    /// The only subflow broke so often since anything was delivered.
+    broken: u32,
+    /// Since when all is delivered on its subflow and no DATA_ACK comes, and how often that was found.
+    stuck: Option<(Instant, u32)>,
     /// What subflows that are gone have counted.
     retired: Counters,
     ever_joined: bool,
@@ -235,6 +243,8 @@ pub(crate) struct Connection {
     fastclose: bool,
     /// MP_FAIL, on every acknowledgement until the peer has answered.
     mp_fail: Option<MpFail>,
+    /// Segments without an answer to that, since.
+    unanswered: u32,
     /// An infinite mapping, on data until some of that is acknowledged.
     farewell: Option<Farewell>,
 }
@@ -304,6 +314,8 @@ impl Connection {
             journal,
             path_events: Vec::new(),
             bytes_reinjected: 0,
+            broken: 0,
+            stuck: None,
             retired: Counters::default(),
             ever_joined: false,
             given_up: None,
@@ -314,6 +326,7 @@ impl Connection {
             persisting: false,
             fastclose: false,
             mp_fail: None,
+            unanswered: 0,
             farewell: None,
         };
         connection.trace_started();
@@ -386,6 +399,9 @@ impl Connection {
         }
         self.signals.clear();
         self.reinjections.clear();
+        for s in self.subflows.iter_mut().flatten() {
+            s.refusals = Refusals::default();
+        }
         self.release_held();
     }
 

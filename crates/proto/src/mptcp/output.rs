@@ -109,7 +109,7 @@ impl Connection {
             // [8684-3.5-1]
             true => MptcpOption::MpFastclose(MpFastclose { receiver_key: session.remote_key }),
             // [8684-3.6-1]
-            false => super::session::tcprst(reset, false),
+            false => super::session::tcprst(reset, self.may_be_tried_again(id, reset)),
         });
         let ssn = self.get(id)?.tcp.snd_nxt();
         let flags = TcpFlags::RST | TcpFlags::ACK;

@@ -1,8 +1,7 @@
 //! Which subflow carries what: views for the scheduler, and the queue of bytes to be sent once more.
 
 use super::in_flight_limit::InFlightLimit;
-use super::timers::ConnectionTimer;
-use super::{Connection, Env, FallbackReason, Multipath, Role, SendHalf, Subflow};
+use super::{Connection, Multipath, Role, SendHalf, Subflow};
 use crate::SubflowId;
 use crate::mib::Counter;
 use crate::scheduler::{Decision, PathView, Scheduler, SubflowSet, View};
@@ -17,18 +16,15 @@ const MAX_SEGMENT_LIFETIME: Duration = Duration::from_secs(120);
 /// So many bytes tell how fast the numbers are used up.
 const RATE_OVER: u64 = 1 << 26;
 
-/// How many unacknowledged bytes one stuck spot gets reinjected at a time.
-const STUCK_CHUNK: u64 = 64 * 1024;
-
 /// Bytes that another subflow shall carry too.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reinjection {
-    start: Dsn,
-    end: Dsn,
+    pub(super) start: Dsn,
+    pub(super) end: Dsn,
     /// Who was given them before, while it exists.
-    from: Option<SubflowId>,
+    pub(super) from: Option<SubflowId>,
     /// Who shall have them, where the scheduler said so already.
-    to: Option<SubflowId>,
+    pub(super) to: Option<SubflowId>,
 }
 
 /// Where the next bytes go, and how many.
@@ -339,53 +335,6 @@ impl Connection {
                 r.from = None;
             }
         }
-    }
-
-    /// Data that its subflow has delivered, while the DATA_ACK stands still: the peer, or a proxy on the way,
-    /// acknowledged and lost it.
-    pub(super) fn reinject_if_stuck(&mut self, now: Instant, env: &Env<'_>) {
-        let una = self.data_una;
-        let acknowledged_at_all = self.is_active() && self.data_ack_seen;
-        if una >= self.send.end() || !acknowledged_at_all {
-            return;
-        }
-        if let Some(id) = self.ids().find(|id| self.may_fall_back(*id)) {
-            if self.get(id).is_some_and(|s| s.bare_acks > 0) {
-                // Delivered, and said so without options: they are removed on the way now.
-                self.fall_back(FallbackReason::NoDss);
-                return self.acknowledge_plain(env, id);
-            }
-            // The only subflow has delivered it. A peer without DSS would read a second copy as new bytes, and
-            // one whose application is slow (Linux acknowledges on the subflow first) needs none.
-            return self.arm_data_retransmit(now);
-        }
-        let bare = |(_, s): (SubflowId, &Subflow)| !s.is_usable() || s.bare_acks > 0;
-        if self.iter().all(bare) {
-            // Nor does one whose DATA_ACKs are removed on the way need any. When nothing else comes, another has to
-            // take over.
-            if !self.timers.is_set(ConnectionTimer::DataRetransmit) {
-                self.reset_bare_subflows(now, env);
-            }
-            return self.arm_data_retransmit(now);
-        }
-        let holders = self.iter().filter(|(_, s)| s.stalled.is_none()).flat_map(|(_, s)| s.tcp.outstanding());
-        let next_held = holders.filter(|r| r.dsn + r.payload.len() as u64 > una).map(|r| r.dsn).min();
-        let end = next_held.unwrap_or(self.data_nxt).min(self.data_nxt).min(self.send.end()).min(una + STUCK_CHUNK);
-        if end > una && !self.reinjections.iter().any(|r| r.start <= una && r.end > una) {
-            self.trace_reinjection(None, una, end - una, ReinjectReason::DataAckStuck);
-            self.reinjections.push_front(Reinjection { start: una, end, from: None, to: None });
-        }
-        self.arm_data_retransmit(now);
-    }
-
-    /// Restarted whenever something is acknowledged; well above any subflow's own timeout.
-    pub(super) fn arm_data_retransmit(&mut self, now: Instant) {
-        if !self.is_active() || self.data_una >= self.data_nxt.min(self.send.end()) {
-            return self.timers.stop(ConnectionTimer::DataRetransmit);
-        }
-        let rto = self.iter().filter(|(_, s)| s.established).map(|(_, s)| s.tcp.rtt.rto()).max();
-        let patience = rto.unwrap_or(Duration::from_secs(1)) * 2;
-        self.timers.set(ConnectionTimer::DataRetransmit, now + patience.min(MAX_RTO));
     }
 
     /// Data waits, nothing is on its way that could open a window, and the connection's or a subflow's own is

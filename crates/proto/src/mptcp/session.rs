@@ -21,6 +21,9 @@ pub enum FallbackReason {
     NoDss,
     /// Data did not match its checksum, here or at the peer: a middlebox changes it.
     ChecksumFailed,
+    /// Data was acknowledged on its subflow, and the peer has not got it: a middlebox changes lengths, or acknowledges
+    /// by itself.
+    NotDelivered,
     /// The peer sent an infinite mapping.
     PeerFellBack,
     /// Both ends opened the connection at once.
@@ -33,6 +36,7 @@ impl core::fmt::Display for FallbackReason {
             FallbackReason::Disabled => "multipath is switched off here",
             FallbackReason::NotOffered => "the peer does not offer Multipath TCP",
             FallbackReason::ChecksumFailed => "data is changed on the way",
+            FallbackReason::NotDelivered => "what was acknowledged on the way did not arrive",
             FallbackReason::PeerFellBack => "the peer ended the use of Multipath TCP",
             FallbackReason::SimultaneousOpen => "both ends opened the connection at once",
             FallbackReason::SynDropped => "SYNs with MP_CAPABLE went unanswered",

@@ -78,6 +78,7 @@ impl Connection {
             return;
         }
         self.data_una = una;
+        (self.stuck, self.broken) = (None, 0);
         // [8684-3.3.2-5]
         self.send.release(una.min(self.send.end()));
         if self.send_half == SendHalf::FinSent && self.is_active() && una > self.send.end() {
@@ -155,6 +156,7 @@ impl Connection {
             let Some((ssn, data)) = subflow.tcp.pop_data() else { break };
             result = self.place(id, ssn, data);
         }
+        self.settle_doubt(id);
         if let Some(subflow) = self.get_mut(id) {
             let rcv_nxt = subflow.tcp.rcv_nxt();
             subflow.rx.release(rcv_nxt);
@@ -214,19 +216,23 @@ impl Connection {
     }
 
     pub(super) fn collect_in_order(&mut self, had: u64) {
-        while let Some((_, data)) = self.assembler.pop() {
+        let until = self.doubted_from().map_or(u64::MAX, |dsn| dsn.0);
+        while let Some((_, data)) = self.assembler.pop_before(until) {
             if !self.orphaned {
                 self.ready_bytes += data.len();
                 self.ready.push_back(data);
             }
         }
         // [8684-3.3.3-4]
-        let fin_reached = !self.eof && self.data_fin_at == Some(Dsn(self.assembler.next()));
+        let fin_reached = !self.eof && until == u64::MAX && self.data_fin_at == Some(Dsn(self.assembler.next()));
         if fin_reached {
             self.eof = true;
             self.assembler.skip_one();
             // Every live subflow tells: the peer waits for nothing else.
             self.ack_on_all();
+        }
+        if self.assembler.next() > had {
+            self.broken = 0;
         }
         if (fin_reached || self.assembler.next() > had) && !self.orphaned {
             self.news.push_back(News::Readable);

@@ -2,6 +2,7 @@
 
 use super::in_flight_limit::InFlightLimit;
 use super::mapping::RxMappings;
+use super::placement::Refusals;
 use crate::seq::Dsn;
 use crate::tcp::{State, Tcp};
 use crate::time::Instant;
@@ -82,6 +83,8 @@ pub(crate) struct Subflow {
     pub(crate) remote_backup: bool,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) rx: RxMappings,
+    /// Bytes that came without a place in the stream.
+    pub(crate) refusals: Refusals,
     /// The retransmission timer expired, and nothing was acknowledged since.
     pub(crate) stalled: Option<Instant>,
     /// Its acknowledgements are overdue, and others carry its data meanwhile.
@@ -120,8 +123,14 @@ pub(crate) struct Subflow {
     pub(crate) plain_fin: bool,
     /// A DATA_ACK has come on it: options survive the way here.
     pub(crate) data_ack_seen: bool,
+    /// When the last one did.
+    pub(crate) data_ack_at: Instant,
     /// Acknowledgements of data in a row that had no MPTCP option.
     pub(crate) bare_acks: u32,
+    /// The peer acknowledges less than was acknowledged in its name.
+    pub(crate) retracted: bool,
+    /// How often data was missing then.
+    pub(crate) swallowed: u32,
     /// Everything before this was given to another subflow too.
     pub(crate) reinjected_to: Dsn,
     /// What was lost before this was.
@@ -148,6 +157,7 @@ impl Subflow {
             remote_backup: false,
             name: None,
             rx: RxMappings::default(),
+            refusals: Refusals::default(),
             stalled: None,
             suspected: None,
             probe_judged: false,
@@ -167,7 +177,10 @@ impl Subflow {
             doubted_at: None,
             plain_fin: false,
             data_ack_seen: false,
+            data_ack_at: now,
             bare_acks: 0,
+            retracted: false,
+            swallowed: 0,
             reinjected_to: Dsn::FIRST,
             lost_to: Dsn::FIRST,
             persist_backoff: 0,

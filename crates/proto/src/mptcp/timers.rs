@@ -293,6 +293,9 @@ impl Connection {
             self.reduce_window(now, id, Congestion::Timeout, in_flight);
         }
         self.suspect_black_hole(now, id);
+        if alone {
+            self.consider_another(id, backoff);
+        }
         if newly_stalled {
             // [9293-SHLD-9]
             self.subflow_news(id, super::info::SubflowChange::Stalled);

@@ -144,6 +144,11 @@ impl Tcp {
         ack <= self.snd_nxt && ack + self.snd_wnd.largest() >= self.snd_una
     }
 
+    /// It acknowledges less than another one did before.
+    pub(crate) fn is_retracted(&self, seg: &Segment) -> bool {
+        self.snd_space.unwrap(seg.tcp.ack, self.snd_una) < self.snd_una
+    }
+
     /// PAWS: RFC 7323, section 5.
     fn is_too_old(&self, now: Instant, seg: &Segment) -> bool {
         // [7323-3.2-4, 7323-3.2-7, 7323-3.2-5]

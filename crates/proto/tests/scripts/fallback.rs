@@ -2,8 +2,10 @@
 
 use crate::support::*;
 use polypath_proto::mib::Counter;
-use polypath_proto::{CloseReason, Config, ConnectOptions, FallbackReason, MultipathState, SubflowEvent};
-use polypath_wire::{CapableFlags, MpCapable, MpJoin, MptcpOption, ResetReason};
+use polypath_proto::{
+    CloseReason, Config, ConnectOptions, ConnectionError, FallbackReason, MultipathState, SubflowEvent,
+};
+use polypath_wire::{CapableFlags, MpCapable, MpFail, MpJoin, MptcpOption, ResetReason};
 
 fn fallback(reason: FallbackReason) -> MultipathState {
     MultipathState::Fallback(reason)
@@ -181,18 +183,89 @@ fn a_data_fin_that_said_nothing_becomes_a_fin() {
 }
 
 /// The peer may not know that its options are removed now: hearing nothing of them in our DATA_ACKs, it sends the same
-/// bytes again at another place of the subflow (Linux does), and a plain stream would hold them twice.
-// [8684-3.7-7, 8684-3.7-8]
+/// bytes again at another place of the subflow (Linux does), and a plain stream would hold them twice. So it is asked, and
+/// nothing is taken before it has answered.
 #[test]
-fn data_without_dss_after_mappings_resets_the_subflow() {
+fn data_without_dss_after_mappings_is_not_taken_before_the_peer_agrees_to_plain_tcp() {
     let mut s = Script::active_server(&ScriptOptions::default());
     s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
     s.expect(ack(101).opt(dack(101)));
+    let fail = MpFail { dsn: PEER_KEY.idsn().wrapping_add(101) };
     s.inject(data(101, 100));
-    s.expect(rst_ack().ack(201).opt(tcprst(ResetReason::MiddleboxInterference)));
-    s.inject(data(201, 100).payload(&stream(100, 100)));
+    s.expect(ack(101).opt(dack(101)).opt(fail));
+    assert_eq!(s.multipath(), MultipathState::Active);
+    let answer = MpFail { dsn: s.stack_key().idsn().wrapping_add(1) };
+    s.inject(ack(1).seq(101).opt(answer));
+    assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
+    s.clear();
+    s.inject(data(101, 100));
+    s.expect(ack(201));
+    assert_eq!(s.read(), (stream(0, 200), false));
+    assert_plain_tcp_works_with_a_farewell(&mut s, 1, 201);
+}
+
+// [8684-3.7-7, 8684-3.7-8]
+#[test]
+fn data_that_never_has_a_dss_again_resets_the_subflow() {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.expect(ack(101).opt(dack(101)));
+    for _ in 0..3 {
+        s.inject(data(101, 100));
+        s.expect(ack(101));
+    }
+    s.inject(data(101, 100));
+    s.expect(rst_ack().ack(101).opt(tcprst_for_now(ResetReason::MiddleboxInterference)));
     assert_eq!(s.read(), (stream(0, 100), false));
     assert_eq!(s.multipath(), MultipathState::Active);
+}
+
+/// Two segments were put together, and the options of one of them are gone. Alone, each has its own.
+#[test]
+fn a_segment_that_lies_in_two_mappings_is_not_taken_and_each_part_of_it_is() {
+    for kept in [map(1, 1, 100, 1), map(101, 101, 100, 1)] {
+        let mut s = Script::active_server(&ScriptOptions::default());
+        s.inject(data(1, 200).opt(kept));
+        s.expect(ack(1));
+        assert_eq!(s.read(), (Vec::new(), false));
+        s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+        s.expect(ack(101));
+        s.inject(data(101, 100).opt(map(101, 101, 100, 1)));
+        s.expect(ack(201));
+        assert_eq!(s.read(), (stream(0, 200), false));
+    }
+}
+
+/// A middlebox made the payload longer. What came before may be anything; another subflow must not complete it.
+#[test]
+fn lengths_that_change_on_the_way_abort_a_connection_with_several_subflows() {
+    let mut s = Script::active_client(&ScriptOptions::two_addresses());
+    let second = let_join(&mut s);
+    s.clear();
+    s.on(0).inject(data(1, 100).opt(map(1, 1, 200, 1)));
+    assert_eq!(s.read(), (stream(0, 100), false));
+    // Six bytes more than the mapping has.
+    s.inject(data(101, 106).opt(map(1, 1, 200, 1)));
+    s.on(second).inject(data(1, 100).opt(map(101, 1, 100, 1)).payload(&stream(100, 100)));
+    assert_eq!(s.read(), (Vec::new(), false));
+    for _ in 0..3 {
+        s.on(0).inject(data(101, 106).opt(map(1, 1, 200, 1)));
+    }
+    assert_eq!(s.closed(), Some(Some(ConnectionError::Aborted)));
+}
+
+/// Something drops SYN/ACKs with options: the client gives up on them, and so does the server.
+#[test]
+fn a_syn_that_comes_again_without_mp_capable_is_answered_without() {
+    let mut s = Script::server(&ScriptOptions::default());
+    s.inject(syn().opt(capable_syn()));
+    s.expect(syn_ack());
+    s.inject(syn());
+    s.expect(syn_ack().plain());
+    s.inject(ack(1));
+    s.accept();
+    assert_eq!(s.multipath(), fallback(FallbackReason::NotOffered));
+    assert_plain_tcp_works(&mut s, 1, 1);
 }
 
 /// A FIN has no bytes that could come twice. A peer in plain TCP would take a FIN of ours for the end of our stream.
@@ -233,7 +306,7 @@ fn an_end_without_dss_counts_when_all_before_it_has_come() {
     s.inject(fin(201).ack(1));
     s.clear();
     s.inject(data(101, 100));
-    s.expect(rst_ack().opt(tcprst(ResetReason::MiddleboxInterference)));
+    s.expect(ack(101).opt(dack(101)).opt(MpFail { dsn: PEER_KEY.idsn().wrapping_add(101) }));
     assert_eq!(s.read(), (stream(0, 100), false));
 }
 
@@ -245,7 +318,7 @@ fn an_end_without_dss_where_there_is_no_way_back_is_answered_with_a_reset() {
     s.on(second).inject(rst(1));
     s.clear();
     s.on(0).inject(fin(1).ack(1));
-    s.expect(rst_ack().ack(2).opt(tcprst(ResetReason::MiddleboxInterference)));
+    s.expect(rst_ack().ack(2).opt(tcprst_for_now(ResetReason::MiddleboxInterference)));
     assert_eq!(s.read(), (Vec::new(), false));
     assert_eq!(s.multipath(), MultipathState::Active);
 }
@@ -267,7 +340,7 @@ fn the_end_of_a_subflow_becomes_no_end_of_the_stream_by_a_fallback() {
         s.clear();
         s.inject(ack(101 + n as u32 * 100).seq(102));
     }
-    s.expect(rst_ack().ack(102).opt(tcprst(ResetReason::MiddleboxInterference)));
+    s.expect(rst_ack().ack(102).opt(tcprst_for_now(ResetReason::MiddleboxInterference)));
     assert_eq!(s.read(), (Vec::new(), false));
 }
 
@@ -366,7 +439,7 @@ fn data_without_dss_after_a_mapping_to_elsewhere_resets_the_subflow() {
     s.inject(data(1, 100).opt(map(101, 1, 100, 1)));
     s.expect(ack(101).opt(dack(1)));
     s.inject(data(101, 100));
-    s.expect(rst_ack().ack(201).opt(tcprst(ResetReason::MiddleboxInterference)));
+    s.expect(rst_ack().ack(201).opt(tcprst_for_now(ResetReason::MiddleboxInterference)));
 }
 
 #[test]
@@ -462,7 +535,7 @@ fn a_last_subflow_whose_options_vanish_gives_way_to_another() {
     s.inject(ack(101));
     s.expect_nothing();
     s.advance(ms(600));
-    s.expect(rst_ack().seq(101).opt(tcprst(ResetReason::MiddleboxInterference)));
+    s.expect(rst_ack().seq(101).opt(tcprst_for_now(ResetReason::MiddleboxInterference)));
     let third = let_join(&mut s);
     s.advance(ms(1_000));
     s.on(third).expect(data(1, 100).opt(map(1, 1, 100, 1)));

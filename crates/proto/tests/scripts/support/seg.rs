@@ -267,6 +267,11 @@ pub(crate) fn tcprst(reason: ResetReason) -> MpTcprst {
     MpTcprst { transient: false, reason }
 }
 
+/// The path may be tried again.
+pub(crate) fn tcprst_for_now(reason: ResetReason) -> MpTcprst {
+    MpTcprst { transient: true, reason }
+}
+
 pub(crate) fn fastclose(receiver_key: Key) -> MpFastclose {
     MpFastclose { receiver_key }
 }

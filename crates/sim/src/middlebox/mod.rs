@@ -1,13 +1,40 @@
-//! Boxes in the middle of a path that read, change, drop or invent packets.
+//! Boxes in the middle of a path that read, change, drop or invent packets: one file for each family.
+//!
+//! [`Kind`] is the catalogue; its members have names (`strip-data>`), so that commands and drawn scenarios can ask for
+//! them.
 
-use bytes::Bytes;
+mod acks;
+mod alg;
+mod corrupt;
+mod duplicate;
+mod filter;
+mod idle;
+mod kind;
+mod nat;
+mod order;
+mod positions;
+mod proxy;
+mod rst;
+mod segment;
+mod sequence;
+mod strip;
+mod syn_drop;
+mod window;
+
+pub use alg::TOKEN;
+pub use filter::{Action, Filter, drop_numbered};
+pub use kind::{Kind, Spec, UnknownBox};
+pub use strip::{Strip, strip_mptcp};
+pub use syn_drop::drop_joins;
+
+use std::collections::BTreeMap;
+
 use polypath_proto::Instant;
-use polypath_wire::{ChecksumMode, MptcpOption, Segment, TcpFlags};
 
-use crate::packet::Packet;
+use crate::packet::{Flow, Packet};
 
 /// Which way along a link.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Direction {
     /// From the link's end A to its end B.
     Forward,
@@ -40,6 +67,33 @@ pub trait Middlebox {
     /// A packet comes by. It goes on if it is put into `out`, as it is or changed; it is dropped if not. Packets of
     /// the box's own may be added, in either direction.
     fn handle(&mut self, now: Instant, direction: Direction, packet: Packet, out: &mut Output);
+
+    /// When it wants to act by itself, because it holds something back.
+    fn next_wake(&self) -> Option<Instant> {
+        None
+    }
+
+    /// That time, or an earlier one, has come.
+    fn wake(&mut self, _now: Instant, _out: &mut Output) {}
+}
+
+/// What a box remembers of each connection. It is named as end A's packets name it.
+#[derive(Debug)]
+pub(crate) struct PerConnection<S>(BTreeMap<Flow, S>);
+
+impl<S> Default for PerConnection<S> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<S: Default> PerConnection<S> {
+    /// Of the connection that a packet belongs to; `None` for what is not TCP.
+    fn of(&mut self, direction: Direction, packet: &Packet) -> Option<&mut S> {
+        let flow = packet.flow()?;
+        let flow = if direction == Direction::Forward { flow } else { flow.reverse() };
+        Some(self.0.entry(flow).or_default())
+    }
 }
 
 /// Packets that leave a box.
@@ -50,6 +104,13 @@ impl Output {
     /// Sends a packet on its way in this direction.
     pub fn push(&mut self, direction: Direction, packet: Packet) {
         self.0.push((direction, packet));
+    }
+
+    /// With the gaps they are in when they have left the box with this number; the last first.
+    fn behind(self, index: usize) -> impl Iterator<Item = (usize, Direction, Packet)> {
+        self.0.into_iter().rev().map(move |(direction, packet)| {
+            (if direction == Direction::Forward { index + 1 } else { index }, direction, packet)
+        })
     }
 }
 
@@ -65,8 +126,33 @@ pub(crate) fn pass(
         Direction::Forward => 0,
         Direction::Backward => boxes.len(),
     };
-    // Positions are gaps: gap i lies in front of box i for a forward packet, behind box i - 1 for a backward one.
-    let mut moving = vec![(entry, direction, packet)];
+    travel(boxes, now, vec![(entry, direction, packet)], out);
+}
+
+/// Lets the boxes act that want to by now.
+pub(crate) fn wake(boxes: &mut [Box<dyn Middlebox>], now: Instant, out: &mut Vec<(Direction, Packet)>) {
+    for index in 0..boxes.len() {
+        if boxes[index].next_wake().is_some_and(|at| at <= now) {
+            let mut output = Output::default();
+            boxes[index].wake(now, &mut output);
+            travel(boxes, now, output.behind(index).collect(), out);
+        }
+    }
+}
+
+/// When the first of the boxes wants to act.
+pub(crate) fn next_wake(boxes: &[Box<dyn Middlebox>]) -> Option<Instant> {
+    boxes.iter().filter_map(|middlebox| middlebox.next_wake()).min()
+}
+
+/// Moves packets on from their gaps, the last one first. Gap i lies in front of box i for a forward packet, behind box
+/// i - 1 for a backward one.
+fn travel(
+    boxes: &mut [Box<dyn Middlebox>],
+    now: Instant,
+    mut moving: Vec<(usize, Direction, Packet)>,
+    out: &mut Vec<(Direction, Packet)>,
+) {
     while let Some((gap, direction, packet)) = moving.pop() {
         let index = match direction {
             Direction::Forward => Some(gap).filter(|&index| index < boxes.len()),
@@ -78,115 +164,16 @@ pub(crate) fn pass(
         };
         let mut output = Output::default();
         boxes[index].handle(now, direction, packet, &mut output);
-        for (direction, packet) in output.0.into_iter().rev() {
-            let gap = if direction == Direction::Forward { index + 1 } else { index };
-            moving.push((gap, direction, packet));
-        }
+        moving.extend(output.behind(index));
     }
-}
-
-/// A box made of a function that sees each packet's headers and payload and says what becomes of it.
-pub struct Filter<F> {
-    name: String,
-    filter: F,
-}
-
-/// What a [`Filter`] does with a packet.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// Nothing: it goes on as it came.
-    Pass,
-    /// It goes on with the changes made to its header values and payload, with a fresh checksum.
-    Rewrite,
-    /// It is dropped.
-    Drop,
-}
-
-impl<F> Filter<F>
-where
-    F: FnMut(Instant, Direction, &mut Segment, &mut Bytes) -> Action,
-{
-    /// A box with this name in the packet log.
-    pub fn new(name: impl Into<String>, filter: F) -> Self {
-        Self { name: name.into(), filter }
-    }
-}
-
-impl<F> Middlebox for Filter<F>
-where
-    F: FnMut(Instant, Direction, &mut Segment, &mut Bytes) -> Action,
-{
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn handle(&mut self, now: Instant, direction: Direction, packet: Packet, out: &mut Output) {
-        let Ok(mut segment) = packet.segment() else {
-            return;
-        };
-        let mut payload = packet.payload.clone();
-        match (self.filter)(now, direction, &mut segment, &mut payload) {
-            Action::Pass => out.push(direction, packet),
-            Action::Rewrite => out.push(direction, Packet::new(&segment, payload, ChecksumMode::Full)),
-            Action::Drop => {}
-        }
-    }
-}
-
-/// Which packets a box takes Multipath TCP options from.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Strip {
-    /// Only from SYN and SYN/ACK: the peers never learn of each other's support.
-    Syn,
-    /// From SYN/ACK only: the server believes in Multipath TCP until the third ACK.
-    SynAck,
-    /// From everything but SYN and SYN/ACK: the peers agree, then no option arrives.
-    Data,
-    /// From everything.
-    All,
-}
-
-/// A firewall that takes the Multipath TCP options out (RFC 8684 section 3.7).
-pub fn strip_mptcp(what: Strip) -> impl Middlebox {
-    Filter::new("strip-mptcp", move |_, _, segment: &mut Segment, _: &mut Bytes| {
-        let syn = segment.tcp.flags.contains(TcpFlags::SYN);
-        let ack = segment.tcp.flags.contains(TcpFlags::ACK);
-        let taken = match what {
-            Strip::Syn => syn,
-            Strip::SynAck => syn && ack,
-            Strip::Data => !syn,
-            Strip::All => true,
-        };
-        if !taken || segment.options.mptcp.is_empty() {
-            return Action::Pass;
-        }
-        segment.options.mptcp.clear();
-        Action::Rewrite
-    })
-}
-
-/// A firewall that drops every packet with an `MP_JOIN` option: only the first subflow works.
-pub fn drop_joins() -> impl Middlebox {
-    Filter::new("drop-joins", |_, _, segment: &mut Segment, _: &mut Bytes| {
-        let join = segment.options.mptcp.iter().any(|option| matches!(option, MptcpOption::MpJoin(_)));
-        if join { Action::Drop } else { Action::Pass }
-    })
-}
-
-/// Drops the packets for which `doomed` says so, by their number in their direction, counted from 0.
-pub fn drop_numbered(mut doomed: impl FnMut(Direction, u64) -> bool) -> impl Middlebox {
-    let mut seen = [0; 2];
-    Filter::new("drop-numbered", move |_, direction: Direction, _: &mut Segment, _: &mut Bytes| {
-        let number = seen[direction.index()];
-        seen[direction.index()] += 1;
-        if doomed(direction, number) { Action::Drop } else { Action::Pass }
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use polypath_wire::{
-        CapableFlags, CapableKeys, Ecn, IpHeader, MpCapable, MpPrio, SeqNum, TcpHeader, TcpOptions, verify_checksum,
+        CapableFlags, CapableKeys, ChecksumMode, Ecn, IpHeader, MpCapable, MpPrio, MptcpOption, Segment, SeqNum,
+        TcpFlags, TcpHeader, TcpOptions, verify_checksum,
     };
 
     use super::*;
