@@ -221,6 +221,8 @@ pub(crate) struct Connection {
     /// What the path manager is to be told when there is an occasion.
     path_events: Vec<PathEvent>,
     bytes_reinjected: u64,
+    /// A new subflow between these is to take the place of one that is silent.
+    renewing: Option<(IpAddr, SocketAddr)>,
     /// The only subflow broke so often since anything was delivered.
     broken: u32,
     /// Since when all is delivered on its subflow and no DATA_ACK comes, and how often that was found.
@@ -314,6 +316,7 @@ impl Connection {
             journal,
             path_events: Vec::new(),
             bytes_reinjected: 0,
+            renewing: None,
             broken: 0,
             stuck: None,
             retired: Counters::default(),
