@@ -13,7 +13,8 @@ use crate::time::{Duration, Instant};
 use crate::trace::{By, CongestionReason, RetransmitReason, TraceEvent};
 use bytes::Bytes;
 use polypath_wire::{
-    Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, Segment, SynOptions, TcpFlags, Wanted, emit_headers, fit,
+    Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, ResetReason, Segment, SynOptions, TcpFlags, Wanted,
+    emit_headers, fit,
 };
 
 /// A DSS with nothing but an infinite mapping with a 64-bit DSN and checksum.
@@ -105,12 +106,15 @@ impl Connection {
         let id = self.ids().find(|id| self.get(*id).is_some_and(|s| s.reset.is_some()))?;
         let (reset, reason) = self.get(id)?.reset?;
         let mp_fail = self.get(id)?.failed.map(MptcpOption::MpFail);
+        // What was wrong with the path may pass. [8684-3.6-3]
+        let transient = matches!(reset, ResetReason::TooMuchOutstandingData | ResetReason::UnacceptablePerformance);
         let option = self.multipath.session().map(|session| match self.fastclose {
             // [8684-3.5-1]
             true => MptcpOption::MpFastclose(MpFastclose { receiver_key: session.remote_key }),
             // [8684-3.6-1]
-            false => super::session::tcprst(reset, false),
+            false => super::session::tcprst(reset, transient),
         });
+        self.note_reset(now, id);
         let ssn = self.get(id)?.tcp.snd_nxt();
         let flags = TcpFlags::RST | TcpFlags::ACK;
         let signals = mp_fail.as_slice();

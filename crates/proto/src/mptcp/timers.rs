@@ -29,6 +29,8 @@ pub(super) enum ConnectionTimer {
     Doubt,
     /// Signals wait for acknowledgements that mean something else.
     Signals,
+    /// A reset may not have arrived.
+    Resets,
     /// A SYN waits for data to go with it (RFC 7413).
     FastOpen,
     /// Data has waited for its acknowledgement for as long as the application wants.
@@ -37,7 +39,7 @@ pub(super) enum ConnectionTimer {
     Abandon,
 }
 
-const ALL: [ConnectionTimer; 11] = [
+const ALL: [ConnectionTimer; 12] = [
     ConnectionTimer::DataFin,
     ConnectionTimer::DataRetransmit,
     ConnectionTimer::Suspicion,
@@ -46,6 +48,7 @@ const ALL: [ConnectionTimer; 11] = [
     ConnectionTimer::AddAddr,
     ConnectionTimer::Doubt,
     ConnectionTimer::Signals,
+    ConnectionTimer::Resets,
     ConnectionTimer::FastOpen,
     ConnectionTimer::UserTimeout,
     ConnectionTimer::Abandon,
@@ -146,6 +149,7 @@ impl Connection {
             ConnectionTimer::PathManager => self.notify_path_manager(now, env, &PathEvent::Timer),
             ConnectionTimer::AddAddr => self.repeat_announcements(now),
             ConnectionTimer::Doubt => self.resolve_doubts(now, env),
+            ConnectionTimer::Resets => self.repeat_resets(now),
             // They go out when the connection is asked for packets next.
             ConnectionTimer::Signals | ConnectionTimer::FastOpen => {}
             ConnectionTimer::UserTimeout => self.on_user_timeout(now),
@@ -154,6 +158,10 @@ impl Connection {
     }
 
     fn on_data_fin_timer(&mut self, now: Instant) {
+        // [9293-MUST-20]
+        if now - self.data_fin_since.max(self.last_heard) > self.patience() {
+            return self.fail(now, ConnectionError::TimedOut);
+        }
         self.request_data_fin();
         // Nothing to send it on: look again, a subflow may come.
         self.timers.set(ConnectionTimer::DataFin, now + PROBE_PACE);

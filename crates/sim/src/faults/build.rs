@@ -145,10 +145,9 @@ fn config(settings: &Settings) -> Config {
         announce_addresses: settings.announce,
         announce_port: settings.announce_port,
         nodelay: settings.nodelay,
-        keepalive: settings.keepalive_s.map(|idle| Keepalive {
-            idle: Duration::from_secs(idle),
-            ..Keepalive::default()
-        }),
+        keepalive: settings
+            .keepalive_s
+            .map(|idle| Keepalive { idle: Duration::from_secs(idle), ..Keepalive::default() }),
         ..Config::default()
     }
 }
@@ -175,7 +174,8 @@ pub(super) fn changes(scenario: &Scenario, happening: &Happening) -> Vec<(Durati
         Trouble::Delay(us) => vec![(now, Change::Delay(index, Duration::from_micros(us)))],
         Trouble::Leave(lasting) => {
             let gone = (now, Change::RemoveAddress(node(side), addr));
-            let back = (lasting > 0).then(|| (ms(lasting), Change::AddAddress(node(side), local(scenario, side, number))));
+            let back =
+                (lasting > 0).then(|| (ms(lasting), Change::AddAddress(node(side), local(scenario, side, number))));
             std::iter::once(gone).chain(back).collect()
         }
         Trouble::Backup(backup) => vec![(now, Change::Backup(node(side), addr, backup))],

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::scenario::{Access, At, ConnectionPlan, Ending, Flow, Happening, HostPlan, Scenario, Settings, Side, Trouble, Way};
+use super::scenario::{
+    Access, At, ConnectionPlan, Ending, Flow, Happening, HostPlan, Scenario, Settings, Side, Trouble, Way,
+};
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,7 +38,8 @@ fn host(f: &mut fmt::Formatter<'_>, side: Side, letter: char, host: &HostPlan) -
 
 /// What is not as by default.
 fn changed(settings: &Settings) -> String {
-    let scenario = Scenario { client: HostPlan { settings: settings.clone(), ..HostPlan::default() }, ..Scenario::default() };
+    let scenario =
+        Scenario { client: HostPlan { settings: settings.clone(), ..HostPlan::default() }, ..Scenario::default() };
     let value: serde_json::Value = serde_json::from_str(&scenario.to_line()).unwrap_or_default();
     let fields = value.pointer("/client/settings").and_then(serde_json::Value::as_object);
     let fields = fields.into_iter().flatten().map(|(name, value)| format!("{name} {value}"));
@@ -89,8 +92,10 @@ fn connection(f: &mut fmt::Formatter<'_>, index: usize, plan: &ConnectionPlan) -
 
 fn flow(plan: &Flow) -> String {
     let Flow { bytes, write, write_pause_after, write_pause_ms, read, read_pause_after, read_pause_ms, .. } = *plan;
-    let mut text = format!("{bytes} bytes, written {} to {} at a time, read {} to {}", write.0, write.1, read.0, read.1);
-    for (who, after, ms) in [("writer", write_pause_after, write_pause_ms), ("reader", read_pause_after, read_pause_ms)] {
+    let mut text =
+        format!("{bytes} bytes, written {} to {} at a time, read {} to {}", write.0, write.1, read.0, read.1);
+    for (who, after, ms) in [("writer", write_pause_after, write_pause_ms), ("reader", read_pause_after, read_pause_ms)]
+    {
         if after > 0 {
             text += &format!(", the {who} rests {ms} ms each {after} bytes");
         }

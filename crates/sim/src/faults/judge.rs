@@ -14,7 +14,7 @@ use super::bounds::{self, Storm, Work};
 use super::build;
 use super::paths::{Paths, Way};
 use super::program::{Program, Session, describe_error};
-use super::scenario::{Happening, Scenario, Side, Trouble};
+use super::scenario::{Cookies, Happening, Scenario, Side, Trouble};
 use crate::host::Fault;
 use crate::network::Network;
 use crate::seeds;
@@ -24,10 +24,10 @@ use crate::trace::Trace;
 /// No way for so long, and a connection may fail (it does after 60 s at the earliest, most of which may have passed when
 /// the way was there, but something had to be repeated).
 const EXCUSED_AFTER: Duration = Duration::from_secs(20);
-/// So long a program waits for a peer that is gone.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// So long a program waits for a peer that is gone: longer than a stack that has something to send.
+const PATIENCE: Duration = Duration::from_secs(1_200);
 /// Longest run, and longest time that stacks may keep something after it.
-const LONGEST: Duration = Duration::from_secs(2 * 3_600);
+const LONGEST: Duration = Duration::from_secs(5_000);
 const LONGEST_REST: Duration = Duration::from_secs(1_800);
 /// What is known of a connection's state is asked for anew after this.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
@@ -104,6 +104,8 @@ pub fn run(scenario: &Scenario, trace: Trace) -> Result<Outcome, Failure> {
 /// What the judge remembers of a connection.
 struct Watch {
     progress: u64,
+    /// When it last made any.
+    progressed: Instant,
     /// Since when it makes none, without an excuse.
     since: Instant,
     /// Whether it had one after the last event.
@@ -114,8 +116,8 @@ struct Watch {
     was_over: bool,
     /// Why it may fail.
     excuse: Option<&'static str>,
-    /// Whether both ends know that it is Multipath TCP, and when that was asked.
-    active: (Instant, bool),
+    /// How many addresses the client was told of, if both ends know that it is Multipath TCP; and when that was asked.
+    known: (Instant, Option<usize>),
 }
 
 struct Judge<'a> {
@@ -133,12 +135,13 @@ impl<'a> Judge<'a> {
         let (network, waiting) = build::network(scenario, trace);
         let watch = || Watch {
             progress: 0,
+            progressed: Instant::ZERO,
             since: Instant::ZERO,
             was_excused: true,
             no_way_since: None,
             was_over: false,
             excuse: None,
-            active: (Instant::ZERO, false),
+            known: (Instant::ZERO, None),
         };
         let watches = scenario.connections.iter().map(|_| watch()).collect();
         Self { scenario, network, waiting, watches, storm: Storm::new(scenario), stall: patience(scenario) }
@@ -160,8 +163,10 @@ impl<'a> Judge<'a> {
         self.rest()?;
         outcome.rested = self.network.elapsed();
         (outcome.bytes, outcome.packets) = (self.received(), self.work().packets);
-        let whole = |index: &usize| self.sessions(*index).iter().all(|session| session.stream.error().is_none())
-            && self.sessions(*index).iter().all(|session| session.stream.is_done() && !session.has_quit);
+        let whole = |index: &usize| {
+            self.sessions(*index).iter().all(|session| session.stream.error().is_none())
+                && self.sessions(*index).iter().all(|session| session.stream.is_done() && !session.has_quit)
+        };
         outcome.whole = (0..self.watches.len()).filter(whole).count() as u64;
         outcome.excused = self.watches.len() as u64 - outcome.whole;
         Ok(outcome)
@@ -235,6 +240,7 @@ impl<'a> Judge<'a> {
         for side in Side::BOTH {
             let program = self.program(side);
             work.packets += program.wire.sent();
+            work.outstanding += self.network.host(build::node(side)).stack.holdings().data.outstanding as u64;
             for session in &program.sessions {
                 work.bytes += session.stream.received() + session.stream.written();
                 work.calls += session.stream.calls();
@@ -285,26 +291,30 @@ impl<'a> Judge<'a> {
         let now = self.network.now();
         let [client, server] = self.sessions(index);
         let quits = client.has_quit || server.has_quit;
+        // A cookie's third ACK is not repeated: where it was lost, and the client has nothing to say, neither end knows.
+        let cookies = self.scenario.server.settings.syn_cookies == Cookies::Always;
+        let unheard = cookies && !server.has_begun() && self.scenario.connections[index].up.bytes == 0;
         let begun = client.has_begun();
         let ids = [(Side::Client, client.id), (Side::Server, server.id)];
         let plan = &self.scenario.connections[index];
         let paths = Paths { network: &self.network, scenario: self.scenario };
         let watch = &self.watches[index];
-        let mut active = watch.active;
+        let mut known = watch.known;
         let way = paths.way(plan, || {
-            if now - active.0 >= ASK_AGAIN {
-                active = (now, paths.is_active(ids));
+            if now - known.0 >= ASK_AGAIN {
+                known = (now, paths.known(ids));
             }
-            active.1
+            known.1
         });
         let watch = &mut self.watches[index];
-        watch.active = active;
+        watch.known = known;
         let since = *watch.no_way_since.get_or_insert(now);
         if way == Way::Open {
             watch.no_way_since = None;
         }
         let excuse = match way {
             _ if quits => Some("one end quit"),
+            _ if unheard => Some("the server keeps nothing of the handshake"),
             Way::Gone => Some("an address that it needs was gone"),
             Way::Down if begun && now - since > EXCUSED_AFTER => Some("it had no path for long"),
             _ => None,
@@ -315,7 +325,9 @@ impl<'a> Judge<'a> {
     /// What an end was told.
     fn judge_end(&self, index: usize, side: Side, session: &Session) -> Result<(), Failure> {
         let name = || format!("connection {index}, {side:?}");
-        if session.doubled {
+        // What is under way of a connection that was reset looks like the answer to a cookie.
+        let cookies = self.scenario.server.settings.syn_cookies == Cookies::Always;
+        if session.doubled && !(cookies && session.is_over()) {
             return Err(self.failure(Kind::Error, format!("{}: it came twice", name())));
         }
         let excused = self.watches[index].excuse.is_some();
@@ -354,17 +366,21 @@ impl<'a> Judge<'a> {
         if watch.was_excused || progress != watch.progress {
             watch.since = now;
         }
+        if progress != watch.progress || !begun {
+            watch.progressed = now;
+        }
         (watch.was_excused, watch.progress) = (excused, progress);
         let waited = now - watch.since;
         if watch.excuse.is_some() {
             // A reset may get lost, and who only reads does not notice. Programs have a limit.
-            if waited > PATIENCE && !over {
+            if now - watch.progressed > PATIENCE && !over {
                 self.give_up(index);
             }
             return Ok(());
         }
         if waited > self.stall {
-            let what = format!("connection {index}: no progress since {:.6} s", (now - Instant::ZERO - waited).as_secs_f64());
+            let what =
+                format!("connection {index}: no progress since {:.6} s", (now - Instant::ZERO - waited).as_secs_f64());
             let half = if half_over { ", and one end is done" } else { "" };
             return Err(self.failure(Kind::Stall, what + half));
         }
@@ -386,7 +402,7 @@ impl<'a> Judge<'a> {
                 self.network.with_app(build::node(side), |app, cx| app.give_up(cx, index));
             }
         }
-        self.watches[index].since = self.network.now();
+        self.watches[index].progressed = self.network.now();
     }
 }
 

@@ -29,22 +29,25 @@ pub(super) struct Paths<'a> {
 }
 
 impl Paths<'_> {
-    /// `active`: both ends know that it is Multipath TCP.
-    pub(super) fn way(&self, plan: &ConnectionPlan, active: impl FnOnce() -> bool) -> Way {
+    /// `known`: how many addresses the client was told of, if both ends know that it is Multipath TCP. A server that has
+    /// just taken one back can only tell where a path is left, so that many count for nothing unless they are all.
+    pub(super) fn way(&self, plan: &ConnectionPlan, known: impl FnOnce() -> Option<usize>) -> Way {
         let first = self.pair(plan.from, plan.to);
         if first == Way::Open {
             return first;
         }
-        let others = || {
+        let others = |all: bool| {
             let (from, to) = (0..self.scenario.client.links.len(), 0..self.scenario.server.links.len());
             from.flat_map(move |from| to.clone().map(move |to| (from, to)))
-                .filter(|pair| *pair != (plan.from, plan.to) && self.may_join(plan, *pair))
+                .filter(move |pair| *pair != (plan.from, plan.to) && self.may_join(plan, *pair))
+                .filter(move |(_, to)| all || *to == plan.to)
                 .map(|(from, to)| self.pair(from, to))
         };
-        if others().all(|other| other == Way::Gone) || !active() {
+        if others(true).all(|other| other == Way::Gone) {
             return first;
         }
-        match others().any(|other| other == Way::Open) {
+        let Some(known) = known() else { return first };
+        match others(known + 1 >= self.scenario.server.links.len()).any(|other| other == Way::Open) {
             true => Way::Open,
             false => Way::Down,
         }
@@ -84,13 +87,12 @@ impl Paths<'_> {
         })
     }
 
-    /// Whether both ends know that the connection is Multipath TCP, for good.
-    pub(super) fn is_active(&self, ids: [(Side, Option<ConnectionId>); 2]) -> bool {
-        ids.into_iter().all(|(side, id)| {
-            let info = id.and_then(|id| self.network.host(node(side)).stack.connection_info(id));
-            info.is_some_and(|info| {
-                info.multipath == MultipathState::Active && info.session.is_some_and(|session| session.confirmed)
-            })
-        })
+    /// How many addresses the client was told of, if both ends know that the connection is Multipath TCP, for good.
+    pub(super) fn known(&self, ids: [(Side, Option<ConnectionId>); 2]) -> Option<usize> {
+        let [client, server] = ids.map(|(side, id)| {
+            let info = self.network.host(node(side)).stack.connection_info(id?)?;
+            info.session.filter(|session| session.confirmed && info.multipath == MultipathState::Active)
+        });
+        server.and(client).map(|session| session.announced.1)
     }
 }

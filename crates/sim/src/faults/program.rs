@@ -78,7 +78,7 @@ impl Program {
 
     /// Lets go of a connection that cannot come to anything any more.
     pub(super) fn give_up(&mut self, cx: &mut Context<'_>, index: usize) {
-        self.sessions[index].stream.quit(cx, true);
+        self.sessions[index].let_go(cx, true);
     }
 
     /// Stops listening.
@@ -124,12 +124,20 @@ impl Session {
             return;
         }
         if self.stream.error().is_some() {
-            return self.stream.quit(cx, true);
+            return self.let_go(cx, true);
         }
         let passed = self.stream.written() + self.stream.received();
         if let Some(quit) = self.quit.filter(|quit| passed >= quit.after) {
             self.has_quit = true;
-            self.stream.quit(cx, quit.reset);
+            self.let_go(cx, quit.reset);
+        }
+    }
+
+    /// Also of a connection that is not established yet.
+    fn let_go(&mut self, cx: &mut Context<'_>, reset: bool) {
+        self.stream.quit(cx, reset);
+        if let Some(mut connection) = self.id.and_then(|id| cx.stack.connection(cx.now, id)) {
+            connection.close();
         }
     }
 
@@ -143,6 +151,10 @@ impl Session {
                 let Some(id) = cx.stack.accept(*of) else { return };
                 if self.id.is_some() {
                     self.doubled = true;
+                    if let Some(mut connection) = cx.stack.connection(cx.now, id) {
+                        connection.abort();
+                        connection.close();
+                    }
                     return;
                 }
                 self.id = Some(id);

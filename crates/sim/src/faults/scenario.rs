@@ -446,7 +446,10 @@ impl Scenario {
             for link in &host.links {
                 let least = if link.ipv6 { 1_280 } else { 576 };
                 if !(least..=65_535).contains(&link.mtu) {
-                    return Err(format!("a link of {side:?} has an MTU of {}, which is not {least} to 65535", link.mtu));
+                    return Err(format!(
+                        "a link of {side:?} has an MTU of {}, which is not {least} to 65535",
+                        link.mtu
+                    ));
                 }
             }
             let Settings { congestion, scheduler, .. } = &host.settings;
@@ -456,7 +459,10 @@ impl Scenario {
         for (number, plan) in self.connections.iter().enumerate() {
             let (from, to) = (self.client.links.get(plan.from), self.server.links.get(plan.to));
             if from.zip(to).is_none_or(|(from, to)| from.ipv6 != to.ipv6) {
-                return Err(format!("connection {number}: there are no links {} and {} of one kind", plan.from, plan.to));
+                return Err(format!(
+                    "connection {number}: there are no links {} and {} of one kind",
+                    plan.from, plan.to
+                ));
             }
             for (least, most) in [plan.up.write, plan.up.read, plan.down.write, plan.down.read] {
                 if least == 0 || least > most {
@@ -469,7 +475,9 @@ impl Scenario {
                 _ => 0,
             };
             if reads > 0 {
-                return Err(format!("connection {number}: who leaves must have nothing to read, but has {reads} bytes"));
+                return Err(format!(
+                    "connection {number}: who leaves must have nothing to read, but has {reads} bytes"
+                ));
             }
         }
         match self.events.iter().find(|event| event.link >= self.host(event.side).links.len()) {

@@ -8,7 +8,7 @@ use super::scenario::{Access, ConnectionPlan, Flow, HostPlan, Scenario, Settings
 use crate::trace::Trace;
 
 /// More runs are not worth it.
-const MOST_RUNS: u32 = 1_500;
+const MOST_RUNS: u32 = 600;
 
 /// A small scenario that fails as this one does, and how.
 pub fn shrink(scenario: &Scenario, failure: &Failure) -> (Scenario, Failure) {
@@ -50,7 +50,8 @@ fn shrink_by(
 type Step = fn(&Scenario) -> Vec<Scenario>;
 
 /// The most effective ones first.
-const STEPS: [Step; 7] = [fewer_connections, fewer_events, fewer_links, fewer_boxes, plainer_links, plainer_hosts, less];
+const STEPS: [Step; 7] =
+    [fewer_connections, fewer_events, fewer_links, fewer_boxes, plainer_links, plainer_hosts, less];
 
 /// All that differ from the scenario itself.
 fn variants(scenario: &Scenario, changes: impl IntoIterator<Item = impl FnOnce(&mut Scenario)>) -> Vec<Scenario> {
@@ -141,10 +142,18 @@ fn plainer_links(scenario: &Scenario) -> Vec<Scenario> {
     ];
     let mut smaller = Vec::new();
     for (side, link) in each_link(scenario) {
-        smaller.extend(variants(scenario, PARTS.map(|part| move |s: &mut Scenario| part(&mut s.host_mut(side).links[link]))));
-        smaller.extend(variants(scenario, WAYS.map(|part| move |s: &mut Scenario| part(&mut s.host_mut(side).links[link].up))));
-        smaller
-            .extend(variants(scenario, WAYS.map(|part| move |s: &mut Scenario| part(&mut s.host_mut(side).links[link].down))));
+        smaller.extend(variants(
+            scenario,
+            PARTS.map(|part| move |s: &mut Scenario| part(&mut s.host_mut(side).links[link])),
+        ));
+        smaller.extend(variants(
+            scenario,
+            WAYS.map(|part| move |s: &mut Scenario| part(&mut s.host_mut(side).links[link].up)),
+        ));
+        smaller.extend(variants(
+            scenario,
+            WAYS.map(|part| move |s: &mut Scenario| part(&mut s.host_mut(side).links[link].down)),
+        ));
     }
     smaller.extend(variants(scenario, [|s: &mut Scenario| s.checksums = false]));
     // Without checksums corruption is no failure of a stack's.
@@ -213,11 +222,14 @@ fn less(scenario: &Scenario) -> Vec<Scenario> {
     let mut smaller = Vec::new();
     for index in 0..scenario.connections.len() {
         smaller.extend(variants(scenario, PLANS.map(|part| move |s: &mut Scenario| part(&mut s.connections[index]))));
-        smaller.extend(variants(scenario, FLOWS.map(|part| move |s: &mut Scenario| part(&mut s.connections[index].up))));
-        smaller.extend(variants(scenario, FLOWS.map(|part| move |s: &mut Scenario| part(&mut s.connections[index].down))));
+        smaller
+            .extend(variants(scenario, FLOWS.map(|part| move |s: &mut Scenario| part(&mut s.connections[index].up))));
+        smaller
+            .extend(variants(scenario, FLOWS.map(|part| move |s: &mut Scenario| part(&mut s.connections[index].down))));
     }
     for index in 0..scenario.events.len() {
-        smaller.extend(variants(scenario, TROUBLES.map(|part| move |s: &mut Scenario| part(&mut s.events[index].what))));
+        smaller
+            .extend(variants(scenario, TROUBLES.map(|part| move |s: &mut Scenario| part(&mut s.events[index].what))));
     }
     smaller
 }

@@ -147,7 +147,8 @@ impl Wire {
             if flow.session.is_none() && (!answers || segment.options.mp_join().is_some()) {
                 return Err("a join of a connection that does not exist".to_owned());
             }
-            flow.join = Some(if answers { Join::Accepted { confirmed: false } } else { Join::Opened { answered: false } });
+            flow.join =
+                Some(if answers { Join::Accepted { confirmed: false } } else { Join::Opened { answered: false } });
         } else if segment.options.mp_capable().is_some() {
             if syn.is_some_and(|syn| syn.options.mp_capable().is_none()) {
                 return Err("MP_CAPABLE in answer to a SYN without".to_owned());

@@ -111,13 +111,7 @@ impl Session {
     }
 
     /// A segment of one of its subflows leaves, with `len` bytes at `position`. Whether they have a mapping.
-    pub(super) fn sent(
-        &mut self,
-        segment: &Segment,
-        flow: &mut Flow,
-        position: u64,
-        len: u64,
-    ) -> Result<bool, String> {
+    pub(super) fn sent(&mut self, segment: &Segment, flow: &mut Flow, position: u64, len: u64) -> Result<bool, String> {
         self.learn(segment, true);
         if let (Some(remote), Some(ack)) = (self.remote, segment.options.dss().and_then(|dss| dss.data_ack)) {
             self.check_data_ack(remote.position(self.ack_sent, ack))?;
