@@ -194,7 +194,7 @@ impl<'a> Judge<'a> {
 
     /// Everything is over for the applications: stacks have to come to rest, and to hold nothing.
     fn rest(&mut self) -> Result<(), Failure> {
-        self.network.with_app(build::node(Side::Server), |app, cx| app.stop_listening(cx));
+        self.network.with_app(build::node(Side::Server), Program::stop_listening);
         let end = self.network.now() + LONGEST_REST;
         while self.network.next_at().is_some_and(|at| at <= end) {
             self.step()?;

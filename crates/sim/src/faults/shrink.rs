@@ -66,11 +66,21 @@ fn variants(scenario: &Scenario, changes: impl IntoIterator<Item = impl FnOnce(&
 fn fewer_connections(scenario: &Scenario) -> Vec<Scenario> {
     let count = scenario.connections.len();
     let all = if count > 1 { 0..count } else { 0..0 };
-    variants(scenario, all.map(|index| move |s: &mut Scenario| drop(s.connections.remove(index))))
+    let without = |index| {
+        move |s: &mut Scenario| {
+            s.connections.remove(index);
+        }
+    };
+    variants(scenario, all.map(without))
 }
 
 fn fewer_events(scenario: &Scenario) -> Vec<Scenario> {
-    variants(scenario, (0..scenario.events.len()).map(|index| move |s: &mut Scenario| drop(s.events.remove(index))))
+    let without = |index| {
+        move |s: &mut Scenario| {
+            s.events.remove(index);
+        }
+    };
+    variants(scenario, (0..scenario.events.len()).map(without))
 }
 
 /// Links that no connection begins on.
@@ -78,7 +88,7 @@ fn fewer_links(scenario: &Scenario) -> Vec<Scenario> {
     let mut smaller = Vec::new();
     for side in Side::BOTH {
         for number in 0..scenario.host(side).links.len() {
-            let used = |plan: &ConnectionPlan| own_link(plan.clone(), side) == number;
+            let used = |plan: &ConnectionPlan| own_link(plan, side) == number;
             if !scenario.connections.iter().any(used) {
                 smaller.push(without_link(scenario, side, number));
             }
@@ -87,7 +97,7 @@ fn fewer_links(scenario: &Scenario) -> Vec<Scenario> {
     smaller
 }
 
-fn own_link(plan: ConnectionPlan, side: Side) -> usize {
+fn own_link(plan: &ConnectionPlan, side: Side) -> usize {
     match side {
         Side::Client => plan.from,
         Side::Server => plan.to,
