@@ -1,6 +1,6 @@
 //! `polypath sim`: experiments in virtual time.
 
-use crate::grid;
+use crate::{faults, grid};
 use polypath_sim::grid::report::GridReport;
 use polypath_sim::grid::scenario::select;
 use polypath_sim::grid::simulate::{Options, simulate};
@@ -20,6 +20,8 @@ pub(crate) struct Args {
 enum Experiment {
     /// Paths that differ: goodput, handover and latency against bars.
     Grid(Grid),
+    /// Random networks, programs and troubles: every byte once and in order, nothing stuck, nothing left behind.
+    Faults(faults::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,8 +53,10 @@ struct Grid {
 }
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
-    let Experiment::Grid(args) = &args.experiment;
-    grid::tell(run(args), args.json, &args.html)
+    match &args.experiment {
+        Experiment::Grid(args) => grid::tell(run(args), args.json, &args.html),
+        Experiment::Faults(args) => faults::main(args),
+    }
 }
 
 fn run(args: &Grid) -> anyhow::Result<GridReport> {

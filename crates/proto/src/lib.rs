@@ -31,8 +31,8 @@ pub use mptcp::{
 };
 pub use polypath_wire::{ChecksumMode, HeaderBuf};
 pub use stack::{
-    ConnectError, Connection, ConnectionId, Event, ListenAddr, ListenError, ListenerId, Received, RxChecksum, Stack,
-    SubflowEvent, SynCookies, Transmit, TransmitBuf,
+    ConnectError, Connection, ConnectionId, DataHoldings, Event, Holdings, ListenAddr, ListenError, ListenerId,
+    Received, RxChecksum, Stack, SubflowEvent, SynCookies, Transmit, TransmitBuf,
 };
 pub use tcp::{Counters, State, TcpInfo};
 pub use time::{Duration, Instant};

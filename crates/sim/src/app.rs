@@ -2,6 +2,7 @@
 
 use polypath_proto::{Event, Instant, Stack};
 
+use crate::packet::Packet;
 use crate::trace::Trace;
 
 /// A program on a simulated host. It is called when something happens and must not wait for anything.
@@ -14,6 +15,22 @@ pub trait Application {
 
     /// A time asked for with [`Context::wake_at`] has come, or an earlier one.
     fn handle_wake(&mut self, cx: &mut Context<'_>);
+
+    /// A packet has left the host's stack, or is about to reach it: for applications that watch it.
+    fn observe(&mut self, _seen: &Seen<'_>) {}
+}
+
+/// A packet between a host's stack and its links, as it is on the wire.
+#[derive(Copy, Clone, Debug)]
+pub struct Seen<'a> {
+    /// The virtual time.
+    pub now: Instant,
+    /// The stack, as it is after it sent, or before it receives.
+    pub stack: &'a Stack,
+    /// The packet.
+    pub packet: &'a Packet,
+    /// Whether the stack has sent it; otherwise it receives it.
+    pub sent: bool,
 }
 
 /// What an application may use while it is called.

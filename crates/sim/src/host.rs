@@ -1,9 +1,11 @@
 //! A host: a stack, the application on it, and the loop between the two.
 
+use std::time::Duration;
+
 use polypath_proto::{Instant, LinkConfig, LinkId, Received, RxChecksum, Stack, TransmitBuf};
 use polypath_wire::{ChecksumMode, Coalesced, Coalescer, verify_checksum};
 
-use crate::app::{Application, Context};
+use crate::app::{Application, Context, Seen};
 use crate::packet::{self, Packet};
 use crate::topology::{Checksums, Port};
 use crate::trace::Trace;
@@ -30,6 +32,8 @@ pub struct Host<A> {
     app_wake: Option<Instant>,
     /// The earliest wake-up in the event heap.
     armed: Option<Instant>,
+    /// Timers expire at multiples of this only; zero: exactly.
+    pub(crate) tick: Duration,
     timeouts: Repeats,
     transmits: Repeats,
 }
@@ -82,6 +86,7 @@ impl<A: Application> Host<A> {
             gathered: Vec::new(),
             app_wake: None,
             armed: None,
+            tick: Duration::ZERO,
             timeouts: Repeats::default(),
             transmits: Repeats::default(),
         }
@@ -105,7 +110,7 @@ impl<A: Application> Host<A> {
         app.start(&mut cx);
     }
 
-    fn context<'a>(&'a mut self, now: Instant, trace: &'a mut Trace) -> (&'a mut A, Context<'a>) {
+    pub(crate) fn context<'a>(&'a mut self, now: Instant, trace: &'a mut Trace) -> (&'a mut A, Context<'a>) {
         let Self { name, stack, app, app_wake, .. } = self;
         (app, Context { now, stack, host: name, wake: app_wake, trace })
     }
@@ -115,6 +120,7 @@ impl<A: Application> Host<A> {
             Checksums::Offloaded => RxChecksum::Verified,
             Checksums::Computed => RxChecksum::Unverified,
         };
+        self.app.observe(&Seen { now, stack: &self.stack, packet: &packet, sent: false });
         let Packet { headers, payload } = packet;
         self.stack.handle_packet(now, LinkId(port), Received { headers: &headers, payload, checksum });
     }
@@ -139,6 +145,7 @@ impl<A: Application> Host<A> {
         let mut coalescer = Coalescer::new(ChecksumMode::Zero);
         let mut last_port = None;
         for (port, packet) in gathered.drain(..) {
+            self.app.observe(&Seen { now, stack: &self.stack, packet: &packet, sent: false });
             let other_link = last_port.filter(|last| *last != port).and_then(|last| Some((last, coalescer.flush()?)));
             let merged = coalescer.push(&packet.headers, packet.payload).map(|merged| (port, merged));
             for (port, merged) in other_link.into_iter().chain(merged) {
@@ -174,6 +181,9 @@ impl<A: Application> Host<A> {
             }
             let port = self.ports[transmit.link.0 as usize];
             packet::cut(&transmit, &self.buf, checksums.mode(), &mut self.cut);
+            for packet in &self.cut {
+                self.app.observe(&Seen { now, stack: &self.stack, packet, sent: true });
+            }
             out.extend(self.cut.drain(..).map(|packet| (port, packet)));
         }
         Ok(())
@@ -216,9 +226,15 @@ impl<A: Application> Host<A> {
         Ok(due)
     }
 
+    /// When a timer for `at` expires by the host's clock.
+    fn late(&self, at: Instant) -> Instant {
+        let tick = u64::try_from(self.tick.as_nanos()).unwrap_or(u64::MAX);
+        if tick == 0 { at } else { Instant::from_nanos(at.as_nanos().div_ceil(tick).saturating_mul(tick)) }
+    }
+
     /// The wake-up that has to go into the event heap, if the one there does not do.
     pub(crate) fn arm(&mut self) -> Option<Instant> {
-        let at = [self.stack.poll_timeout(), self.app_wake].into_iter().flatten().min()?;
+        let at = self.late([self.stack.poll_timeout(), self.app_wake].into_iter().flatten().min()?);
         if self.armed.is_some_and(|armed| armed <= at) {
             return None;
         }

@@ -18,6 +18,7 @@
 
 mod app;
 mod event;
+pub mod faults;
 pub mod grid;
 mod host;
 pub mod link;
@@ -39,7 +40,7 @@ mod topology;
 mod trace;
 mod transfer;
 
-pub use app::{Application, Context};
+pub use app::{Application, Context, Seen};
 pub use event::EventHeap;
 pub use host::{Fault, Host};
 pub use link::{LinkParams, Rate};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use polypath_proto::{Config, Instant, LinkConfig, LinkId, LocalAddress, Stack};
 
-use crate::app::Application;
+use crate::app::{Application, Context};
 use crate::event::EventHeap;
 use crate::host::{Fault, Host};
 use crate::link::{LinkDirection, Verdict};
@@ -154,6 +154,24 @@ impl<A: Application> Network<A> {
     pub fn add_address(&mut self, host: NodeId, link: LinkIndex, addr: IpAddr, name: &str, backup: bool) {
         let address = LocalAddress { addr, link: self.link_id(host, link), backup, name: Some(name.into()) };
         self.apply(Change::AddAddress(host, address));
+    }
+
+    /// Timers of a host, its stack's and its application's, expire late: at the next multiple of `tick`. Zero: on time.
+    ///
+    /// # Panics
+    /// The node is a switch.
+    pub fn set_clock_tick(&mut self, host: NodeId, tick: Duration) {
+        self.host_mut(host).tick = tick;
+    }
+
+    /// Lets a host's application do something now.
+    pub(crate) fn with_app(&mut self, host: NodeId, act: impl FnOnce(&mut A, &mut Context<'_>)) {
+        let now = self.heap.now();
+        if let Node::Host(node) = &mut self.nodes[host.0 as usize] {
+            let (app, mut cx) = node.context(now, &mut self.trace);
+            act(app, &mut cx);
+            self.settle(host);
+        }
     }
 
     /// A switch sends packets to `addr` over `link`; over one of several by the flow's hash, if this is said more than

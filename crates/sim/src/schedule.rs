@@ -7,6 +7,7 @@ use polypath_proto::{Instant, LocalAddress};
 
 use crate::app::Application;
 use crate::link::{LinkParams, Rate};
+use crate::middlebox::Direction;
 use crate::network::Network;
 use crate::topology::{LinkIndex, NodeId};
 
@@ -28,6 +29,10 @@ pub enum Change {
     Delay(LinkIndex, Duration),
     /// Both directions get another probability of loss, 0 to 1.
     Loss(LinkIndex, f64),
+    /// One direction gets another probability of loss, 0 to 1.
+    LossOneWay(LinkIndex, Direction, f64),
+    /// A host's address is to be used only as a backup, or not any more.
+    Backup(NodeId, IpAddr, bool),
     /// A host learns that it has an address.
     AddAddress(NodeId, LocalAddress),
     /// A host learns that it no longer has an address.
@@ -60,6 +65,11 @@ impl<A: Application> Network<A> {
             Change::Rate(link, rate) => self.change(link, |params| params.rate = rate),
             Change::Delay(link, delay) => self.change(link, |params| params.delay = delay),
             Change::Loss(link, loss) => self.change(link, |params| params.loss = loss),
+            Change::LossOneWay(link, direction, loss) => self.direction_mut(link, direction).params_mut().loss = loss,
+            Change::Backup(host, addr, backup) => {
+                self.host_mut(host).stack.set_backup(now, addr, backup);
+                self.settle(host);
+            }
             Change::AddAddress(host, address) => {
                 self.host_mut(host).stack.add_address(now, address);
                 self.settle(host);
@@ -80,6 +90,8 @@ impl<A: Application> Network<A> {
             Change::Rate(link, rate) => format!("{}: {rate:?}", name(link)),
             Change::Delay(link, delay) => format!("{}: delay {delay:?}", name(link)),
             Change::Loss(link, loss) => format!("{}: loss {loss}", name(link)),
+            Change::LossOneWay(link, direction, loss) => format!("{}: loss {loss} {direction:?}", name(link)),
+            Change::Backup(host, addr, backup) => format!("{}: {addr} is a backup: {backup}", self.name(*host)),
             Change::AddAddress(host, address) => {
                 format!("{} gets {}", self.name(*host), address.addr)
             }

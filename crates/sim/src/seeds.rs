@@ -86,16 +86,20 @@ impl Seeds {
                 }
             }
         };
-        on_all_cores(self.range.clone().count(), worker);
+        on_cores(cores(), self.range.clone().count(), worker);
         let mut failures = failures.into_inner().expect("no worker panics with the lock");
         failures.sort();
         failures
     }
 }
 
-/// Runs as many of these at the same time as there are cores, but at most `most`.
-fn on_all_cores(most: usize, worker: impl Fn() + Sync) {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
+/// Processors that may be used.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs as many of these at the same time as there are `cores`, but at most `most`.
+fn on_cores(cores: usize, most: usize, worker: impl Fn() + Sync) {
     thread::scope(|scope| {
         for _ in 0..cores.min(most) {
             scope.spawn(&worker);
@@ -108,9 +112,18 @@ pub(crate) fn in_parallel<T: Send>(
     count: usize,
     work: impl Fn(usize) -> Result<T, String> + Sync,
 ) -> Vec<Result<T, String>> {
+    in_parallel_on(cores(), count, work)
+}
+
+/// The same on so many cores.
+pub(crate) fn in_parallel_on<T: Send>(
+    cores: usize,
+    count: usize,
+    work: impl Fn(usize) -> Result<T, String> + Sync,
+) -> Vec<Result<T, String>> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::with_capacity(count));
-    on_all_cores(count, || {
+    on_cores(cores, count, || {
         while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < count) {
             let result = catch_unwind(AssertUnwindSafe(|| work(number)))
                 .unwrap_or_else(|panic| Err(format!("panic: {}", message_of(&*panic))));
@@ -122,7 +135,7 @@ pub(crate) fn in_parallel<T: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn message_of(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of unknown kind")
 }

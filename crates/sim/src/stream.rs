@@ -321,6 +321,21 @@ impl Stream {
         Ok(())
     }
 
+    /// Lets go of the connection here and now, whatever is still to be sent or read: with a reset, or with a close, which
+    /// delivers what was written unless something was left unread.
+    pub fn quit(&mut self, cx: &mut Context<'_>, reset: bool) {
+        if let Some(mut connection) = self.id.and_then(|id| cx.stack.connection(cx.now, id)) {
+            self.info = Some(connection.info());
+            if reset {
+                connection.abort();
+            }
+            connection.close();
+            cx.note(|| if reset { "abort".to_owned() } else { "close early".to_owned() });
+        }
+        self.shut_down = true;
+        self.closed = true;
+    }
+
     /// Whether everything is sent, received and closed at this end.
     pub fn is_done(&self) -> bool {
         self.closed

@@ -245,6 +245,12 @@ impl Connection {
         self.signals.extend((0..again).map(|_| Signal { option: option.clone(), on: None }));
     }
 
+    /// What the peer was told of an address does not hold any more: it may be told anew.
+    pub(super) fn forget_announcement(&mut self, addr: IpAddr) {
+        self.announced.retain(|a| a.addr != addr);
+        self.local_ids.retain(|(a, _)| *a != addr);
+    }
+
     /// Subflows from a local address are to be used only as a backup, or no longer only so (RFC 8684, section 3.3.8).
     pub(crate) fn on_backup_changed(&mut self, addr: IpAddr, backup: bool) {
         for id in self.ids() {
@@ -288,14 +294,13 @@ impl Connection {
         if !self.is_active() && self.established {
             return;
         }
-        self.announced.retain(|a| a.addr != addr);
         let known = self.local_ids.iter().find(|(a, _)| *a == addr).map(|(_, id)| *id);
         if let Some(id) = known.filter(|_| self.is_active()) {
             // [8684-3.4.2-1]
             self.withdraw(id);
         }
         // Should it come back, it is another: what was said of the old one may arrive later. [8684-3.4.1-17]
-        self.local_ids.retain(|(a, _)| *a != addr);
+        self.forget_announcement(addr);
         for id in hit {
             if self.is_initial_handshake() {
                 return self.fail(now, ConnectionError::AddressRemoved);

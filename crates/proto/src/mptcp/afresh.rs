@@ -42,9 +42,14 @@ impl Connection {
         self.close_subflow_with_reset(now, env, which, reset, CloseReason::TimedOut);
     }
 
-    /// The only path there is, where the way is to blame and not the peer.
+    /// What was wrong with the path may pass; and the only path there is may be tried again, where the way is to blame and
+    /// not the peer. [8684-3.6-3]
     pub(super) fn may_be_tried_again(&self, id: SubflowId, reset: ResetReason) -> bool {
-        reset == ResetReason::MiddleboxInterference && self.is_alone(id)
+        match reset {
+            ResetReason::TooMuchOutstandingData | ResetReason::UnacceptablePerformance => true,
+            ResetReason::MiddleboxInterference => self.is_alone(id),
+            _ => false,
+        }
     }
 
     /// A subflow breaks, and it is the only one. True: so did those before it, and nothing gets on.

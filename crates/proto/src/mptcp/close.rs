@@ -115,6 +115,7 @@ impl Connection {
             self.send_half = SendHalf::FinSent;
             match self.multipath {
                 Multipath::Active(_) => {
+                    self.data_fin_since = now;
                     self.request_data_fin();
                     // It takes a number of its own.
                     self.data_nxt += 1;
@@ -157,6 +158,15 @@ impl Connection {
             None => self.iter().filter(|(_, s)| s.is_alive()).fold(SubflowSet::default(), |set, (id, _)| set.with(id)),
         };
         self.data_fin_tries += 1;
+    }
+
+    /// A path is back: what was said of the end while it was away is said again, and its timeout begins anew, as that of
+    /// data does.
+    pub(super) fn hurry_data_fin(&mut self) {
+        if self.send_half == SendHalf::FinSent && self.is_active() {
+            self.data_fin_tries = 0;
+            self.request_data_fin();
+        }
     }
 
     fn finish(&mut self, now: Instant) {
@@ -224,11 +234,20 @@ impl Connection {
             }
         }
         if self.established
-            && self.subflow_count() == 0
             && !self.finished
+            && !self.iter().any(|(_, s)| s.established)
             && !self.timers.is_set(ConnectionTimer::Abandon)
         {
-            self.touch_abandon(now);
+            self.wait_for_a_join(now);
+        }
+    }
+
+    /// No subflow is left that works. Our own joins go on for as long as the peer may wait for them on a lone subflow.
+    fn wait_for_a_join(&mut self, now: Instant) {
+        match self.subflow_count() {
+            0 => self.touch_abandon(now),
+            // [9293-MUST-20]
+            _ => self.timers.set(ConnectionTimer::Abandon, now + self.patience().max(ABANDON_AFTER)),
         }
     }
 

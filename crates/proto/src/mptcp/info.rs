@@ -1,6 +1,7 @@
 //! What a connection tells about itself.
 
 use super::{CloseReason, Connection, FallbackReason, Multipath, Role};
+use crate::stack::DataHoldings;
 use crate::tcp::{Counters, State, TcpInfo};
 use crate::time::Duration;
 use crate::{SubflowId, seq::Dsn};
@@ -208,6 +209,24 @@ impl Connection {
             // Only who asks is told. [9293-MUST-47, 9293-SHLD-20]
             soft_error: self.soft_error,
         }
+    }
+
+    pub(crate) fn holdings(&self) -> DataHoldings {
+        let mut holdings = DataHoldings {
+            subflows: self.subflow_count(),
+            unacknowledged: self.send.len(),
+            outstanding: 0,
+            unread: self.ready_bytes,
+            out_of_order: self.assembler.waiting_bytes(),
+            pieces: self.assembler.pieces(),
+        };
+        for (_, s) in self.iter() {
+            let (bytes, pieces) = s.tcp.waiting();
+            holdings.outstanding += s.tcp.outstanding_bytes() as usize;
+            holdings.out_of_order += bytes + s.rx.held_bytes();
+            holdings.pieces += pieces;
+        }
+        holdings
     }
 
     fn session_info(&self) -> Option<SessionInfo> {

@@ -45,6 +45,7 @@ impl Connection {
             Verdict::Accept => {}
         }
         s.probed_at = None;
+        self.last_heard = now;
         self.soft_error = None;
         let Some(s) = self.get_mut(id) else { return };
         if s.stalled.is_some() && !s.tcp.has_outstanding() {
@@ -87,6 +88,7 @@ impl Connection {
             // What waits to go elsewhere stays here now; should it stall again, it goes again.
             s.reinjected_to = Dsn::FIRST;
             self.subflow_news(id, SubflowChange::Recovered);
+            self.hurry_data_fin();
         }
         self.trace_losses(id, &out, LossReason::Acknowledgements);
         self.feed_congestion(now, id, cwnd, srtt, &out);

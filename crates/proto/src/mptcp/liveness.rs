@@ -7,7 +7,7 @@
 
 use super::subflow::Question;
 use super::timers::ConnectionTimer;
-use super::{CloseReason, Connection, Env, SendHalf};
+use super::{CloseReason, Connection, Env, Role, SendHalf};
 use crate::SubflowId;
 use crate::time::{Duration, Instant};
 use crate::trace::TraceEvent;
@@ -91,6 +91,11 @@ impl Connection {
         }
         self.given_up = Some((local, now));
         self.withdraw(address_id);
+        if self.role == Role::Server {
+            // The client's joins find out when the path is back, but only to an address that they know. It is announced
+            // again, by another number: a REMOVE_ADDR that comes late means the old one. [8684-3.4.1-17]
+            self.forget_announcement(local);
+        }
         self.close_subflow(now, env, id, CloseReason::Silent);
     }
 }

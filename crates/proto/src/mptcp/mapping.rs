@@ -65,6 +65,11 @@ pub(crate) enum Mapped {
 }
 
 impl RxMappings {
+    /// Bytes that wait for the rest of their mapping.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.len as usize
+    }
+
     /// Takes in a mapping; the same one again, as retransmissions and the copies of a segmented
     /// super-segment bring it, changes nothing. `check`: the checksum begun with the pseudo-header and the checksum
     /// itself.

@@ -17,6 +17,7 @@ mod info;
 mod input;
 mod keepalive;
 mod liveness;
+mod lost_resets;
 mod mapping;
 mod narrate;
 mod opportunistic;
@@ -182,6 +183,10 @@ pub(crate) struct Connection {
     /// Where the DATA_FIN is to be sent now.
     data_fin_on: SubflowSet,
     data_fin_tries: u32,
+    /// When it was due first.
+    data_fin_since: Instant,
+    /// Those that may not have arrived.
+    lost_resets: Vec<lost_resets::LostReset>,
     writable_wanted: bool,
     // Receiving, by DSN.
     assembler: Assembler,
@@ -233,6 +238,8 @@ pub(crate) struct Connection {
     /// The path last given up as silent, and how often that was hasty.
     given_up: Option<(IpAddr, Instant)>,
     false_alarms: u32,
+    /// When anything last came from the peer, on whatever subflow.
+    last_heard: Instant,
     /// A DATA_ACK has come.
     data_ack_seen: bool,
     /// A mapping of the peer's was taken.
@@ -286,6 +293,8 @@ impl Connection {
             mechanisms: config.mechanisms,
             data_fin_on: SubflowSet::default(),
             data_fin_tries: 0,
+            data_fin_since: Instant::ZERO,
+            lost_resets: Vec::new(),
             writable_wanted: false,
             assembler: Assembler::new(Dsn::FIRST.0),
             ready: VecDeque::new(),
@@ -323,6 +332,7 @@ impl Connection {
             ever_joined: false,
             given_up: None,
             false_alarms: 0,
+            last_heard: Instant::ZERO,
             data_ack_seen: false,
             mapping_seen: false,
             rate_mark: (Instant::ZERO, Dsn::FIRST),
@@ -406,6 +416,16 @@ impl Connection {
             s.refusals = Refusals::default();
         }
         self.release_held();
+    }
+
+    /// The window in a SYN/ACK of a stack with these settings.
+    pub(crate) fn first_window(config: &Config) -> u16 {
+        ReceiveWindow::first(config.recv_buffer_max)
+    }
+
+    /// The SYN/ACK was sent, and forgotten, before this was made: its window holds.
+    pub(crate) fn resume_window(&mut self) {
+        self.window.offer(Dsn::FIRST, 0, 0);
     }
 
     /// What the peer's SYN asks for.

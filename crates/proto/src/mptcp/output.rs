@@ -13,7 +13,8 @@ use crate::time::{Duration, Instant};
 use crate::trace::{By, CongestionReason, RetransmitReason, TraceEvent};
 use bytes::Bytes;
 use polypath_wire::{
-    Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, Segment, SynOptions, TcpFlags, Wanted, emit_headers, fit,
+    Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, ResetReason, Segment, SynOptions, TcpFlags, Wanted,
+    emit_headers, fit,
 };
 
 /// A DSS with nothing but an infinite mapping with a 64-bit DSN and checksum.
@@ -111,6 +112,7 @@ impl Connection {
             // [8684-3.6-1]
             false => super::session::tcprst(reset, self.may_be_tried_again(id, reset)),
         });
+        self.note_reset(now, id);
         let ssn = self.get(id)?.tcp.snd_nxt();
         let flags = TcpFlags::RST | TcpFlags::ACK;
         let signals = mp_fail.as_slice();

@@ -23,6 +23,11 @@ impl ReceiveWindow {
         ReceiveWindow { capacity: INITIAL.min(max), max, edge: Dsn::FIRST, measured_from: None, arrived: 0 }
     }
 
+    /// The window of a SYN/ACK, in bytes: what is offered before anything is known.
+    pub(super) fn first(max: usize) -> u16 {
+        INITIAL.min(max).min(usize::from(u16::MAX)) as u16
+    }
+
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }

@@ -31,6 +31,8 @@ pub(super) enum ConnectionTimer {
     Doubt,
     /// Signals wait for acknowledgements that mean something else.
     Signals,
+    /// A reset may not have arrived.
+    Resets,
     /// A SYN waits for data to go with it (RFC 7413).
     FastOpen,
     /// Data has waited for its acknowledgement for as long as the application wants.
@@ -49,6 +51,7 @@ const ALL: [ConnectionTimer; 12] = [
     ConnectionTimer::AddAddr,
     ConnectionTimer::Doubt,
     ConnectionTimer::Signals,
+    ConnectionTimer::Resets,
     ConnectionTimer::FastOpen,
     ConnectionTimer::UserTimeout,
     ConnectionTimer::Abandon,
@@ -150,6 +153,7 @@ impl Connection {
             ConnectionTimer::PathManager => self.notify_path_manager(now, env, &PathEvent::Timer),
             ConnectionTimer::AddAddr => self.announce_next(now),
             ConnectionTimer::Doubt => self.resolve_doubts(now, env),
+            ConnectionTimer::Resets => self.repeat_resets(now),
             // They go out when the connection is asked for packets next.
             ConnectionTimer::Signals | ConnectionTimer::FastOpen => {}
             ConnectionTimer::UserTimeout => self.on_user_timeout(now),
@@ -158,6 +162,10 @@ impl Connection {
     }
 
     fn on_data_fin_timer(&mut self, now: Instant) {
+        // [9293-MUST-20]
+        if now - self.data_fin_since.max(self.last_heard) > self.patience() {
+            return self.fail(now, ConnectionError::TimedOut);
+        }
         self.request_data_fin();
         // Nothing to send it on: look again, a subflow may come.
         self.timers.set(ConnectionTimer::DataFin, now + PROBE_PACE);

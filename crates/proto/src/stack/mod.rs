@@ -3,6 +3,7 @@
 mod api;
 mod blackhole;
 mod fast_open;
+mod holdings;
 mod input;
 mod isn;
 mod listener;
@@ -18,6 +19,7 @@ mod timer_queue;
 
 pub use crate::mptcp::{Transmit, TransmitBuf};
 pub use api::Connection;
+pub use holdings::{DataHoldings, Holdings};
 pub use listener::{ListenAddr, ListenError};
 pub use open::ConnectError;
 pub use syn_cookies::SynCookies;

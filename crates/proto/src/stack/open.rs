@@ -339,7 +339,8 @@ impl Stack {
             options.mptcp.push(terms.answer(&self.config, baked.key));
         }
         let flags = TcpFlags::SYN | TcpFlags::ACK;
-        let reply = tcp.segment(Ssn::ORIGIN, flags, u16::MAX, options);
+        let window = mptcp::Connection::first_window(&self.config);
+        let reply = tcp.segment(Ssn::ORIGIN, flags, window, options);
         self.mib.count(Counter::TcpExtSyncookiesSent);
         self.replies.push_back((reply, on));
     }
@@ -358,7 +359,10 @@ impl Stack {
             return false;
         }
         let Some(listener) = self.listener_at(tuple.local) else { return false };
-        let Some(baked) = self.cookies.eat(now, &tuple, seg) else { return false };
+        let Some(baked) = self.cookies.eat(now, &tuple, seg) else {
+            // Later data, where the third ACK was lost or overtaken: a reset would end what one retransmission mends.
+            return self.cookies.is_current(now, &tuple, seg);
+        };
         if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) {
             // It will be sent again.
             self.mib.count(Counter::TcpExtListenOverflows);
@@ -380,7 +384,10 @@ impl Stack {
         tcp.resume_handshake();
         self.take_in(now, listener, Newcomer { tuple, multipath, tcp, fast_open: FastOpenAnswer::None }, &syn);
         if let Some(&(id, subflow)) = self.by_tuple.get(&tuple) {
-            self.with_connection(id, |c, env| c.on_segment(now, env, subflow, seg, payload.clone()));
+            self.with_connection(id, |c, env| {
+                c.resume_window();
+                c.on_segment(now, env, subflow, seg, payload.clone());
+            });
             self.settle(now, id);
         }
         true

@@ -70,10 +70,28 @@ impl CookieJar {
         right.then(|| Baked { iss, key: self.key(tuple, slot), mss: MSS[index] })
     }
 
-    /// Five bits of time, three of MSS, and the rest a keyed hash over everything.
+    /// Whether a cookie of these minutes for this pair is acknowledged by what need not be the third ACK.
+    pub(super) fn is_current(&self, now: Instant, tuple: &FourTuple, seg: &Segment) -> bool {
+        if self.last_made.is_none_or(|at| now - at >= 2 * SLOT) {
+            return false;
+        }
+        let iss = seg.tcp.ack.wrapping_sub(1).0;
+        let current = slot_of(now);
+        let mut slots = [current, current.wrapping_sub(1)].into_iter();
+        slots.any(|slot| (slot & 31) as u32 == iss >> 27 && iss & 0xfff == self.pair(tuple, slot))
+    }
+
+    /// Five bits of time, three of MSS, 12 of a keyed hash over everything, and 12 of one over the pair alone, by which
+    /// segments other than the third ACK are known.
     fn number(&self, tuple: &FourTuple, peer_isn: SeqNum, slot: u64, index: usize) -> SeqNum {
-        let [a, b, c, ..] = self.hash(&[&peer_isn.0.to_be_bytes(), &[index as u8], b"number"], tuple, slot);
-        SeqNum((slot & 31) as u32 * (1 << 27) + (index as u32) * (1 << 24) + u32::from_be_bytes([0, a, b, c]))
+        let [a, b, ..] = self.hash(&[&peer_isn.0.to_be_bytes(), &[index as u8], b"number"], tuple, slot);
+        let all = u32::from_be_bytes([0, 0, a, b]) >> 4;
+        SeqNum((slot & 31) as u32 * (1 << 27) + (index as u32) * (1 << 24) + (all << 12) + self.pair(tuple, slot))
+    }
+
+    fn pair(&self, tuple: &FourTuple, slot: u64) -> u32 {
+        let [a, b, ..] = self.hash(&[b"pair"], tuple, slot);
+        u32::from_be_bytes([0, 0, a, b]) >> 4
     }
 
     fn key(&self, tuple: &FourTuple, slot: u64) -> Key {

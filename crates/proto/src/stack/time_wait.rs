@@ -42,6 +42,10 @@ impl<S: BuildHasher> TimeWaits<S> {
         self.order.push_back((until, tuple));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_tuple.len()
+    }
+
     pub(super) fn contains(&self, tuple: &FourTuple) -> bool {
         self.by_tuple.contains_key(tuple)
     }

@@ -22,6 +22,10 @@ impl TimerQueue {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     /// An entry that is due. It counts only if it is the connection's latest.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnectionId)> {
         let Reverse((at, id)) = *self.heap.peek()?;

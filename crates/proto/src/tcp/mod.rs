@@ -275,6 +275,11 @@ impl Tcp {
         self.board.total()
     }
 
+    /// Bytes received out of order, and the pieces that they are in.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.assembler.waiting_bytes(), self.assembler.pieces())
+    }
+
     pub(crate) fn has_outstanding(&self) -> bool {
         !self.board.is_empty()
     }

@@ -2,7 +2,9 @@
 
 use crate::paths::{UPLOAD, busy, when};
 use crate::support::*;
-use polypath_proto::{ChecksumMode, CloseReason, Config, LinkConfig, LocalAddress, SubflowEvent};
+use polypath_proto::{
+    ChecksumMode, CloseReason, Config, ConnectionError, Duration, LinkConfig, LocalAddress, SubflowEvent,
+};
 use polypath_wire::{AddAddr, MpJoin, MptcpOption, ResetReason, TcpFlags, add_addr_hmac};
 use std::net::IpAddr;
 
@@ -405,4 +407,19 @@ fn signals_of_segments_that_tcp_does_not_accept_are_not_heard() {
     while let Some(packet) = s.next_packet() {
         assert!(!heard(&packet), "a join or a question: {packet:?}");
     }
+}
+
+// [9293-MUST-20]
+#[test]
+fn a_join_that_nobody_answers_does_not_keep_a_connection_for_ever() {
+    let mut s = Script::active_client(&ScriptOptions::two_addresses());
+    let joined = let_join(&mut s);
+    s.on(joined).inject(rst(1));
+    s.advance(ms(2_000));
+    // Nothing is left but the join's SYN, which goes on and on.
+    s.act_on_stack(|stack, now| stack.remove_address(now, WIFI));
+    s.advance(Duration::from_secs(14 * 60));
+    assert_eq!(s.closed(), None, "the peer may wait as long");
+    s.advance(Duration::from_secs(3 * 60));
+    assert_eq!(s.closed(), Some(Some(ConnectionError::TimedOut)));
 }

@@ -1,7 +1,7 @@
 //! The end of a stream, of a subflow, of a connection (RFC 8684, section 3.3.3 and 3.5; RFC 9293, section 3.6).
 
 use crate::support::*;
-use polypath_proto::{CloseReason, ConnectionError, State, SubflowEvent};
+use polypath_proto::{CloseReason, ConnectionError, Duration, State, SubflowEvent};
 use polypath_wire::{MpJoin, MptcpOption, TcpFlags, join_ack_hmac};
 
 /// A server with a second subflow, number 1.
@@ -95,6 +95,38 @@ fn a_data_fin_is_repeated_until_acknowledged() {
     s.clear();
     s.inject(ack(1).opt(dack(2)));
     s.expect_silence(ms(10_000));
+}
+
+// [9293-MUST-20]
+#[test]
+fn a_data_fin_that_nobody_acknowledges_ends_the_connection_as_data_does() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    // A pause before it does not count.
+    s.advance(Duration::from_secs(3_600));
+    s.shutdown();
+    s.expect(ack(1).seq(1).opt(data_fin(1, 1)));
+    s.advance(Duration::from_secs(14 * 60));
+    assert_eq!(s.closed(), None);
+    s.advance(Duration::from_secs(3 * 60));
+    assert_eq!(s.closed(), Some(Some(ConnectionError::TimedOut)));
+}
+
+#[test]
+fn a_data_fin_is_said_again_as_soon_as_a_path_is_back() {
+    let mut pair = Pair::connected(&PairOptions::default());
+    pair.drive(ms(100));
+    pair.cut(WIFI);
+    pair.cut(LTE);
+    pair.send(Side::Client, 10_000);
+    pair.finish(Side::Client);
+    // By now it backs off by more than ten seconds.
+    pair.drive(ms(30_000));
+    pair.mend(WIFI);
+    pair.mend(LTE);
+    pair.drive_until(ms(60_000), |p| p.server.received.len() as u64 == 10_000);
+    let arrived = pair.now;
+    pair.drive_until(ms(60_000), |p| p.server.ended);
+    assert!(pair.now - arrived < ms(1_000), "the end came {:?} after the last byte", pair.now - arrived);
 }
 
 #[test]

@@ -6,8 +6,10 @@ use polypath_proto::{
     CloseReason, Config, ConnectOptions, ConnectionError, Duration, Event, Instant, LinkId, LocalAddress, Mechanisms,
     SubflowEvent,
 };
-use polypath_wire::TcpFlags;
+use polypath_wire::{MptcpOption, TcpFlags};
+use std::cell::Cell;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 /// Both paths in use: one packet with data in 50 is lost, so no window grows to carry everything alone.
 pub(crate) fn busy(options: &PairOptions, by: Side, bytes: u64) -> Pair {
@@ -417,4 +419,34 @@ fn acknowledgements_that_come_to_signal_something_are_no_sign_of_loss() {
         s.inject(ack(1).opt(dack(1)));
     }
     s.expect(data(1, DSS_MSS as usize));
+}
+
+// [8684-3.4.1-17]
+#[test]
+fn a_server_announces_an_address_again_that_it_gave_up_as_silent() {
+    let client_addresses = vec![(WIFI, false)];
+    let server_addresses = vec![PEER, PEER_2];
+    let mut pair = Pair::connected(&PairOptions { client_addresses, server_addresses, ..patient() });
+    let there = |p: &Sent| [p.seg.ip.src, p.seg.ip.dst].contains(&PEER_2);
+    let (dead, mut n) = (Rc::new(Cell::new(false)), 0);
+    let is_dead = dead.clone();
+    pair.lose(move |p| {
+        // No window grows to carry everything alone.
+        n += u32::from(!p.payload.is_empty());
+        (is_dead.get() && there(p)) || (!p.payload.is_empty() && n.is_multiple_of(50))
+    });
+    pair.send(Side::Client, 4 * UPLOAD);
+    pair.drive(ms(500));
+    let since = pair.log.len();
+    dead.set(true);
+    pair.drive(ms(500));
+    let mut said = pair.log[since..].iter().filter(|p| p.by == Side::Server);
+    assert!(said.any(|p| p.remove_addr_ids() == [1]), "it was not given up");
+    let again = |o: &MptcpOption| matches!(o, MptcpOption::AddAddr(add) if add.addr == PEER_2 && add.address_id == 2);
+    assert!(said.any(|p| p.has_option(again)), "it was not announced again");
+    dead.set(false);
+    let since = pair.log.len();
+    pair.drive(ms(1_000));
+    assert!(pair.server.received.len() as u64 <= 4 * UPLOAD - 100_000, "too little to send");
+    assert!(pair.log[since..].iter().any(|p| p.by == Side::Client && there(p) && !p.payload.is_empty()));
 }

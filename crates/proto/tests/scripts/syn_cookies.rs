@@ -104,6 +104,38 @@ fn a_wrong_cookie_an_old_one_and_one_that_was_never_made_are_answered_with_a_res
 }
 
 #[test]
+fn what_overtakes_the_third_ack_is_not_refused() {
+    let mut s = Script::server(&always());
+    s.inject(syn().opt(capable_syn()));
+    s.expect(syn_ack());
+    let key = s.stack_key();
+    s.inject(data(101, 100).ack(1).opt(map(101, 101, 100, 1)));
+    s.expect_nothing();
+    s.inject(data(1, 100).ack(1).opt(capable_data(PEER_KEY, key, 100)));
+    s.accept();
+    assert_eq!(s.multipath(), MultipathState::Active);
+    // A pair that no cookie was made for is refused as ever.
+    s.add_flow((WIFI, STACK_PORT).into(), (PEER, 50_001).into());
+    s.inject(data(101, 100).ack(1));
+    s.expect(Seg { seq: None, ..rst(0) });
+}
+
+#[test]
+fn the_window_offered_is_one_that_there_is() {
+    let config = Config { recv_buffer_max: 3_000, ..always().config };
+    let mut s = Script::server(&ScriptOptions { config, ..ScriptOptions::default() });
+    s.inject(syn());
+    s.expect(syn_ack().window(3_000));
+    s.inject(ack(1));
+    s.accept();
+    // All of it holds, although nothing was kept of the offer.
+    for at in [1, 1_001, 2_001] {
+        s.inject(data(at, 1_000));
+    }
+    assert_eq!(s.read().0, stream(0, 3_000));
+}
+
+#[test]
 fn a_flood_of_syns_does_not_shut_out_who_answers() {
     let mut s = Script::server(&ScriptOptions::default());
     for n in 0..1_024u32 {
