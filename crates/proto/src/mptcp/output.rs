@@ -13,8 +13,7 @@ use crate::time::{Duration, Instant};
 use crate::trace::{By, CongestionReason, RetransmitReason, TraceEvent};
 use bytes::Bytes;
 use polypath_wire::{
-    Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, ResetReason, Segment, SynOptions, TcpFlags, Wanted,
-    emit_headers, fit,
+    Dss, DssMapping, HeaderBuf, MpFastclose, MptcpOption, Segment, SynOptions, TcpFlags, Wanted, emit_headers, fit,
 };
 
 /// A DSS with nothing but an infinite mapping with a 64-bit DSN and checksum.

@@ -41,7 +41,7 @@ pub(super) enum ConnectionTimer {
     Abandon,
 }
 
-const ALL: [ConnectionTimer; 12] = [
+const ALL: [ConnectionTimer; 13] = [
     ConnectionTimer::DataFin,
     ConnectionTimer::DataRetransmit,
     ConnectionTimer::Suspicion,
