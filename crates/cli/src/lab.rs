@@ -1,6 +1,6 @@
 //! `polypath lab`: experiments in real time.
 
-use crate::grid;
+use crate::{fairness, grid};
 use polypath_lab::grid::GridOptions;
 use polypath_sim::grid::report::GridReport;
 use polypath_sim::grid::scenario::BULK;
@@ -18,6 +18,8 @@ pub(crate) struct Args {
 enum Experiment {
     /// Paths that differ: kernel TCP on each, kernel MPTCP and polypath, through the same links with the same seeds.
     Grid(Grid),
+    /// Coupled congestion control and kernel TCP (Reno) on one bottleneck.
+    Fairness(fairness::LabArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -55,8 +57,10 @@ struct Grid {
 }
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
-    let Experiment::Grid(args) = &args.experiment;
-    grid::tell(run(args), args.json, &args.html)
+    match &args.experiment {
+        Experiment::Grid(args) => grid::tell(run(args), args.json, &args.html),
+        Experiment::Fairness(args) => fairness::in_lab(args),
+    }
 }
 
 fn run(args: &Grid) -> anyhow::Result<GridReport> {
@@ -80,6 +84,8 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
         "seconds": BULK.as_secs_f64() * options.share,
     });
     Ok(GridReport {
+        title: GridReport::TITLE,
+        about: GridReport::ABOUT,
         command: grid::command(),
         seed: 1,
         seeds: args.seeds,

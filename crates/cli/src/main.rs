@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod events;
+mod fairness;
 mod grid;
 mod host;
 mod instruments;

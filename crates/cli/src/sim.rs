@@ -1,6 +1,6 @@
 //! `polypath sim`: experiments in virtual time.
 
-use crate::grid;
+use crate::{fairness, grid};
 use polypath_sim::grid::report::GridReport;
 use polypath_sim::grid::scenario::select;
 use polypath_sim::grid::simulate::{Options, simulate};
@@ -20,6 +20,8 @@ pub(crate) struct Args {
 enum Experiment {
     /// Paths that differ: goodput, handover and latency against bars.
     Grid(Grid),
+    /// What connections with coupled congestion control take from others, and get themselves.
+    Fairness(fairness::SimArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,8 +53,10 @@ struct Grid {
 }
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
-    let Experiment::Grid(args) = &args.experiment;
-    grid::tell(run(args), args.json, &args.html)
+    match &args.experiment {
+        Experiment::Grid(args) => grid::tell(run(args), args.json, &args.html),
+        Experiment::Fairness(args) => fairness::in_sim(args),
+    }
 }
 
 fn run(args: &Grid) -> anyhow::Result<GridReport> {
@@ -78,6 +82,8 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
     let progress = |done: &str| eprintln!("{:>7.1} s  {done}", start.elapsed().as_secs_f64());
     let results = simulate(&options, &progress).map_err(anyhow::Error::msg)?;
     Ok(GridReport {
+        title: GridReport::TITLE,
+        about: GridReport::ABOUT,
         command: grid::command(),
         seed: args.seed,
         seeds: args.seeds,

@@ -18,6 +18,7 @@
 
 mod app;
 mod event;
+pub mod fairness;
 pub mod grid;
 mod host;
 pub mod link;
@@ -29,6 +30,7 @@ mod packet_text;
 mod pattern;
 mod peer;
 pub mod random;
+mod red;
 mod report;
 pub mod rng;
 mod schedule;
@@ -49,6 +51,7 @@ pub use oracle::{Failure, Limits, Observation, Oracle};
 pub use packet::{Digest, Flow, Packet};
 pub use pattern::{Mismatch, Pattern};
 pub use peer::Peer;
+pub use red::Red;
 pub use report::{EndReport, Failed, LinkReport, Report};
 pub use schedule::{Change, When};
 pub use stream::{Finish, Pace, Stream, StreamError, StreamPlan};

@@ -7,13 +7,13 @@ use crate::time::Duration;
 
 /// Segments that the connection wants to have waiting in queues, on all paths together (the draft's total_alpha)...
 const TOTAL_ALPHA: f64 = 10.0;
-/// ...and on each at least (Linux out of tree: initial_alpha).
+/// ...and on each at least, and to begin with (Linux out of tree: initial_alpha).
 const LEAST_ALPHA: f64 = 2.0;
 /// So many waiting end slow start (Linux out of tree: gamma).
 const GAMMA: f64 = 1.0;
 /// Round trips measured in a round that say something of the queue; with less it grows as NewReno.
 const ENOUGH: u32 = 3;
-/// A queue that takes so many times as long as it ever did is drained, so that the shortest round trip can be seen.
+/// A queue that takes so many times as long as it did is drained, so that the shortest round trip can be seen.
 const DRAIN: u32 = 2;
 
 /// Keeps a few segments in the queue of each path, more where the path gives more: packets then wait equally on all.
@@ -32,13 +32,13 @@ pub struct Memory {
     alpha: f64,
     /// The share of the connection that this path carried when it was last full.
     rate: f64,
-    /// The shortest wait in the queue of late.
+    /// The shortest wait in the queue of a path that was full, since it was last drained.
     wait: Option<Duration>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Memory { base: None, sum: Duration::ZERO, count: 0, alpha: TOTAL_ALPHA, rate: 0.0, wait: None }
+        Memory { base: None, sum: Duration::ZERO, count: 0, alpha: LEAST_ALPHA, rate: 0.0, wait: None }
     }
 }
 
@@ -66,9 +66,12 @@ impl Wvegas {
         } else if waiting < path.memory.alpha {
             path.cwnd += path.mss;
         }
-        Self::drain(path, rtt - base, ratio);
         path.cwnd = path.cwnd.max(2.0 * path.mss);
-        path.ssthresh = path.ssthresh.min(path.cwnd);
+        // Slow start leads back here should the window fall.
+        path.ssthresh = path.ssthresh.clamp(path.cwnd * 0.75, path.cwnd);
+        if waiting >= path.memory.alpha {
+            Self::drain(path, rtt - base, ratio);
+        }
     }
 
     /// Each path has a part of [`TOTAL_ALPHA`] in proportion to what it carries.
@@ -80,11 +83,14 @@ impl Wvegas {
         paths[at].memory.alpha = (share * TOTAL_ALPHA).max(LEAST_ALPHA);
     }
 
+    /// The path is full, and packets wait so long for it. Where that is twice as long as it was before, with no more of our
+    /// own waiting, queues grow for another reason: others take the queue that they find for the path's own delay. For once
+    /// nothing of ours waits, and slow start leads back.
     fn drain(path: &mut Path<Memory>, wait: Duration, ratio: f64) {
         let least = path.memory.wait.map_or(wait, |least| least.min(wait));
-        path.memory.wait = Some(least).filter(|least| !least.is_zero());
-        if path.memory.wait.is_some() && wait >= least * DRAIN {
-            path.cwnd *= ratio / 2.0;
+        path.memory.wait = Some(least);
+        if wait >= least * DRAIN {
+            path.cwnd = (path.cwnd * ratio / 2.0).max(2.0 * path.mss);
             path.memory.wait = None;
         }
     }
@@ -139,12 +145,24 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_twice_as_long_as_the_shortest_is_drained() {
-        let mut paths = paths::<Memory>(&[(50.0, 100)]);
+    fn a_queue_twice_as_long_as_the_shortest_is_drained_once() {
+        let mut paths = paths::<Memory>(&[(111.0, 100)]);
+        // A little more than ten wait: it is full.
         Wvegas::end_round(&mut paths, 0, MS * 100, MS * 110);
-        assert!((paths[0].cwnd - 51_000.0).abs() < 1e-9);
+        assert!((paths[0].cwnd - 110_000.0).abs() < 1e-6);
         Wvegas::end_round(&mut paths, 0, MS * 100, MS * 125);
-        // One less, for more than 10 wait, and then half of what the path holds.
-        assert!((paths[0].cwnd - 50_000.0 / 1.25 / 2.0).abs() < 1e-6, "{}", paths[0].cwnd);
+        // One less, for more than ten wait, and then half of what the path holds.
+        assert!((paths[0].cwnd - 109_000.0 / 1.25 / 2.0).abs() < 1e-6, "{}", paths[0].cwnd);
+        // Below the threshold: slow start.
+        assert!((paths[0].ssthresh - 109_000.0 * 0.75).abs() < 1e-6, "{}", paths[0].ssthresh);
+    }
+
+    #[test]
+    fn a_queue_that_is_not_as_long_as_it_should_be_may_grow() {
+        let mut paths = paths::<Memory>(&[(50.0, 100)]);
+        for wait in 0..10 {
+            Wvegas::end_round(&mut paths, 0, MS * 100, MS * (100 + 2 * wait));
+        }
+        assert!((paths[0].cwnd - 60_000.0).abs() < 1e-6, "{}", paths[0].cwnd);
     }
 }

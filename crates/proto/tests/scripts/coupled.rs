@@ -150,8 +150,9 @@ fn wvegas_follows_the_queue() {
     // A twenty-first of what is under way waits in a queue: slow start is over, and as much of the window taken back. With
     // less than ten packets waiting it grows.
     assert_eq!(rounds(21, 8), [160, 153, 154, 155, 156, 157, 158, 159]);
-    // More than ten, and the queue has doubled: half of what the path holds, so that the queue can drain.
-    assert_eq!(rounds(22, 6), [160, 72, 73, 74, 75, 76]);
-    // 2 ms were the least lately: at 5 it drains again.
-    assert_eq!(rounds(25, 4), [77, 30, 31, 32]);
+    // More than ten, and one less in each round until they are ten.
+    assert_eq!(rounds(22, 6), [160, 159, 158, 157, 156, 155]);
+    // 2 ms were the least that a full queue took. At 5 it is drained for once: the window falls to 61 packets, and slow
+    // start leads back to three quarters of what it was while those in flight are acknowledged.
+    assert_eq!(rounds(25, 4), [154, 114, 113, 112]);
 }
