@@ -51,7 +51,7 @@ pub use oracle::{Failure, Limits, Observation, Oracle};
 pub use packet::{Digest, Flow, Packet};
 pub use pattern::{Mismatch, Pattern};
 pub use peer::Peer;
-pub use red::Red;
+pub use red::{Red, RedState};
 pub use report::{EndReport, Failed, LinkReport, Report};
 pub use schedule::{Change, When};
 pub use stream::{Finish, Pace, Stream, StreamError, StreamPlan};

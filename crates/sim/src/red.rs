@@ -43,7 +43,7 @@ impl Red {
 
 /// The state of one queue.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RedState {
+pub struct RedState {
     mean: f64,
     /// Frames let through since the last one dropped.
     passed: u32,
@@ -52,7 +52,7 @@ pub(crate) struct RedState {
 impl RedState {
     /// A frame comes; `queued` bytes wait, or it has been idle for as long as so many frames take. The probability that it
     /// is to be dropped.
-    pub(crate) fn probability(&mut self, red: &Red, queued: u64, idle_frames: f64) -> f64 {
+    pub fn probability(&mut self, red: &Red, queued: u64, idle_frames: f64) -> f64 {
         if queued == 0 {
             self.mean *= (1.0 - red.weight).powf(idle_frames.max(1.0));
         } else {
@@ -69,7 +69,8 @@ impl RedState {
         if left <= base { 1.0 } else { base / left }
     }
 
-    pub(crate) fn dropped(&mut self) {
+    /// It was dropped.
+    pub fn dropped(&mut self) {
         self.passed = 0;
     }
 }

@@ -34,7 +34,7 @@ fn mean(seen: &Seen, group: usize) -> f64 {
 #[test]
 fn two_subflows_on_one_bottleneck_are_one_flow_if_they_are_coupled() {
     let coupled = [CongestionKind::Lia, CongestionKind::Olia, CongestionKind::Balia];
-    let figures = figures(&["shared5"], &coupled, 4, 40);
+    let figures = figures(&["shared5"], &coupled, 8, 40);
     for kind in coupled {
         let name = format!("shared5.{}", kind.name());
         let figure = figures.iter().find(|figure| figure.name == name).expect("it is measured");

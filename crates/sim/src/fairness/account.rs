@@ -87,8 +87,8 @@ pub struct Entry {
 
 impl Entry {
     /// What the seeds have shown.
-    pub fn new(kind: CongestionKind, results: Vec<Result<Seen, String>>) -> Self {
-        let (means, problems) = sorted(&results);
+    pub fn new(kind: CongestionKind, results: &[Result<Seen, String>]) -> Self {
+        let (means, problems) = sorted(results);
         Self { kind, means, controls: Vec::new(), problems }
     }
 
@@ -112,15 +112,16 @@ impl Entry {
         self.controls.first().map(|(_, means)| means)
     }
 
-    fn panel(&self) -> Panel {
-        let points = |steps: &[f64], each: f64| {
-            steps.iter().enumerate().map(|(step, mbit)| ((step as f64 + 0.5) * each, *mbit)).collect()
+    /// `step` in seconds.
+    fn panel(&self, step: f64) -> Panel {
+        let curve = |label: String, steps: &[f64]| {
+            let points = steps.iter().enumerate().map(|(at, mbit)| ((at as f64 + 0.5) * step, *mbit)).collect();
+            Curve { label, points }
         };
-        let curve =
-            |(path, steps): (usize, &Vec<f64>)| Curve { label: format!("path {path}"), points: points(steps, 1.0) };
-        let mut curves: Vec<_> = self.means.paths.iter().enumerate().map(curve).collect();
+        let paths = self.means.paths.iter().enumerate();
+        let mut curves: Vec<_> = paths.map(|(path, steps)| curve(format!("path {path}"), steps)).collect();
         if let Some(steps) = self.control().and_then(|control| control.paths.first()) {
-            curves.push(Curve { label: "a single-path flow in its place".into(), points: points(steps, 1.0) });
+            curves.push(curve("a single-path flow in its place".into(), steps));
         }
         Panel { title: self.kind.name().into(), mbit: self.means.group(0), curves }
     }
@@ -136,9 +137,10 @@ pub fn row(scenario: &Scenario, entries: &[Entry], time: Duration) -> Row {
     let step = time.as_secs_f64() / STEPS as f64;
     let mut figures = Vec::new();
     for entry in entries {
-        // Who is not as good as these has missed the point of being coupled.
+        // Who is not as good as Reno has missed the point of being coupled; OLIA and BALIA were made to be better than LIA.
         let reference = |kind| entries.iter().find(|other| other.kind == kind && kind != entry.kind);
-        let lia = reference(CongestionKind::Lia).or(reference(CongestionKind::Reno));
+        let after_lia = matches!(entry.kind, CongestionKind::Olia | CongestionKind::Balia);
+        let lia = reference(CongestionKind::Lia).filter(|_| after_lia).or(reference(CongestionKind::Reno));
         let asked = Asked { scenario, entry, step };
         match scenario.question {
             Question::Share => asked.share(&mut figures),
@@ -150,10 +152,6 @@ pub fn row(scenario: &Scenario, entries: &[Entry], time: Duration) -> Row {
             Question::Efficiency => asked.efficiency(reference(CongestionKind::Reno), &mut figures),
         }
     }
-    let mut panels: Vec<_> = entries.iter().map(Entry::panel).collect();
-    for point in panels.iter_mut().flat_map(|panel| &mut panel.curves).flat_map(|curve| &mut curve.points) {
-        point.0 *= step;
-    }
     let problems = |entry: &Entry| {
         let name = entry.kind.name();
         entry.problems.iter().map(move |problem| format!("{name}: {problem}")).collect::<Vec<_>>()
@@ -162,7 +160,7 @@ pub fn row(scenario: &Scenario, entries: &[Entry], time: Duration) -> Row {
         name: scenario.name.into(),
         title: scenario.title.into(),
         outage: None,
-        panels,
+        panels: entries.iter().map(|entry| entry.panel(step)).collect(),
         figures,
         notes: entries.iter().flat_map(problems).collect(),
     }

@@ -62,8 +62,12 @@ pub fn simulate(options: &Options, progress: &(dyn Fn(&str) + Sync)) -> Result<V
     let mut entries: Vec<Vec<Entry>> = scenarios.iter().map(|_| Vec::new()).collect();
     for ((row, kind, who), results) in jobs.into_iter().zip(&mut results) {
         match who {
-            Who::Multipath => entries[row].push(Entry::new(kind, results)),
-            Who::Control(at) => entries[row].last_mut().into_iter().for_each(|entry| entry.add_control(at, &results)),
+            Who::Multipath => entries[row].push(Entry::new(kind, &results)),
+            Who::Control(at) => {
+                if let Some(entry) = entries[row].last_mut() {
+                    entry.add_control(at, &results);
+                }
+            }
         }
     }
     Ok(scenarios.iter().zip(&entries).map(|(scenario, of)| account::row(scenario, of, options.time)).collect())
