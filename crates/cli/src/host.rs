@@ -26,7 +26,7 @@ pub(crate) struct HostArgs {
     /// Largest packet on the paths of --address, in bytes; interfaces have their own.
     #[arg(long, default_value_t = 1500)]
     pub(crate) mtu: u32,
-    /// Congestion control: cubic, reno, or bbr (version 1, paced), which losses do not slow down.
+    /// Congestion control: cubic, reno, bbr (version 1, paced); coupled: lia, olia, balia, wvegas.
     #[arg(long, value_name = "NAME", default_value = "cubic")]
     pub(crate) cc: CongestionKind,
     /// Packet scheduler.

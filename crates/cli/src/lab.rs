@@ -1,6 +1,6 @@
 //! `polypath lab`: experiments in real time.
 
-use crate::{grid, zoo};
+use crate::{fairness, grid, zoo};
 use anyhow::Context as _;
 use polypath_lab::grid::GridOptions;
 use polypath_lab::soak::SoakOptions;
@@ -25,6 +25,8 @@ enum Experiment {
     Zoo(zoo::Args),
     /// A program with many connections under `polypath run` for a long time, while paths come and go: does it leak?
     Soak(Soak),
+    /// Coupled congestion control and kernel TCP (Reno) on one bottleneck.
+    Fairness(fairness::LabArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +84,7 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
         Experiment::Grid(args) => grid::tell(run(args), args.json, &args.html),
         Experiment::Zoo(args) => zoo::main(args),
         Experiment::Soak(args) => soak(args),
+        Experiment::Fairness(args) => fairness::in_lab(args),
     }
 }
 
@@ -127,6 +130,8 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
         "seconds": BULK.as_secs_f64() * options.share,
     });
     Ok(GridReport {
+        title: GridReport::TITLE,
+        about: GridReport::ABOUT,
         command: grid::command(),
         seed: 1,
         seeds: args.seeds,

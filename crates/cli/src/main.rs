@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod events;
+mod fairness;
 mod faults;
 mod grid;
 mod host;

@@ -1,6 +1,6 @@
 //! `polypath sim`: experiments in virtual time.
 
-use crate::{faults, grid};
+use crate::{fairness, faults, grid};
 use polypath_sim::grid::report::GridReport;
 use polypath_sim::grid::scenario::select;
 use polypath_sim::grid::simulate::{Options, simulate};
@@ -22,6 +22,8 @@ enum Experiment {
     Grid(Grid),
     /// Random networks, programs and troubles: every byte once and in order, nothing stuck, nothing left behind.
     Faults(faults::Args),
+    /// What connections with coupled congestion control take from others, and get themselves.
+    Fairness(fairness::SimArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +58,7 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.experiment {
         Experiment::Grid(args) => grid::tell(run(args), args.json, &args.html),
         Experiment::Faults(args) => faults::main(args),
+        Experiment::Fairness(args) => fairness::in_sim(args),
     }
 }
 
@@ -82,6 +85,8 @@ fn run(args: &Grid) -> anyhow::Result<GridReport> {
     let progress = |done: &str| eprintln!("{:>7.1} s  {done}", start.elapsed().as_secs_f64());
     let results = simulate(&options, &progress).map_err(anyhow::Error::msg)?;
     Ok(GridReport {
+        title: GridReport::TITLE,
+        about: GridReport::ABOUT,
         command: grid::command(),
         seed: args.seed,
         seeds: args.seeds,

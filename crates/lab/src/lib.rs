@@ -8,6 +8,7 @@
 //! - [`demo`]: an unmodified curl downloads over Wi-Fi and LTE while Wi-Fi dies and comes back;
 //! - [`grid`]: paths that differ, and what kernel TCP, kernel Multipath TCP and polypath make of them;
 //! - [`soak`]: a program with many connections for a long time, while paths come and go;
+//! - [`fairness`]: what coupled congestion control takes from kernel TCP on a bottleneck that both share;
 //! - [`preflight`]: what a machine must offer for all this.
 //!
 //! Everything needs CAP_NET_ADMIN and CAP_SYS_ADMIN, touches nothing outside the namespaces it makes, and leaves
@@ -15,6 +16,7 @@
 
 pub mod demo;
 mod emulator;
+pub mod fairness;
 pub mod grid;
 pub mod kernel;
 pub mod link;

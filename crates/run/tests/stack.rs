@@ -168,7 +168,7 @@ def used(s): return s.getsockopt(TCP, socket.TCP_CONGESTION, 32)
 def choose(s, name): return attempt(s.setsockopt, TCP, socket.TCP_CONGESTION, name)
 s = socket.socket(); print(used(s), choose(s, b'reno'), used(s)); s.connect(peer)
 print('now', s.getsockopt(TCP, socket.TCP_CONGESTION, 2), used(s), flush=True); s.recv(1)
-print(choose(s, b'bbr\0junk'), used(s), choose(s, b'vegas'), choose(s, b''), choose(s, b'no such thing at all'), used(s))
+print(choose(s, b'bbr\0junk'), used(s), choose(s, b'olia'), used(s), choose(s, b'vegas'), choose(s, b''), choose(s, b'no such thing at all'), used(s))
 print('now', flush=True); s.recv(1)
 ";
         let (mut seen, mut stream) = (Vec::new(), None);
@@ -182,15 +182,16 @@ print('now', flush=True); s.recv(1)
         });
         let pad = |name: &str| format!("b'{name}{}'", "\\x00".repeat(16 - name.len()));
         let expected = format!(
-            "{} None {}\nnow b're' {}\nNone {} ENOENT EINVAL ENOENT {}\nnow\n",
+            "{} None {}\nnow b're' {}\nNone {} None {} ENOENT EINVAL ENOENT {}\nnow\n",
             pad("cubic"),
             pad("reno"),
             pad("reno"),
             pad("bbr"),
-            pad("bbr")
+            pad("olia"),
+            pad("olia")
         );
         assert_eq!(stdout(&output.0), expected);
-        assert_eq!(seen, ["reno", "bbr"]);
+        assert_eq!(seen, ["reno", "olia"]);
     });
 }
 

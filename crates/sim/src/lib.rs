@@ -18,6 +18,7 @@
 
 mod app;
 mod event;
+pub mod fairness;
 pub mod faults;
 pub mod grid;
 mod host;
@@ -30,6 +31,7 @@ mod packet_text;
 mod pattern;
 mod peer;
 pub mod random;
+mod red;
 mod report;
 pub mod rng;
 mod schedule;
@@ -50,6 +52,7 @@ pub use oracle::{Failure, Limits, Observation, Oracle};
 pub use packet::{Digest, Flow, Packet};
 pub use pattern::{Mismatch, Pattern};
 pub use peer::Peer;
+pub use red::{Red, RedState};
 pub use report::{EndReport, Failed, LinkReport, Report};
 pub use schedule::{Change, When};
 pub use stream::{Finish, Pace, Stream, StreamError, StreamPlan};

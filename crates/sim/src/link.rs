@@ -11,6 +11,8 @@ use polypath_proto::Instant;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use crate::red::{Red, RedState};
+
 /// Bytes that each frame takes on the wire and in the queue besides its IP packet: the Ethernet header, as Linux
 /// counts it in its queueing disciplines.
 pub const FRAME_OVERHEAD: u32 = 14;
@@ -70,6 +72,8 @@ pub struct LinkParams {
     /// Bytes that may wait behind the frame which is being sent, [`FRAME_OVERHEAD`] included. The frame that would
     /// go over is dropped (tail drop).
     pub queue_bytes: u64,
+    /// Drops before that, where there is an active queue management.
+    pub red: Option<Red>,
     /// Probability that a frame is lost on the wire, independent of all others. 0 to 1.
     pub loss: f64,
     /// Probability that a frame arrives twice. 0 to 1.
@@ -93,6 +97,7 @@ impl LinkParams {
             rate,
             delay,
             queue_bytes,
+            red: None,
             loss: 0.0,
             duplicate: 0.0,
             jitter: Duration::ZERO,
@@ -105,6 +110,13 @@ impl LinkParams {
     #[must_use]
     pub fn queue(mut self, bytes: u64) -> Self {
         self.queue_bytes = bytes;
+        self
+    }
+
+    /// The same with a queue that drops early.
+    #[must_use]
+    pub fn red(mut self, red: Red) -> Self {
+        self.red = Some(red);
         self
     }
 
@@ -123,6 +135,8 @@ pub enum DropReason {
     Down,
     /// The queue is full.
     QueueFull,
+    /// The queue is long, and drops early.
+    Early,
     /// Lost on the wire.
     Lost,
     /// Longer than the link's MTU.
@@ -154,6 +168,8 @@ pub struct LinkStats {
     pub delivered_bytes: u64,
     /// Frames dropped at a full queue.
     pub queue_full: u64,
+    /// Frames dropped early.
+    pub early: u64,
     /// Frames lost on the wire.
     pub lost: u64,
     /// Frames offered while the link was down, or under way when it went down.
@@ -181,6 +197,7 @@ pub struct LinkDirection {
     /// Frames that have not begun to leave: when each does, and its length.
     waiting: VecDeque<(Instant, u32)>,
     waiting_bytes: u64,
+    red: RedState,
     /// The arrival that later ones do not overtake by jitter alone.
     last_arrival: Instant,
     rng: ChaCha8Rng,
@@ -200,6 +217,7 @@ impl LinkDirection {
             busy_until: Instant::ZERO,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            red: RedState::default(),
             last_arrival: Instant::ZERO,
             rng,
             stats: LinkStats::default(),
@@ -243,6 +261,9 @@ impl LinkDirection {
         }
         self.advance(now);
         let frame = len + FRAME_OVERHEAD;
+        if self.drops_early(now, frame) {
+            return Err(DropReason::Early);
+        }
         let start = self.busy_until.max(now);
         if start > now {
             if self.waiting_bytes + u64::from(frame) > self.params.queue_bytes {
@@ -254,6 +275,18 @@ impl LinkDirection {
         }
         self.busy_until = start + self.params.rate.time_for(u64::from(frame));
         Ok(self.busy_until)
+    }
+
+    fn drops_early(&mut self, now: Instant, frame: u32) -> bool {
+        let Some(red) = self.params.red else { return false };
+        let each = self.params.rate.time_for(u64::from(frame)).as_secs_f64().max(1e-9);
+        let idle = (now - self.busy_until).as_secs_f64() / each;
+        let probability = self.red.probability(&red, self.waiting_bytes, idle);
+        let drops = self.happens(probability);
+        if drops {
+            self.red.dropped();
+        }
+        drops
     }
 
     /// Sends the frame over the wire.
@@ -281,6 +314,7 @@ impl LinkDirection {
     fn dropped(&mut self, reason: DropReason) -> Verdict {
         match reason {
             DropReason::Down => self.stats.down += 1,
+            DropReason::Early => self.stats.early += 1,
             DropReason::QueueFull => self.stats.queue_full += 1,
             DropReason::Lost => self.stats.lost += 1,
             DropReason::TooBig => self.stats.too_big += 1,

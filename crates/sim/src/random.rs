@@ -131,6 +131,7 @@ fn params(rng: &mut ChaCha8Rng, rate: Rate, delay: Duration) -> LinkParams {
         rate,
         delay,
         queue_bytes: queue.max(8 * 1_514),
+        red: None,
         loss: sometimes(rng, 0.6, 0.05),
         duplicate: sometimes(rng, 0.3, 0.02),
         jitter: delay.mul_f64(sometimes(rng, 0.3, 0.5)),

@@ -91,6 +91,7 @@ impl fmt::Display for LinkStats {
             delivered,
             delivered_bytes,
             queue_full,
+            early,
             lost,
             down,
             too_big,
@@ -98,7 +99,10 @@ impl fmt::Display for LinkStats {
             reordered,
             longest_wait,
         } = self;
-        write!(f, "{delivered} of {offered} frames, {delivered_bytes} bytes; lost {lost}, queue full {queue_full}, ")?;
+        write!(
+            f,
+            "{delivered} of {offered} frames, {delivered_bytes} bytes; lost {lost}, queue full {queue_full}, dropped early {early}, "
+        )?;
         write!(f, "in cuts {down}, too big {too_big}; {duplicated} twice, {reordered} late; ")?;
         write!(f, "waited {:.1} ms at most", longest_wait.as_secs_f64() * 1e3)
     }

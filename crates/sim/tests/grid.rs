@@ -52,6 +52,8 @@ fn report(only: &[&str], seeds: u64, windows: Windows) -> GridReport {
     let options = Options { seeds: 1..1 + seeds, only, config: Config::default(), windows };
     let results = simulate(&options, &|_| {}).expect("the rows exist");
     GridReport {
+        title: GridReport::TITLE,
+        about: GridReport::ABOUT,
         command: "polypath sim grid".into(),
         seed: 1,
         seeds,

@@ -223,6 +223,7 @@ impl fmt::Display for SoakReport {
             let bar = figure.bar.map_or_else(String::new, |bar| match bar {
                 Bar::AtLeast(bar) => format!(" (at least {bar})"),
                 Bar::AtMost(bar) => format!(" (at most {bar})"),
+                Bar::Within(low, high) => format!(" ({low} to {high})"),
             });
             let value = figure.value.map_or_else(|| "not measured".to_owned(), |value| value.to_string());
             writeln!(f, "{}: {value}{bar}", figure.name)?;

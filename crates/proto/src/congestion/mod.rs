@@ -2,16 +2,26 @@
 //! (the TCP engine's loss recovery).
 //!
 //! One object serves a whole connection, because coupled controls need the windows of the siblings.
-//! Algorithms of a single path are lifted by [`PerSubflow`].
+//! Algorithms of a single path are lifted by [`PerSubflow`], the rules of coupled ones by [`Coupled`].
 
+mod balia;
 mod bbr;
+mod coupled;
 mod cubic;
 mod hystart;
+mod lia;
+mod olia;
 mod reno;
+mod wvegas;
 
+pub use balia::Balia;
 pub use bbr::Bbr;
+pub use coupled::{Coupled, Law, Path, in_use};
 pub use cubic::Cubic;
+pub use lia::Lia;
+pub use olia::Olia;
 pub use reno::Reno;
+pub use wvegas::Wvegas;
 
 use crate::SubflowId;
 use crate::time::{Duration, Instant};
@@ -247,11 +257,30 @@ pub enum CongestionKind {
     Cubic,
     /// BBR version 1 (draft-cardwell-iccrg-bbr-congestion-control-00) on each subflow, with pacing.
     Bbr,
+    /// LIA (RFC 6356): coupled.
+    Lia,
+    /// OLIA (Khalili et al., CoNEXT 2012): coupled.
+    Olia,
+    /// BALIA (Peng, Walid, Hwang, Low, 2016): coupled.
+    Balia,
+    /// Weighted Vegas (Cao, Xu, Fu, ICNP 2012): coupled, by delay.
+    Wvegas,
 }
 
 impl CongestionKind {
+    /// Every one there is.
+    pub const ALL: [CongestionKind; 7] = [
+        CongestionKind::Reno,
+        CongestionKind::Cubic,
+        CongestionKind::Bbr,
+        CongestionKind::Lia,
+        CongestionKind::Olia,
+        CongestionKind::Balia,
+        CongestionKind::Wvegas,
+    ];
+
     /// Every name that [`str::parse`] knows.
-    pub const NAMES: &'static [&'static str] = &["reno", "cubic", "bbr"];
+    pub const NAMES: &'static [&'static str] = &["reno", "cubic", "bbr", "lia", "olia", "balia", "wvegas"];
 
     /// The name that [`str::parse`] knows it by.
     pub fn name(self) -> &'static str {
@@ -259,6 +288,10 @@ impl CongestionKind {
             CongestionKind::Reno => Reno::NAME,
             CongestionKind::Cubic => Cubic::NAME,
             CongestionKind::Bbr => Bbr::NAME,
+            CongestionKind::Lia => Lia::NAME,
+            CongestionKind::Olia => Olia::NAME,
+            CongestionKind::Balia => Balia::NAME,
+            CongestionKind::Wvegas => Wvegas::NAME,
         }
     }
 
@@ -268,6 +301,10 @@ impl CongestionKind {
             // [9293-MAY-18]
             CongestionKind::Cubic => Box::new(PerSubflow::<Cubic> { paths: Vec::new() }),
             CongestionKind::Bbr => Box::new(PerSubflow::<Bbr> { paths: Vec::new() }),
+            CongestionKind::Lia => Box::new(Coupled::<Lia>::default()),
+            CongestionKind::Olia => Box::new(Coupled::<Olia>::default()),
+            CongestionKind::Balia => Box::new(Coupled::<Balia>::default()),
+            CongestionKind::Wvegas => Box::new(Coupled::<Wvegas>::default()),
         }
     }
 }
@@ -275,11 +312,7 @@ impl CongestionKind {
 impl core::str::FromStr for CongestionKind {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "reno" => Ok(CongestionKind::Reno),
-            "cubic" => Ok(CongestionKind::Cubic),
-            "bbr" => Ok(CongestionKind::Bbr),
-            other => Err(format!("unknown congestion control '{other}'; known: {}", Self::NAMES.join(", "))),
-        }
+        let unknown = || format!("unknown congestion control '{s}'; known: {}", Self::NAMES.join(", "));
+        Self::ALL.into_iter().find(|kind| kind.name() == s).ok_or_else(unknown)
     }
 }

@@ -103,16 +103,16 @@ fn cwnd(s: &mut Script) -> u64 {
 
 /// An upload that always has something to send, and where it stands, in segments.
 #[derive(Default)]
-struct Upload {
+pub(super) struct Upload {
     written: u32,
     acked: u32,
 }
 
 impl Upload {
     /// Lets a window be acknowledged, segment by segment, after `rtt`; returns the next one.
-    fn round(&mut self, s: &mut Script, rtt: u64) -> u64 {
+    pub(super) fn round(&mut self, s: &mut Script, rtt: u64) -> u64 {
         let n = cwnd(s) as u32;
-        let end = self.acked + 3 * n;
+        let end = (self.acked + 3 * n).max(self.written);
         s.write(u64::from(self.written * MSS), (end - self.written) as usize * FULL);
         self.written = end;
         s.advance(ms(rtt));

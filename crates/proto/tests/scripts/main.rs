@@ -6,6 +6,7 @@ mod addresses;
 mod checksum;
 mod close;
 mod congestion;
+mod coupled;
 mod data;
 mod ecn;
 mod fallback;

@@ -110,6 +110,7 @@ fn thousandth(number: u32) -> f64 {
 
 fn params(way: &Way) -> LinkParams {
     LinkParams {
+        red: None,
         rate: Rate::kbit(way.kbit),
         delay: Duration::from_micros(way.delay_us),
         queue_bytes: way.queue,

@@ -9,6 +9,8 @@ pub enum Bar {
     AtLeast(f64),
     /// At most this.
     AtMost(f64),
+    /// Neither less nor more.
+    Within(f64, f64),
 }
 
 impl Bar {
@@ -17,13 +19,17 @@ impl Bar {
         match self {
             Bar::AtLeast(bar) => value >= bar,
             Bar::AtMost(bar) => value <= bar,
+            Bar::Within(least, most) => (least..=most).contains(&value),
         }
     }
+}
 
-    /// The number itself.
-    pub fn value(self) -> f64 {
-        match self {
-            Bar::AtLeast(bar) | Bar::AtMost(bar) => bar,
+/// The number, or both in a list.
+impl Serialize for Bar {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Bar::AtLeast(bar) | Bar::AtMost(bar) => rounded(bar).serialize(serializer),
+            Bar::Within(least, most) => [least, most].serialize(serializer),
         }
     }
 }
@@ -60,7 +66,7 @@ impl Serialize for Figure {
         fields.serialize_field("name", name)?;
         fields.serialize_field("value", value)?;
         fields.serialize_field("unit", unit)?;
-        fields.serialize_field("bar", &bar.map(|bar| rounded(bar.value())))?;
+        fields.serialize_field("bar", bar)?;
         fields.serialize_field("met", &self.met())?;
         fields.end()
     }

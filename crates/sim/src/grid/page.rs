@@ -26,13 +26,14 @@ pub(super) fn page(report: &GridReport) -> String {
     let _ = write!(
         out,
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>Paths that differ</title>\
-         <style>{STYLE}</style><h1>Paths that differ</h1>\
-         <p><span class=\"{verdict}\">{} of {bars} bars met.</span> Seeds {} to {}; figures are medians, pictures the \
-         run in the middle.</p>",
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{0}</title>\
+         <style>{STYLE}</style><h1>{0}</h1>\
+         <p><span class=\"{verdict}\">{1} of {bars} bars met.</span> Seeds {2} to {3}; {4}.</p>",
+        escape(report.title),
         bars - missed.len(),
         report.seed,
         report.seed + report.seeds.max(1) - 1,
+        escape(report.about),
     );
     let _ = write!(
         out,

@@ -59,6 +59,10 @@ pub struct Machine {
 /// The whole of it.
 #[derive(Clone, Debug)]
 pub struct GridReport {
+    /// What it is about: the page's title.
+    pub title: &'static str,
+    /// What figures and pictures are.
+    pub about: &'static str,
     /// The command that repeats it.
     pub command: String,
     /// The first seed.
@@ -76,6 +80,11 @@ pub struct GridReport {
 }
 
 impl GridReport {
+    /// Of the grid.
+    pub const TITLE: &'static str = "Paths that differ";
+    /// Of the grid.
+    pub const ABOUT: &'static str = "figures are medians, pictures the run in the middle";
+
     /// All figures, in order.
     pub fn figures(&self) -> impl Iterator<Item = &Figure> {
         let windows = self.windows.iter().map(|chart| &chart.figure);
@@ -89,7 +98,7 @@ impl GridReport {
 
     /// One line of JSON: `ok`, the figures, and what repeats the run. Pictures are left out.
     pub fn to_json(&self) -> String {
-        let Self { command, seed, seeds, settings, machine, rows, windows } = self;
+        let Self { title: _, about: _, command, seed, seeds, settings, machine, rows, windows } = self;
         let (ok, figures) = (self.ok(), self.figures().collect());
         let line = Line { ok, figures, seed: *seed, seeds: *seeds, settings, machine, command, rows, windows };
         serde_json::to_string(&line).expect("numbers, texts and lists of them are JSON")
@@ -158,10 +167,11 @@ impl fmt::Display for Figure {
 
 impl fmt::Display for Bar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = if self.value().is_finite() { number(self.value()) } else { "-".into() };
-        match self {
-            Bar::AtLeast(_) => write!(f, "at least {value}"),
-            Bar::AtMost(_) => write!(f, "at most {value}"),
+        let number = |value: f64| if value.is_finite() { number(value) } else { "-".into() };
+        match *self {
+            Bar::AtLeast(value) => write!(f, "at least {}", number(value)),
+            Bar::AtMost(value) => write!(f, "at most {}", number(value)),
+            Bar::Within(least, most) => write!(f, "{} to {}", number(least), number(most)),
         }
     }
 }
