@@ -266,6 +266,9 @@ impl Connection {
             };
             return self.fail(now, error);
         }
+        if self.is_fruitless(now, reason, established) {
+            return;
+        }
         self.notify_path_manager(now, env, &PathEvent::SubflowClosed { local, remote, reason, established, permanent });
     }
 

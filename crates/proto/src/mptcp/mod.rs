@@ -9,6 +9,7 @@ mod address;
 mod checksum;
 mod close;
 mod fast_open;
+mod fruitless;
 mod handshake;
 mod held;
 mod in_flight_limit;
@@ -175,6 +176,8 @@ pub(crate) struct Connection {
     /// Where the DATA_FIN is to be sent now.
     data_fin_on: SubflowSet,
     data_fin_tries: u32,
+    /// How far DATA_ACKs were when the DATA_FIN was first repeated, and when that was.
+    data_fin_unanswered: Option<(Dsn, Instant)>,
     writable_wanted: bool,
     // Receiving, by DSN.
     assembler: Assembler,
@@ -220,6 +223,7 @@ pub(crate) struct Connection {
     /// The path last given up as silent, and how often that was hasty.
     given_up: Option<(IpAddr, Instant)>,
     false_alarms: u32,
+    fruitless: fruitless::Fruitless,
     /// A DATA_ACK has come.
     data_ack_seen: bool,
     /// A mapping of the peer's was taken.
@@ -271,6 +275,7 @@ impl Connection {
             mechanisms: config.mechanisms,
             data_fin_on: SubflowSet::default(),
             data_fin_tries: 0,
+            data_fin_unanswered: None,
             writable_wanted: false,
             assembler: Assembler::new(Dsn::FIRST.0),
             ready: VecDeque::new(),
@@ -305,6 +310,7 @@ impl Connection {
             ever_joined: false,
             given_up: None,
             false_alarms: 0,
+            fruitless: fruitless::Fruitless::default(),
             data_ack_seen: false,
             mapping_seen: false,
             rate_mark: (Instant::ZERO, Dsn::FIRST),

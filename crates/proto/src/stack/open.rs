@@ -339,7 +339,9 @@ impl Stack {
             options.mptcp.push(terms.answer(&self.config, baked.key));
         }
         let flags = TcpFlags::SYN | TcpFlags::ACK;
-        let reply = tcp.segment(Ssn::ORIGIN, flags, u16::MAX, options);
+        // No more than the connection will keep to.
+        let window = self.config.recv_buffer_max.min(usize::from(u16::MAX)) as u16;
+        let reply = tcp.segment(Ssn::ORIGIN, flags, window, options);
         self.mib.count(Counter::TcpExtSyncookiesSent);
         self.replies.push_back((reply, on));
     }
@@ -358,7 +360,10 @@ impl Stack {
             return false;
         }
         let Some(listener) = self.listener_at(tuple.local) else { return false };
-        let Some(baked) = self.cookies.eat(now, &tuple, seg) else { return false };
+        let Some(baked) = self.cookies.eat(now, &tuple, seg) else {
+            let more = !payload.is_empty() || flags.contains(TcpFlags::FIN) || seg.options.dss().is_some();
+            return more && self.cookies.may_follow(now, seg);
+        };
         if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) {
             // It will be sent again.
             self.mib.count(Counter::TcpExtListenOverflows);

@@ -70,6 +70,15 @@ impl CookieJar {
         right.then(|| Baked { iss, key: self.key(tuple, slot), mss: MSS[index] })
     }
 
+    /// Data, or the end of it, may be of one whose third ACK and first data were lost: its number is not that of the SYN any more, but it
+    /// acknowledges what may have been promised lately. The first data, when it is sent again, says for certain.
+    pub(super) fn may_follow(&self, now: Instant, seg: &Segment) -> bool {
+        let iss = seg.tcp.ack.wrapping_sub(1);
+        let current = slot_of(now);
+        let lately = [current, current.wrapping_sub(1)].into_iter().any(|slot| (slot & 31) as u32 == iss.0 >> 27);
+        self.last_made.is_some_and(|at| now - at < 2 * SLOT) && lately
+    }
+
     /// Five bits of time, three of MSS, and the rest a keyed hash over everything.
     fn number(&self, tuple: &FourTuple, peer_isn: SeqNum, slot: u64, index: usize) -> SeqNum {
         let [a, b, c, ..] = self.hash(&[&peer_isn.0.to_be_bytes(), &[index as u8], b"number"], tuple, slot);

@@ -254,6 +254,11 @@ impl Tcp {
         Ssn(self.assembler.next())
     }
 
+    /// Bytes that have arrived before others that have not.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.assembler.waiting_bytes()
+    }
+
     pub(crate) fn snd_una(&self) -> Ssn {
         self.snd_una
     }
