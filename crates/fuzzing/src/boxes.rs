@@ -30,7 +30,12 @@ pub(crate) struct Path {
     alter: bool,
     packets: u32,
     acks: u32,
+    /// SYNs that were lost.
+    lost_syns: u32,
 }
+
+/// A handshake gives up after seven.
+const MOST_LOST_SYNS: u32 = 2;
 
 /// Which options are taken off which segments.
 #[derive(Debug)]
@@ -90,7 +95,7 @@ impl Path {
             path.renumber = [choices.u32(), choices.u32()];
         }
         path.nat = if flags & 4 != 0 { 1 + u16::from(choices.byte()) } else { 0 };
-        path.split = (flags & 8 != 0).then(|| 1 + usize::from(choices.u16() & 1_023));
+        path.split = (flags & 8 != 0).then(|| 64 + usize::from(choices.u16() & 1_023));
         path.clamp = (flags & 16 != 0).then(|| 200 + choices.u16() / 2);
         path.thin = (flags & 32 != 0).then(|| 2 + u32::from(choices.byte() & 7));
         match flags >> 6 {
@@ -118,7 +123,12 @@ impl Path {
         // What is not dropped here can be dropped, or doubled, below: as on a path in front of the boxes.
         let later = match fate_of_this {
             0..=159 => Duration::ZERO,
-            160..=189 => return,
+            160..=189 if !packet.seg.tcp.flags.contains(TcpFlags::SYN) => return,
+            160..=189 if self.lost_syns < MOST_LOST_SYNS => {
+                self.lost_syns += 1;
+                return;
+            }
+            160..=189 => Duration::ZERO,
             190..=219 => Duration::from_millis(fate.byte().into()),
             220..=229 => Duration::from_millis(u64::from(fate.byte()) * 20),
             230..=244 => {

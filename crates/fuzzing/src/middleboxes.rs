@@ -8,7 +8,7 @@ use crate::boxes::Path;
 use crate::choices::Choices;
 use crate::settings::settings;
 use crate::world::{CLIENT, Packet, SERVER, World};
-use polypath_proto::{Duration, Instant};
+use polypath_proto::{ConnectionError, Duration, Instant};
 use std::collections::BTreeMap;
 
 /// When both applications are to be done. A timeout of 15 minutes without an answer has its place in it.
@@ -21,12 +21,13 @@ pub fn middleboxes(data: &[u8]) {
     let mut choices = Choices::new(data);
     let settings = settings(&mut choices);
     let mut paths: Vec<Path> = (0..settings.client_addresses).map(|_| Path::new(&mut choices)).collect();
+    let impatient = settings.client.keepalive.is_some() || settings.server.keepalive.is_some();
     let mut world = World::new(&settings, true);
     // Bytes, and whether somebody takes his time to read.
     let sizes = [choices.u16(), choices.u16()];
     let slow = choices.byte();
     for (end, size) in world.ends.iter_mut().zip(sizes) {
-        end.to_write = usize::from(size);
+        end.to_write = usize::from(size / 2);
         end.finish = true;
     }
     let rests = [slow & 1 != 0, slow & 2 != 0];
@@ -39,8 +40,10 @@ pub fn middleboxes(data: &[u8]) {
     run.drain(&mut paths, &mut choices);
     run.until_at(run.world.now + LIMIT, &mut paths, &mut choices);
     assert!(run.is_done(), "not done: {}", run.report());
-    let excused = paths.iter().any(|path| path.expectation().error);
+    let hostile = paths.iter().any(|path| path.expectation().error);
     for end in &run.world.ends {
+        // A few lost questions, and who asked gives up: that is what was asked for.
+        let excused = hostile || end.error == Some(ConnectionError::TimedOut) && impatient;
         assert!(excused || end.error.is_none(), "{:?} without a reason: {}", end.error, run.report());
     }
     run.world.wind_up(&mut run.fetched);

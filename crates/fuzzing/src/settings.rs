@@ -51,6 +51,7 @@ fn config(choices: &mut Choices<'_>) -> Config {
         syn_cookies: if kinds & 0x60 == 0x60 { SynCookies::Always } else { SynCookies::UnderPressure },
         send_buffer_max: 4_096 << (sizes & 7),
         recv_buffer_max: 4_096 << (sizes >> 3 & 7),
+        memory_max: if kinds & 0x60 == 0x20 { 128 << 10 } else { 512 << 20 },
         max_subflows: 1 + usize::from(sizes >> 6) * 2,
         ..Config::default()
     }

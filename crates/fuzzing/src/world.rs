@@ -3,8 +3,8 @@
 use crate::settings::Settings;
 use bytes::Bytes;
 use polypath_proto::{
-    ChecksumMode, ConnectOptions, ConnectionError, ConnectionId, Duration, Event, HeaderBuf, Instant, LinkConfig,
-    LinkId, ListenerId, LocalAddress, Received, RxChecksum, Stack, TransmitBuf,
+    ChecksumMode, ConnectOptions, ConnectionError, ConnectionId, Duration, Event, FallbackReason, HeaderBuf, Instant,
+    LinkConfig, LinkId, ListenerId, LocalAddress, MultipathState, Received, RxChecksum, Stack, TransmitBuf,
 };
 use polypath_wire::{CapableKeys, Key, Segment, emit_headers, parse_headers};
 use std::collections::VecDeque;
@@ -200,7 +200,7 @@ impl World {
         }
         // All that there is to know of each connection takes its time.
         self.drains += 1;
-        if self.drains.is_multiple_of(4) {
+        if self.drains.is_multiple_of(16) {
             self.check(CLIENT);
             self.check(SERVER);
         }
@@ -230,7 +230,7 @@ impl World {
 
     /// Reads all there is, writes as much as goes.
     fn work(&mut self, side: usize) {
-        let (now, faithful) = (self.now, self.faithful);
+        let (now, mut faithful) = (self.now, self.faithful);
         let (mine, theirs) = (&mut self.ends[side], side ^ 1);
         let Some(mut c) = mine.id.and_then(|id| mine.stack.connection(now, id)) else { return };
         while !mine.deaf && !mine.eof {
@@ -247,6 +247,10 @@ impl World {
                     mine.eof = true;
                 }
                 Ok(Some(piece)) => {
+                    // Changed on the only subflow: the connection is plain TCP from there on, and the change part of
+                    // the path (RFC 8684, section 3.7).
+                    self.faithful &= c.info().multipath != MultipathState::Fallback(FallbackReason::ChecksumFailed);
+                    faithful = self.faithful;
                     if faithful {
                         compare(&mut self.models[side], &piece, mine.read);
                     }
@@ -313,6 +317,9 @@ impl World {
     fn check(&self, side: usize) {
         let end = &self.ends[side];
         let config = end.stack.config();
+        let guaranteed =
+            end.stack.connection_count() * (128 << 10) + (config.send_buffer_max + 2 * config.recv_buffer_max);
+        assert!(end.stack.memory() <= config.memory_max + guaranteed, "{} bytes of memory", end.stack.memory());
         for (_, info) in end.stack.connections() {
             assert!(info.subflows.len() <= config.max_subflows, "{} subflows", info.subflows.len());
             assert!(info.send_queue <= config.send_buffer_max, "{} bytes to send", info.send_queue);
@@ -354,6 +361,7 @@ impl World {
             self.drain(out);
         }
         for end in &self.ends {
+            assert_eq!(end.stack.memory(), 0, "memory is held for nothing");
             assert_eq!(end.stack.connection_count(), 0, "connections are left: {:?}", end.stack.connections().next());
         }
         assert_eq!(self.next_timeout(), None, "a timer is left");

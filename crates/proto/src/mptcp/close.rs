@@ -35,7 +35,7 @@ impl Connection {
     pub(crate) fn close(&mut self, now: Instant) {
         self.orphaned = true;
         // [9293-SHLD-3]
-        if self.ready_bytes > 0 || !self.was_established() {
+        if self.inbox.len() > 0 || !self.was_established() {
             // RFC 2525, section 2.17: what was not read is lost, and the peer must learn of it.
             return self.abort(now);
         }

@@ -335,9 +335,11 @@ impl Connection {
         // The peer's answer to our SYN, after both crossed. [9293-MUST-10]
         let crossed = role == Role::Client && flags.contains(TcpFlags::ACK) && s.tcp.repeats_syn(seg);
         if flags.contains(TcpFlags::SYN) && !crossed {
-            // Our SYN/ACK was lost.
-            s.tcp.on_repeated_syn(seg);
-            s.send_syn = true;
+            // Our SYN/ACK was lost. One that is no answer to our SYN gets none: two ends would go on for ever.
+            if !flags.contains(TcpFlags::ACK) {
+                s.tcp.on_repeated_syn(seg);
+                s.send_syn = true;
+            }
             return false;
         }
         if !flags.contains(TcpFlags::ACK) || !s.tcp.acknowledges_syn(seg) {

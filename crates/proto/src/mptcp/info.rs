@@ -201,7 +201,7 @@ impl Connection {
                 all
             }),
             send_queue: self.send.len(),
-            recv_queue: self.ready_bytes,
+            recv_queue: self.inbox.len(),
             recv_buffer: self.window.capacity(),
             congestion: self.congestion.name(),
             session: self.session_info(),

@@ -269,20 +269,6 @@ impl Connection {
         self.assembler.next() - u64::from(self.eof && self.is_active()) + self.assembler.waiting_bytes() as u64
     }
 
-    /// Up to where a subflow's bytes are taken. In plain TCP that is the window, and a buffer more (see
-    /// [`assemble`](Self::assemble)); in Multipath TCP the connection's numbers say it, once bytes are in order. Out of
-    /// order no more waits on all subflows together than the connection may have.
-    fn receive_limit(&self, id: SubflowId, seg: &Segment) -> Ssn {
-        let Some(s) = self.get(id) else { return Ssn::ORIGIN };
-        let capacity = self.window.capacity();
-        if !self.is_active() {
-            return Ssn(self.window.edge().0) + capacity as u64;
-        }
-        let waiting: usize = self.iter().map(|(_, s)| s.tcp.waiting_bytes()).sum();
-        let early = s.tcp.seq_of(seg) > s.tcp.rcv_nxt();
-        if early && waiting > 2 * capacity { s.tcp.rcv_nxt() } else { Ssn(u64::MAX) }
-    }
-
     fn on_payload(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, seg: &Segment, payload: Bytes) {
         let fin = seg.tcp.flags.contains(TcpFlags::FIN);
         if payload.is_empty() && !fin {
@@ -290,7 +276,7 @@ impl Connection {
         }
         let has_data = !payload.is_empty();
         let hurried = self.is_active() && self.subflow_count() > 1;
-        let limit = self.receive_limit(id, seg);
+        let limit = self.receive_limit(env, id, seg);
         let Some(s) = self.get_mut(id) else { return };
         s.tcp.hurry_acks(hurried);
         s.tcp.on_data(now, seg, payload, limit);

@@ -18,6 +18,7 @@ mod input;
 mod keepalive;
 mod liveness;
 mod mapping;
+mod memory;
 mod narrate;
 mod opportunistic;
 mod output;
@@ -43,7 +44,7 @@ pub use output::{Transmit, TransmitBuf};
 pub(crate) use session::{Multipath, Session};
 pub(crate) use subflow::{Handshake, Subflow};
 
-use crate::buffer::{Assembler, SendBuffer};
+use crate::buffer::{Assembler, Inbox, SendBuffer};
 use crate::congestion::CongestionControl;
 use crate::journal::Journal;
 use crate::mib::Counter;
@@ -54,7 +55,6 @@ use crate::stack::Reach;
 use crate::tcp::Counters;
 use crate::time::Instant;
 use crate::{Config, LinkConfig, LocalAddress, Mechanisms, SubflowId};
-use bytes::Bytes;
 use checksum::Farewell;
 use polypath_wire::{FastOpenCookie, MpFail, MptcpOption};
 use receive_window::ReceiveWindow;
@@ -70,6 +70,8 @@ pub(crate) struct Env<'a> {
     pub(crate) links: &'a [LinkConfig],
     pub(crate) addresses: &'a [LocalAddress],
     pub(crate) reach: &'a Reach,
+    /// All connections together hold as much as they may.
+    pub(crate) memory_full: bool,
 }
 
 /// Which end of a connection this is.
@@ -181,8 +183,7 @@ pub(crate) struct Connection {
     writable_wanted: bool,
     // Receiving, by DSN.
     assembler: Assembler,
-    ready: VecDeque<Bytes>,
-    ready_bytes: usize,
+    inbox: Inbox,
     data_fin_at: Option<Dsn>,
     eof: bool,
     window: ReceiveWindow,
@@ -278,8 +279,7 @@ impl Connection {
             data_fin_unanswered: None,
             writable_wanted: false,
             assembler: Assembler::new(Dsn::FIRST.0),
-            ready: VecDeque::new(),
-            ready_bytes: 0,
+            inbox: Inbox::default(),
             data_fin_at: None,
             eof: false,
             window: ReceiveWindow::new(config.recv_buffer_max),

@@ -139,7 +139,7 @@ impl Stack {
             Multipath::Active(_) | Multipath::Fallback(_) => None,
         };
         let tuple = connection.iter().next().map(|(_, s)| FourTuple { local: s.tcp.local, remote: s.tcp.remote });
-        let slot = Slot { connection, listener, accepted: false, token, ready: false, armed: None };
+        let slot = Slot { connection, listener, accepted: false, token, ready: false, armed: None, memory: 0 };
         let id = ConnectionId(self.connections.insert(slot));
         if let (Some(tuple), Some(subflow)) = (tuple, subflow) {
             self.time_waits.remove(&tuple);
@@ -240,7 +240,7 @@ impl Stack {
         };
         // What a pair has left behind bounds the numbers of its next connection: a cookie has no place for that.
         let returning = self.time_waits.contains(&tuple);
-        let full = self.listeners.get(listener.0).is_none_or(super::Listener::is_full);
+        let full = self.listeners.get(listener.0).is_none_or(super::Listener::is_full) || self.is_memory_full();
         if full || (flooded && !stateless) {
             self.mib.count(Counter::TcpExtListenOverflows);
             return;
@@ -361,10 +361,9 @@ impl Stack {
         }
         let Some(listener) = self.listener_at(tuple.local) else { return false };
         let Some(baked) = self.cookies.eat(now, &tuple, seg) else {
-            let more = !payload.is_empty() || flags.contains(TcpFlags::FIN) || seg.options.dss().is_some();
-            return more && self.cookies.may_follow(now, seg);
+            return self.cookies.may_follow(now, seg);
         };
-        if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) {
+        if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) || self.is_memory_full() {
             // It will be sent again.
             self.mib.count(Counter::TcpExtListenOverflows);
             return true;
@@ -398,6 +397,10 @@ impl Stack {
         }
         let params = self.params(now, tuple.local, tuple.remote, on);
         let nonce = self.rng.next_u32();
+        if self.is_memory_full() {
+            self.mib.count(Counter::TcpExtListenOverflows);
+            return;
+        }
         let Some(&id) = self.by_token.get(&join.token) else {
             // [8684-3.2-7, 8684-3.8-1]
             self.mib.count(Counter::MPTcpExtMPJoinNoTokenFound);
@@ -482,8 +485,8 @@ fn window_scale(max: usize) -> u8 {
 
 /// Puts the first subflow into a new connection.
 fn connection_with(connection: &mut mptcp::Connection, stack: &Stack, mut subflow: Subflow) -> Option<SubflowId> {
-    let env =
-        mptcp::Env { config: &stack.config, links: &stack.links, addresses: &stack.addresses, reach: &stack.reach };
+    let (config, links, addresses) = (&stack.config, &stack.links[..], &stack.addresses[..]);
+    let env = mptcp::Env { config, links, addresses, reach: &stack.reach, memory_full: false };
     connection.name_subflow(&env, &mut subflow);
     connection.add_subflow(stack.config.max_subflows.max(1), subflow)
 }

@@ -70,7 +70,7 @@ impl CookieJar {
         right.then(|| Baked { iss, key: self.key(tuple, slot), mss: MSS[index] })
     }
 
-    /// Data, or the end of it, may be of one whose third ACK and first data were lost: its number is not that of the SYN any more, but it
+    /// It may be of one whose third ACK and first data were lost: its number is not that of the SYN any more, but it
     /// acknowledges what may have been promised lately. The first data, when it is sent again, says for certain.
     pub(super) fn may_follow(&self, now: Instant, seg: &Segment) -> bool {
         let iss = seg.tcp.ack.wrapping_sub(1);

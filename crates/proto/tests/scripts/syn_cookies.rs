@@ -89,14 +89,15 @@ fn without_timestamps_only_what_the_number_holds_is_promised() {
 }
 
 #[test]
-fn a_wrong_cookie_an_old_one_and_one_that_was_never_made_are_answered_with_a_reset() {
+fn a_cookie_that_was_never_made_and_an_old_one_are_answered_with_a_reset_and_a_wrong_one_is_not_answered() {
     let mut s = Script::server(&always());
     s.inject(ack(1));
     s.expect(Seg { seq: None, ..rst(0) });
     s.inject(syn());
     s.expect(syn_ack());
+    // It may be of one whose third ACK was lost: nobody can tell.
     s.inject(ack(2));
-    s.expect(Seg { seq: None, ..rst(0) });
+    s.expect_nothing();
     s.advance(ms(200_000));
     s.inject(ack(1));
     s.expect(Seg { seq: None, ..rst(0) });
