@@ -108,8 +108,19 @@ impl Path {
         path
     }
 
+    pub(crate) fn alters(&self) -> bool {
+        self.alter
+    }
+
     pub(crate) fn expectation(&self) -> Expectation {
-        Expectation { error: self.strip.is_some() || self.dead_from.is_some() || self.reset_at.is_some() || self.alter }
+        // A box that thins out acknowledgements may always hit the one with the keys.
+        Expectation {
+            error: self.strip.is_some()
+                || self.thin.is_some()
+                || self.dead_from.is_some()
+                || self.reset_at.is_some()
+                || self.alter,
+        }
     }
 
     /// What comes out for a packet that goes in, with how much later; `fate` decides about this one packet.

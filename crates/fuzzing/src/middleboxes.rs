@@ -23,6 +23,7 @@ pub fn middleboxes(data: &[u8]) {
     let mut paths: Vec<Path> = (0..settings.client_addresses).map(|_| Path::new(&mut choices)).collect();
     let impatient = settings.client.keepalive.is_some() || settings.server.keepalive.is_some();
     let mut world = World::new(&settings, true);
+    world.alters = paths.iter().any(Path::alters);
     // Bytes, and whether somebody takes his time to read.
     let sizes = [choices.u16(), choices.u16()];
     let slow = choices.byte();

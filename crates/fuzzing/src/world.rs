@@ -3,8 +3,8 @@
 use crate::settings::Settings;
 use bytes::Bytes;
 use polypath_proto::{
-    ChecksumMode, ConnectOptions, ConnectionError, ConnectionId, Duration, Event, FallbackReason, HeaderBuf, Instant,
-    LinkConfig, LinkId, ListenerId, LocalAddress, MultipathState, Received, RxChecksum, Stack, TransmitBuf,
+    ChecksumMode, ConnectOptions, ConnectionError, ConnectionId, Duration, Event, HeaderBuf, Instant, LinkConfig,
+    LinkId, ListenerId, LocalAddress, MultipathState, Received, RxChecksum, Stack, TransmitBuf,
 };
 use polypath_wire::{CapableKeys, Key, Segment, emit_headers, parse_headers};
 use std::collections::VecDeque;
@@ -116,6 +116,8 @@ pub(crate) struct World {
     models: [Model; 2],
     /// Whether a byte that was not written is a finding.
     pub(crate) faithful: bool,
+    /// Boxes change bytes that a DSS checksum covers.
+    pub(crate) alters: bool,
     /// Every packet is printed: `POLYPATH_FUZZ_SHOW` is set.
     show: bool,
     timeouts: (Instant, u32),
@@ -149,6 +151,7 @@ impl World {
             ends: [client, server],
             models: [Model::default(), Model::default()],
             faithful,
+            alters: false,
             show: std::env::var_os("POLYPATH_FUZZ_SHOW").is_some(),
             timeouts: (now, 0),
             drains: 0,
@@ -249,7 +252,8 @@ impl World {
                 Ok(Some(piece)) => {
                     // Changed on the only subflow: the connection is plain TCP from there on, and the change part of
                     // the path (RFC 8684, section 3.7).
-                    self.faithful &= c.info().multipath != MultipathState::Fallback(FallbackReason::ChecksumFailed);
+                    let plain = matches!(c.info().multipath, MultipathState::Fallback(_));
+                    self.faithful &= !(self.alters && plain);
                     faithful = self.faithful;
                     if faithful {
                         compare(&mut self.models[side], &piece, mine.read);

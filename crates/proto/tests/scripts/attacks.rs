@@ -341,6 +341,29 @@ fn subflows_that_break_whenever_they_come_up_are_given_up() {
     assert!((3..=8).contains(&joins), "{joins} joins");
 }
 
+/// Found by fuzzing: where a box took the options off acknowledgements while the window was shut, nobody learned that it had
+/// opened.
+#[test]
+fn a_window_that_opens_without_a_word_on_data_opens() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.clear();
+    s.write(0, 262_144);
+    // All that the first window allows, which does not move: 256,000 bytes.
+    let mut sent = 0;
+    loop {
+        let more: u32 = std::iter::from_fn(|| s.next_packet()).map(|p| p.payload.len() as u32).sum();
+        if more == 0 {
+            break;
+        }
+        sent += more;
+        s.inject(ack(1 + sent).window((256_000 - sent >> 8) as u16).opt(dack(1 + u64::from(sent))));
+    }
+    assert!(sent > 250_000, "{sent}");
+    s.inject(ack(1 + sent).window(1_000));
+    assert_eq!(s.next_packet().expect("data").payload.len(), DSS_MSS as usize);
+}
+
 /// Found by fuzzing: where the third ACK of a cookie's handshake is lost, later segments met a reset.
 #[test]
 fn what_follows_a_lost_third_ack_of_a_cookie_is_not_reset() {
