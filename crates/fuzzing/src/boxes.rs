@@ -32,7 +32,12 @@ pub(crate) struct Path {
     acks: u32,
     /// SYNs that were lost.
     lost_syns: u32,
+    /// Other packets that were lost in a row.
+    lost: u32,
 }
+
+/// Doubled timeouts outlive a cookie after a few more.
+const MOST_LOST: u32 = 5;
 
 /// A handshake gives up after seven.
 const MOST_LOST_SYNS: u32 = 2;
@@ -134,8 +139,11 @@ impl Path {
         // What is not dropped here can be dropped, or doubled, below: as on a path in front of the boxes.
         let later = match fate_of_this {
             0..=159 => Duration::ZERO,
-            160..=189 if !packet.seg.tcp.flags.contains(TcpFlags::SYN) => return,
-            160..=189 if self.lost_syns < MOST_LOST_SYNS => {
+            160..=189 if !packet.seg.tcp.flags.contains(TcpFlags::SYN) && self.lost < MOST_LOST => {
+                self.lost += 1;
+                return;
+            }
+            160..=189 if packet.seg.tcp.flags.contains(TcpFlags::SYN) && self.lost_syns < MOST_LOST_SYNS => {
                 self.lost_syns += 1;
                 return;
             }
@@ -155,6 +163,7 @@ impl Path {
                 return self.through(packet, delay, out);
             }
         };
+        self.lost = 0;
         self.through(packet, delay + later, out);
     }
 
