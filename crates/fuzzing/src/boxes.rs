@@ -245,7 +245,7 @@ impl Strip {
             What::Dss => options.mptcp.retain(|o| !matches!(o, MptcpOption::Dss(_))),
             What::Joins => options.mptcp.retain(|o| !matches!(o, MptcpOption::MpJoin(_))),
             What::Addresses => {
-                options.mptcp.retain(|o| !matches!(o, MptcpOption::AddAddr(_) | MptcpOption::RemoveAddr(_)))
+                options.mptcp.retain(|o| !matches!(o, MptcpOption::AddAddr(_) | MptcpOption::RemoveAddr(_)));
             }
             What::Timestamps => options.timestamps = options.timestamps.filter(|_| !syn),
             What::Sack => {

@@ -198,7 +198,7 @@ impl Run {
             self.deliver(0, |_| ());
             self.drain();
             let sent = self.world.ends.iter().map(|end| end.sent).sum::<u64>() - before;
-            assert!(sent < MOST_PACKETS, "{sent} packets in {:?}", CALM);
+            assert!(sent < MOST_PACKETS, "{sent} packets in {CALM:?}");
         }
     }
 }
