@@ -91,7 +91,8 @@ fn a_join_on_a_living_subflow_is_challenged() {
 /// Mappings that are nonsense cost the subflow, or are ignored; they never get past the window or into the stream.
 #[test]
 fn a_corrupt_dss_puts_no_byte_anywhere() {
-    let corrupt: [(&str, fn(&mut DssMapping, &mut Dss)); 7] = [
+    type Change = fn(&mut DssMapping, &mut Dss);
+    let corrupt: [(&str, Change); 7] = [
         ("a length beyond the segment", |m, _| m.len = u16::MAX),
         ("far before the stream", |m, _| m.dsn = WireDsn::Long(0)),
         ("at the end of all numbers", |m, _| m.dsn = WireDsn::Long(u64::MAX)),
@@ -357,7 +358,7 @@ fn a_window_that_opens_without_a_word_on_data_opens() {
             break;
         }
         sent += more;
-        s.inject(ack(1 + sent).window((256_000 - sent >> 8) as u16).opt(dack(1 + u64::from(sent))));
+        s.inject(ack(1 + sent).window(((256_000 - sent) >> 8) as u16).opt(dack(1 + u64::from(sent))));
     }
     assert!(sent > 250_000, "{sent}");
     s.inject(ack(1 + sent).window(1_000));
