@@ -123,7 +123,7 @@ impl Driver {
 
 /// Payloads from this size on are kept where they were read; smaller ones are copied, which costs less than the
 /// 64 KB buffer they would hold.
-const WORTH_KEEPING: usize = 4096;
+const WORTH_KEEPING: usize = 16 * 1024;
 
 impl Packet {
     /// `None` for what is neither TCP over IP nor an ICMP error about it: the kernel's own router solicitations, noise.

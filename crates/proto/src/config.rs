@@ -62,6 +62,10 @@ pub struct Config {
     pub send_buffer_max: usize,
     /// The receive buffer, and so the advertised window, grows up to this, in bytes.
     pub recv_buffer_max: usize,
+    /// All connections together hold no more than this, in bytes: data in both directions with what it costs to keep it
+    /// in pieces, and their own state. Beyond it SYNs and joins are not answered, and connections that hold more than 64 KiB
+    /// in a direction take nothing more in it, from the network or from the application. Default: 512 MiB.
+    pub memory_max: usize,
     /// How much may be in flight.
     pub congestion: CongestionKind,
     /// Whether routers may mark packets instead of dropping them.
@@ -111,6 +115,7 @@ impl Default for Config {
             allow_join_initial: true,
             send_buffer_max: 16 << 20,
             recv_buffer_max: 16 << 20,
+            memory_max: 512 << 20,
             congestion: CongestionKind::default(),
             ecn: EcnMode::default(),
             scheduler: SchedulerKind::default(),

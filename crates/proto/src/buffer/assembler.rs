@@ -42,6 +42,11 @@ impl Assembler {
         self.waiting.len()
     }
 
+    /// What all that waits costs.
+    pub(crate) fn memory(&self) -> usize {
+        self.waiting_bytes + self.waiting.len() * super::PIECE
+    }
+
     pub(crate) fn has_gap(&self) -> bool {
         !self.waiting.is_empty()
     }

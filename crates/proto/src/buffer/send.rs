@@ -28,6 +28,11 @@ impl SendBuffer {
         (self.end - self.una) as usize
     }
 
+    /// What they cost.
+    pub(crate) fn memory(&self) -> usize {
+        self.len() + self.tail.capacity() - self.tail.len() + self.chunks.len() * super::PIECE
+    }
+
     /// One past the last byte written.
     pub(crate) fn end(&self) -> Dsn {
         self.end

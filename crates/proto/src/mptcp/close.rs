@@ -35,7 +35,7 @@ impl Connection {
     pub(crate) fn close(&mut self, now: Instant) {
         self.orphaned = true;
         // [9293-SHLD-3]
-        if self.ready_bytes > 0 || !self.was_established() {
+        if self.inbox.len() > 0 || !self.was_established() {
             // RFC 2525, section 2.17: what was not read is lost, and the peer must learn of it.
             return self.abort(now);
         }
@@ -115,7 +115,6 @@ impl Connection {
             self.send_half = SendHalf::FinSent;
             match self.multipath {
                 Multipath::Active(_) => {
-                    self.data_fin_since = now;
                     self.request_data_fin();
                     // It takes a number of its own.
                     self.data_nxt += 1;
@@ -295,6 +294,9 @@ impl Connection {
                 _ => ConnectionError::Reset,
             };
             return self.fail(now, error);
+        }
+        if self.is_fruitless(now, reason, established) {
+            return;
         }
         self.notify_path_manager(now, env, &PathEvent::SubflowClosed { local, remote, reason, established, permanent });
     }

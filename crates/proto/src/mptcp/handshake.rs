@@ -336,13 +336,15 @@ impl Connection {
         // The peer's answer to our SYN, after both crossed. [9293-MUST-10]
         let crossed = role == Role::Client && flags.contains(TcpFlags::ACK) && s.tcp.repeats_syn(seg);
         if flags.contains(TcpFlags::SYN) && !crossed {
-            // Our SYN/ACK was lost.
-            s.tcp.on_repeated_syn(seg);
-            s.send_syn = true;
-            let plain = initial && role == Role::Server && capable_of(seg).is_none();
-            if plain && matches!(self.multipath, Multipath::Negotiating { .. }) {
-                // The client has given up on options: something may drop SYN/ACKs that have them.
-                self.fall_back(FallbackReason::NotOffered);
+            // Our SYN/ACK was lost. One that is no answer to our SYN gets none: two ends would go on for ever.
+            if !flags.contains(TcpFlags::ACK) {
+                s.tcp.on_repeated_syn(seg);
+                s.send_syn = true;
+                let plain = initial && role == Role::Server && capable_of(seg).is_none();
+                if plain && matches!(self.multipath, Multipath::Negotiating { .. }) {
+                    // The client has given up on options: something may drop SYN/ACKs that have them.
+                    self.fall_back(FallbackReason::NotOffered);
+                }
             }
             return false;
         }

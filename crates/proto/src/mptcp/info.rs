@@ -202,7 +202,7 @@ impl Connection {
                 all
             }),
             send_queue: self.send.len(),
-            recv_queue: self.ready_bytes,
+            recv_queue: self.inbox.len(),
             recv_buffer: self.window.capacity(),
             congestion: self.congestion.name(),
             session: self.session_info(),
@@ -216,7 +216,7 @@ impl Connection {
             subflows: self.subflow_count(),
             unacknowledged: self.send.len(),
             outstanding: 0,
-            unread: self.ready_bytes,
+            unread: self.inbox.len(),
             out_of_order: self.assembler.waiting_bytes(),
             pieces: self.assembler.pieces(),
         };

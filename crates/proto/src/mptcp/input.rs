@@ -45,7 +45,6 @@ impl Connection {
             Verdict::Accept => {}
         }
         s.probed_at = None;
-        self.last_heard = now;
         self.soft_error = None;
         let Some(s) = self.get_mut(id) else { return };
         if s.stalled.is_some() && !s.tcp.has_outstanding() {
@@ -228,6 +227,11 @@ impl Connection {
             s.bare_acks = 0;
             return false;
         }
+        // Its window counts from a DATA_ACK that is no older than the last one that came. Without this, who waits for a
+        // window would wait for ever where something takes options off acknowledgements. [8684-3.3.5-1]
+        let window = s.tcp.window_of(seg);
+        self.data_wnd_end = self.data_wnd_end.max(self.data_una + window);
+        let Some(s) = self.get_mut(id) else { return true };
         // One that would not have moved the DATA_ACK needs none. [8684-3.3.2-7]
         if !out.advanced || s.tcp.snd_una() <= Ssn::FIRST + s.tcp.syn_bytes_sent() || s.tcp.counters.bytes_sent == 0 {
             return false;
@@ -293,9 +297,10 @@ impl Connection {
         }
         let has_data = !payload.is_empty();
         let hurried = self.is_active() && self.subflow_count() > 1;
+        let limit = self.receive_limit(env, id, seg);
         let Some(s) = self.get_mut(id) else { return };
         s.tcp.hurry_acks(hurried);
-        s.tcp.on_data(now, seg, payload);
+        s.tcp.on_data(now, seg, payload, limit);
         if has_data {
             s.last_data = Some(now);
         }

@@ -1,5 +1,6 @@
 //! Which subflow bytes are which connection bytes, on the receiving side (RFC 8684, section 3.3.1).
 
+use crate::buffer::PIECE;
 use crate::seq::{Dsn, Ssn};
 use bytes::Bytes;
 use polypath_wire::Checksum;
@@ -111,6 +112,11 @@ impl RxMappings {
                 Ok(())
             }
         }
+    }
+
+    /// What is kept, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.mappings.len() * size_of::<RxMapping>() + self.held.len as usize + self.held.pieces.len() * PIECE
     }
 
     /// Every byte so far stands at the same place in the subflow and in the connection.

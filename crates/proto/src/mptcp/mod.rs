@@ -10,6 +10,7 @@ mod afresh;
 mod checksum;
 mod close;
 mod fast_open;
+mod fruitless;
 mod handshake;
 mod held;
 mod in_flight_limit;
@@ -19,6 +20,7 @@ mod keepalive;
 mod liveness;
 mod lost_resets;
 mod mapping;
+mod memory;
 mod narrate;
 mod opportunistic;
 mod output;
@@ -49,7 +51,7 @@ pub use output::{Transmit, TransmitBuf};
 pub(crate) use session::{Multipath, Session};
 pub(crate) use subflow::{Handshake, Subflow};
 
-use crate::buffer::{Assembler, SendBuffer};
+use crate::buffer::{Assembler, Inbox, SendBuffer};
 use crate::congestion::CongestionControl;
 use crate::journal::Journal;
 use crate::mib::Counter;
@@ -60,7 +62,6 @@ use crate::stack::Reach;
 use crate::tcp::Counters;
 use crate::time::Instant;
 use crate::{Config, LinkConfig, LocalAddress, Mechanisms, SubflowId};
-use bytes::Bytes;
 use checksum::Farewell;
 use placement::Refusals;
 use polypath_wire::{FastOpenCookie, MpFail, MptcpOption};
@@ -77,6 +78,8 @@ pub(crate) struct Env<'a> {
     pub(crate) links: &'a [LinkConfig],
     pub(crate) addresses: &'a [LocalAddress],
     pub(crate) reach: &'a Reach,
+    /// All connections together hold as much as they may.
+    pub(crate) memory_full: bool,
 }
 
 /// Which end of a connection this is.
@@ -183,15 +186,14 @@ pub(crate) struct Connection {
     /// Where the DATA_FIN is to be sent now.
     data_fin_on: SubflowSet,
     data_fin_tries: u32,
-    /// When it was due first.
-    data_fin_since: Instant,
     /// Those that may not have arrived.
     lost_resets: Vec<lost_resets::LostReset>,
+    /// How far DATA_ACKs were when the DATA_FIN was first repeated, and when that was.
+    data_fin_unanswered: Option<(Dsn, Instant)>,
     writable_wanted: bool,
     // Receiving, by DSN.
     assembler: Assembler,
-    ready: VecDeque<Bytes>,
-    ready_bytes: usize,
+    inbox: Inbox,
     data_fin_at: Option<Dsn>,
     eof: bool,
     window: ReceiveWindow,
@@ -238,8 +240,7 @@ pub(crate) struct Connection {
     /// The path last given up as silent, and how often that was hasty.
     given_up: Option<(IpAddr, Instant)>,
     false_alarms: u32,
-    /// When anything last came from the peer, on whatever subflow.
-    last_heard: Instant,
+    fruitless: fruitless::Fruitless,
     /// A DATA_ACK has come.
     data_ack_seen: bool,
     /// A mapping of the peer's was taken.
@@ -293,12 +294,11 @@ impl Connection {
             mechanisms: config.mechanisms,
             data_fin_on: SubflowSet::default(),
             data_fin_tries: 0,
-            data_fin_since: Instant::ZERO,
             lost_resets: Vec::new(),
+            data_fin_unanswered: None,
             writable_wanted: false,
             assembler: Assembler::new(Dsn::FIRST.0),
-            ready: VecDeque::new(),
-            ready_bytes: 0,
+            inbox: Inbox::default(),
             data_fin_at: None,
             eof: false,
             window: ReceiveWindow::new(config.recv_buffer_max),
@@ -332,7 +332,7 @@ impl Connection {
             ever_joined: false,
             given_up: None,
             false_alarms: 0,
-            last_heard: Instant::ZERO,
+            fruitless: fruitless::Fruitless::default(),
             data_ack_seen: false,
             mapping_seen: false,
             rate_mark: (Instant::ZERO, Dsn::FIRST),

@@ -238,7 +238,7 @@ impl Connection {
 
     pub(super) fn trace_data_received(&mut self, id: SubflowId, fresh: u64) {
         let (next, out_of_order) = (relative(Dsn(self.assembler.next())), self.assembler.waiting_bytes() as u64);
-        let unread = self.ready_bytes as u64;
+        let unread = self.inbox.len() as u64;
         self.journal.trace(|| TraceEvent::DataReceived { subflow: id, fresh, next, out_of_order, unread });
     }
 

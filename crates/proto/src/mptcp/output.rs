@@ -467,7 +467,7 @@ impl Connection {
         let rcv_nxt = Dsn(self.assembler.next());
         let shift = self.get(id).map_or(0, |s| s.tcp.window_shift(what.flags));
         // [8684-3.3.4-3]
-        let window = self.window.offer(rcv_nxt, self.ready_bytes, shift);
+        let window = self.window.offer(rcv_nxt, self.unread(env), shift);
         let option_bytes = self.data_option_bytes();
         let mp_fail = self.mp_fail_option(what);
         let signals = if mp_fail.is_some() { mp_fail.as_slice() } else { what.signals };

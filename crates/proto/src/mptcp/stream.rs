@@ -6,7 +6,7 @@ use crate::SubflowId;
 use crate::mib::Counter;
 use crate::seq::{Dsn, Ssn};
 use crate::time::Duration;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 /// Pieces that wait for data before them, from all subflows: more is an attack.
 const MAX_PIECES: usize = 64 * 1024;
@@ -101,24 +101,14 @@ impl Connection {
         if max == 0 {
             return Ok(None);
         }
-        let Some(front) = self.ready.front_mut() else { return self.nothing_to_read() };
-        let data = if front.len() > max { front.split_to(max) } else { self.ready.pop_front().unwrap_or_default() };
+        let Some(data) = self.inbox.pop(max) else { return self.nothing_to_read() };
         self.taken(data.len());
         Ok(Some(data))
     }
 
     /// Fills `buf` as far as there are bytes; 0 is the end of the stream.
     pub(crate) fn read_into(&mut self, buf: &mut [u8]) -> Result<Option<usize>, ConnectionError> {
-        let mut filled = 0;
-        while let Some(front) = self.ready.front_mut().filter(|_| filled < buf.len()) {
-            let n = front.len().min(buf.len() - filled);
-            buf[filled..filled + n].copy_from_slice(&front[..n]);
-            filled += n;
-            front.advance(n);
-            if front.is_empty() {
-                self.ready.pop_front();
-            }
-        }
+        let filled = self.inbox.read_into(buf);
         if filled == 0 && !buf.is_empty() {
             return Ok(self.nothing_to_read()?.map(|_| 0));
         }
@@ -141,8 +131,7 @@ impl Connection {
     }
 
     fn taken(&mut self, bytes: usize) {
-        self.ready_bytes -= bytes;
-        if self.window.update_is_due(Dsn(self.assembler.next()), self.ready_bytes) {
+        if bytes > 0 && self.window.update_is_due(Dsn(self.assembler.next()), self.inbox.len()) {
             // On every subflow: a peer may hold each to the window that it saw itself (Linux does).
             self.ack_on_all();
         }
@@ -198,10 +187,9 @@ impl Connection {
 
     /// Takes bytes into the connection's stream.
     pub(super) fn assemble(&mut self, dsn: Dsn, piece: Bytes) -> Result<(), Obstacle> {
-        // Far beyond the window, or beyond the end. A little beyond happens: Linux pairs a new DATA_ACK with the
-        // window of the segment before.
+        // Far beyond the window, or beyond the end.
         let end = dsn + piece.len() as u64;
-        let limit = self.window.edge() + self.window.capacity() as u64;
+        let limit = self.receive_end();
         let crumbs = self.assembler.pieces() >= MAX_PIECES;
         if self.is_active() && (crumbs || end > limit || self.data_fin_at.is_some_and(|fin| end > fin)) {
             return Err(Obstacle::Violation);
@@ -219,8 +207,7 @@ impl Connection {
         let until = self.doubted_from().map_or(u64::MAX, |dsn| dsn.0);
         while let Some((_, data)) = self.assembler.pop_before(until) {
             if !self.orphaned {
-                self.ready_bytes += data.len();
-                self.ready.push_back(data);
+                self.inbox.push(data);
             }
         }
         // [8684-3.3.3-4]

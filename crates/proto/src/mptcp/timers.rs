@@ -161,9 +161,13 @@ impl Connection {
         }
     }
 
+    /// Subflows that are alive may be so for ever, where something on the way takes options off acknowledgements.
     fn on_data_fin_timer(&mut self, now: Instant) {
+        let una = self.data_una;
+        let since = self.data_fin_unanswered.filter(|(at, _)| *at == una).map_or(now, |(_, since)| since);
+        self.data_fin_unanswered = Some((una, since));
         // [9293-MUST-20]
-        if now - self.data_fin_since.max(self.last_heard) > self.patience() {
+        if now - since > self.patience() {
             return self.fail(now, ConnectionError::TimedOut);
         }
         self.request_data_fin();

@@ -11,6 +11,8 @@ const RETRY_SILENT: Duration = Duration::from_millis(100);
 const RETRY_REFUSED: Duration = Duration::from_secs(1);
 /// ...up to this.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// One that held longer than this is tried as if it had never failed.
+const HELD: Duration = Duration::from_secs(120);
 
 #[derive(Copy, Clone, Debug)]
 struct Retry {
@@ -19,6 +21,7 @@ struct Retry {
     /// None: never, until something changes.
     not_before: Option<Instant>,
     pause: Duration,
+    closed_at: Instant,
 }
 
 /// What has failed, and when it may be tried again.
@@ -70,15 +73,20 @@ impl Retries {
         }
         let same = |r: &Retry| (r.local, r.remote) == (local, remote);
         let old = self.list.iter().position(same).map(|i| self.list.swap_remove(i));
+        let old = old.filter(|r| now - r.closed_at < HELD);
+        let broken = matches!(reason, CloseReason::ProtocolError | CloseReason::ResetByPeer);
         let pause = match reason {
-            // Without any subflow there is nothing to be gentle with.
-            _ if !view.subflows.iter().any(|s| s.established) => RETRY_SILENT,
+            // Without any subflow there is nothing to be gentle with, unless it comes up and breaks again.
+            _ if !view.subflows.iter().any(|s| s.established) => match old {
+                Some(old) if broken => (old.pause * 2).clamp(RETRY_SILENT, RETRY_MAX),
+                _ => RETRY_SILENT,
+            },
             CloseReason::Silent | CloseReason::AddressRemoved => RETRY_SILENT,
             CloseReason::Finished | CloseReason::Aborted => RETRY_MAX,
             _ => old.map_or(RETRY_REFUSED, |r| (r.pause * 2).clamp(RETRY_REFUSED, RETRY_MAX)),
         };
         let not_before = (!refused).then_some(now + pause);
-        self.list.push(Retry { local, remote, not_before, pause });
+        self.list.push(Retry { local, remote, not_before, pause, closed_at: now });
     }
 
     fn retry(&self, local: IpAddr, remote: SocketAddr) -> Option<&Retry> {

@@ -45,7 +45,7 @@ impl Connection<'_> {
     /// # Errors
     /// Why the connection ended, or [`ConnectionError::Closed`] after [`shutdown`](Self::shutdown).
     pub fn write(&mut self, data: &[u8]) -> Result<usize, ConnectionError> {
-        let max = self.stack.config.send_buffer_max;
+        let max = self.stack.send_limit(self.id);
         self.inner()?.write(max, data)
     }
 
@@ -54,7 +54,7 @@ impl Connection<'_> {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_bytes(&mut self, data: &mut Bytes) -> Result<usize, ConnectionError> {
-        let max = self.stack.config.send_buffer_max;
+        let max = self.stack.send_limit(self.id);
         self.inner()?.write_bytes(max, data)
     }
 
@@ -162,7 +162,7 @@ impl Connection<'_> {
 
     /// Bytes that [`write`](Self::write) would take now.
     pub fn write_room(&self) -> usize {
-        let max = self.stack.config.send_buffer_max;
+        let max = self.stack.send_limit(self.id);
         self.stack.connections.get(self.id.0).map_or(0, |slot| slot.connection.write_room(max))
     }
 }

@@ -7,6 +7,7 @@ mod holdings;
 mod input;
 mod isn;
 mod listener;
+mod memory;
 mod news;
 mod open;
 mod path_mtu;
@@ -153,6 +154,8 @@ struct Slot {
     ready: bool,
     /// The earliest deadline that stands in the timer queue.
     armed: Option<Instant>,
+    /// What it holds, as counted in the stack's memory.
+    memory: usize,
 }
 
 /// A Multipath TCP stack.
@@ -183,6 +186,8 @@ pub struct Stack {
     mib: Mib,
     tracing: bool,
     traces: VecDeque<Trace>,
+    /// What all connections hold.
+    memory: usize,
 }
 
 /// A segment of no connection.
@@ -243,6 +248,7 @@ impl Stack {
             mib: Mib::default(),
             tracing: false,
             traces: VecDeque::new(),
+            memory: 0,
         }
     }
 
@@ -291,8 +297,10 @@ impl Stack {
         id: ConnectionId,
         f: impl FnOnce(&mut mptcp::Connection, &Env<'_>) -> T,
     ) -> Option<T> {
+        let memory_full = self.is_memory_full();
         let slot = self.connections.get_mut(id.0)?;
-        let env = Env { config: &self.config, links: &self.links, addresses: &self.addresses, reach: &self.reach };
+        let (config, links, addresses) = (&self.config, &self.links[..], &self.addresses[..]);
+        let env = Env { config, links, addresses, reach: &self.reach, memory_full };
         Some(f(&mut slot.connection, &env))
     }
 

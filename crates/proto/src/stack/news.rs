@@ -32,8 +32,10 @@ impl Stack {
             self.on_news(now, id, news);
         }
         self.collect_journal(now, id);
+        self.account(id);
         if self.connections.get(id.0).is_some_and(|slot| slot.connection.is_dead()) {
             if let Some(slot) = self.connections.remove(id.0) {
+                self.memory -= slot.memory;
                 slot.token.map(|token| self.by_token.remove(&token));
             }
             return;

@@ -139,7 +139,7 @@ impl Stack {
             Multipath::Active(_) | Multipath::Fallback(_) => None,
         };
         let tuple = connection.iter().next().map(|(_, s)| FourTuple { local: s.tcp.local, remote: s.tcp.remote });
-        let slot = Slot { connection, listener, accepted: false, token, ready: false, armed: None };
+        let slot = Slot { connection, listener, accepted: false, token, ready: false, armed: None, memory: 0 };
         let id = ConnectionId(self.connections.insert(slot));
         if let (Some(tuple), Some(subflow)) = (tuple, subflow) {
             self.time_waits.remove(&tuple);
@@ -240,7 +240,7 @@ impl Stack {
         };
         // What a pair has left behind bounds the numbers of its next connection: a cookie has no place for that.
         let returning = self.time_waits.contains(&tuple);
-        let full = self.listeners.get(listener.0).is_none_or(super::Listener::is_full);
+        let full = self.listeners.get(listener.0).is_none_or(super::Listener::is_full) || self.is_memory_full();
         if full || (flooded && !stateless) {
             self.mib.count(Counter::TcpExtListenOverflows);
             return;
@@ -363,7 +363,7 @@ impl Stack {
             // Later data, where the third ACK was lost or overtaken: a reset would end what one retransmission mends.
             return self.cookies.is_current(now, &tuple, seg);
         };
-        if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) {
+        if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) || self.is_memory_full() {
             // It will be sent again.
             self.mib.count(Counter::TcpExtListenOverflows);
             return true;
@@ -400,6 +400,10 @@ impl Stack {
         }
         let params = self.params(now, tuple.local, tuple.remote, on);
         let nonce = self.rng.next_u32();
+        if self.is_memory_full() {
+            self.mib.count(Counter::TcpExtListenOverflows);
+            return;
+        }
         let Some(&id) = self.by_token.get(&join.token) else {
             // [8684-3.2-7, 8684-3.8-1]
             self.mib.count(Counter::MPTcpExtMPJoinNoTokenFound);
@@ -490,8 +494,8 @@ fn window_scale(max: usize) -> u8 {
 
 /// Puts the first subflow into a new connection.
 fn connection_with(connection: &mut mptcp::Connection, stack: &Stack, mut subflow: Subflow) -> Option<SubflowId> {
-    let env =
-        mptcp::Env { config: &stack.config, links: &stack.links, addresses: &stack.addresses, reach: &stack.reach };
+    let (config, links, addresses) = (&stack.config, &stack.links[..], &stack.addresses[..]);
+    let env = mptcp::Env { config, links, addresses, reach: &stack.reach, memory_full: false };
     connection.name_subflow(&env, &mut subflow);
     connection.add_subflow(stack.config.max_subflows.max(1), subflow)
 }

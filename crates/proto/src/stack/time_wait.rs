@@ -17,6 +17,9 @@ const REUSABLE_AFTER: Duration = Duration::from_secs(1);
 /// Beyond what the old connection has sent, and may have in the network (Linux: 65,535 + 2).
 const ISN_STEP: u32 = 65_537;
 
+/// More are not remembered: the oldest go first (Linux: tcp_max_tw_buckets).
+const MOST: usize = 65_536;
+
 #[derive(Debug)]
 struct Waiting {
     what: TimeWait,
@@ -38,6 +41,12 @@ impl<S: BuildHasher> TimeWaits<S> {
 
     pub(super) fn insert(&mut self, now: Instant, tuple: FourTuple, what: TimeWait) {
         let until = now + LENGTH;
+        if self.order.len() >= MOST
+            && let Some((until, oldest)) = self.order.pop_front()
+            && self.by_tuple.get(&oldest).is_some_and(|waiting| waiting.until == until)
+        {
+            self.by_tuple.remove(&oldest);
+        }
         self.by_tuple.insert(tuple, Waiting { what, until, challenges: Challenges::default() });
         self.order.push_back((until, tuple));
     }
@@ -130,4 +139,26 @@ pub(super) fn acknowledgement(tuple: &FourTuple, tw: &TimeWait) -> Segment {
     // RFC 7323, section 3.2: on every segment once agreed. [7323-3.2-2]
     segment.options.timestamps = tw.timestamps;
     segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LinkId;
+    use foldhash::quality::FixedState;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn no_more_are_remembered_than_a_peer_is_worth() {
+        let mut waits = TimeWaits::new(FixedState::default());
+        let zero = SeqNum(0);
+        let what = TimeWait { snd_nxt: zero, rcv_nxt: zero, link: LinkId(0), timestamps: None, owes_ack: false };
+        let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 80);
+        let tuple = |n: u32| FourTuple { local, remote: SocketAddr::new(Ipv4Addr::from(n).into(), 1) };
+        for n in 0..MOST as u32 + 10 {
+            waits.insert(Instant::ZERO, tuple(n), what);
+        }
+        assert_eq!((waits.by_tuple.len(), waits.order.len()), (MOST, MOST));
+        assert!(!waits.contains(&tuple(9)) && waits.contains(&tuple(10)));
+    }
 }

@@ -254,6 +254,16 @@ impl Tcp {
         Ssn(self.assembler.next())
     }
 
+    /// What waits out of order, and what has to be known of what is out. The bytes that are out belong to the connection.
+    pub(crate) fn memory(&self) -> usize {
+        self.assembler.memory() + self.board.memory()
+    }
+
+    /// Bytes that have arrived before others that have not.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.assembler.waiting_bytes()
+    }
+
     pub(crate) fn snd_una(&self) -> Ssn {
         self.snd_una
     }

@@ -358,8 +358,9 @@ impl Tcp {
         }
     }
 
-    /// The payload and FIN of an accepted segment; `pop_data` then gives what is in order.
-    pub(crate) fn on_data(&mut self, now: Instant, seg: &Segment, mut payload: Bytes) {
+    /// The payload and FIN of an accepted segment, as far as there is room up to `limit`; `pop_data` then gives what is
+    /// in order.
+    pub(crate) fn on_data(&mut self, now: Instant, seg: &Segment, mut payload: Bytes, limit: Ssn) {
         let seq = self.seq_of(seg);
         let rcv_nxt = self.rcv_nxt();
         let len = payload.len() as u64;
@@ -367,7 +368,7 @@ impl Tcp {
             self.fin_at = Some(seq + len);
         }
         // Nothing after a FIN counts, nor beyond what was ever offered.
-        let edge = self.fin_at.unwrap_or(rcv_nxt + self.max_window).min(rcv_nxt + self.max_window);
+        let edge = self.fin_at.unwrap_or(limit).min(limit).min(rcv_nxt + self.max_window);
         // [9293-3.10.7.4-2]
         payload.truncate(edge.since(seq) as usize);
         // [3168-6.1.5-2]
@@ -376,6 +377,9 @@ impl Tcp {
         }
         if len > 0 && seq > rcv_nxt && self.assembler.pieces() >= MAX_PIECES {
             // Crumbs, to cost us memory: not taken, and so sent again.
+            self.ack_now();
+        } else if len > 0 && payload.is_empty() {
+            // No room for any of it.
             self.ack_now();
         } else if len > 0 {
             let had_gap = self.assembler.has_gap();

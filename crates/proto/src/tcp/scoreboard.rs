@@ -106,6 +106,11 @@ impl Scoreboard {
         self.lost
     }
 
+    /// What all records take, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.records.len() * size_of::<TxRecord>()
+    }
+
     pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = &TxRecord> {
         self.records.iter()
     }

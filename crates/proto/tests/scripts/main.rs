@@ -3,6 +3,8 @@
 mod support;
 
 mod addresses;
+mod attacks;
+mod attacks_memory;
 mod checksum;
 mod close;
 mod congestion;

@@ -253,6 +253,11 @@ impl Script {
         self.sent.pop_front()
     }
 
+    /// It was looked at, and is yet to be taken.
+    pub(crate) fn put_back(&mut self, packet: Packet) {
+        self.sent.push_front(packet);
+    }
+
     /// Forgets what was sent and not looked at.
     pub(crate) fn clear(&mut self) {
         self.sent.clear();

@@ -1,0 +1,38 @@
+//! Subflows that come up and break again, with nothing getting through: something on the way takes options off, or resets
+//! what it does not know. Who joined again for ever would send the same bytes again for ever.
+
+use super::{CloseReason, Connection, ConnectionError};
+use crate::time::{Duration, Instant};
+
+/// So many in a row, and the connection is given up when no subflow is left.
+const MOST: u32 = 8;
+/// ...each within this time of the one before; the path manager's pauses between them are shorter (0.1 s, doubling).
+const IN_A_ROW: Duration = Duration::from_secs(60);
+
+/// How many there were since the data last got on.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Fruitless {
+    count: u32,
+    last: Instant,
+    /// How far both directions were.
+    progress: u64,
+}
+
+impl Connection {
+    /// A subflow is gone. True: the connection is, too.
+    pub(super) fn is_fruitless(&mut self, now: Instant, reason: CloseReason, established: bool) -> bool {
+        if !established || !matches!(reason, CloseReason::ProtocolError | CloseReason::ResetByPeer) {
+            return false;
+        }
+        let progress = self.data_una.0 + self.assembler.next();
+        let old = self.fruitless;
+        let in_a_row = old.progress == progress && now - old.last < IN_A_ROW;
+        let count = if in_a_row { old.count + 1 } else { 1 };
+        self.fruitless = Fruitless { count, last: now, progress };
+        if count < MOST || self.iter().any(|(_, s)| s.is_usable()) || self.finished {
+            return false;
+        }
+        self.fail(now, ConnectionError::TimedOut);
+        true
+    }
+}

@@ -1,0 +1,60 @@
+//! What a connection holds, and what it does where the stack holds as much as it may.
+
+use super::{Connection, Env, Subflow};
+use crate::SubflowId;
+use crate::buffer::PIECE;
+use crate::seq::{Dsn, Ssn};
+use polypath_wire::Segment;
+
+/// So much may wait in each direction of every connection, however full the stack is: none stands still for others.
+pub(crate) const GUARANTEED: usize = 64 * 1024;
+
+impl Connection {
+    /// Bytes of memory, but for what the allocator rounds up.
+    pub(crate) fn memory(&self) -> usize {
+        let subflow = |s: &Subflow| size_of::<Subflow>() + s.tcp.memory() + s.rx.memory();
+        let subflows: usize = self.subflows.iter().flatten().map(|s| subflow(s)).sum();
+        let reinjections = self.reinjections.len() * PIECE;
+        size_of::<Connection>() + subflows + self.received_memory() + self.send.memory() + reinjections
+    }
+
+    fn received_memory(&self) -> usize {
+        self.inbox.memory() + self.assembler.memory()
+    }
+
+    /// Received bytes that count against the window: where the stack is full, so many that it does not open.
+    pub(super) fn unread(&self, env: &Env<'_>) -> usize {
+        let shut = env.memory_full && self.inbox.len() > GUARANTEED / 2;
+        if shut { self.inbox.len().max(self.window.capacity()) } else { self.inbox.len() }
+    }
+
+    /// Up to where a subflow's bytes are taken. In plain TCP that is the window, and a buffer more (see
+    /// [`assemble`](Self::assemble)); in Multipath TCP the connection's numbers say it, once bytes are in order. Out of
+    /// order no more waits on all subflows together than the connection may have. What is not taken is as if it had been
+    /// lost.
+    pub(super) fn receive_limit(&self, env: &Env<'_>, id: SubflowId, seg: &Segment) -> Ssn {
+        let Some(s) = self.get(id) else { return Ssn::ORIGIN };
+        let waiting: usize = self.iter().map(|(_, s)| s.tcp.waiting_bytes()).sum();
+        let crowded = env.memory_full && waiting + self.received_memory() > GUARANTEED;
+        let capacity = self.window.capacity();
+        let early = s.tcp.seq_of(seg) > s.tcp.rcv_nxt();
+        if crowded || early && waiting > 2 * capacity {
+            return s.tcp.rcv_nxt();
+        }
+        if self.is_active() { Ssn(u64::MAX) } else { Ssn(self.receive_end().0) }
+    }
+
+    /// The end of what the peer may send, and a buffer more: Linux pairs a new DATA_ACK with the window of the segment
+    /// before. The edge follows what arrives beyond it; what was read does not, and half a buffer more than that and the
+    /// buffer itself is all that is ever offered.
+    pub(super) fn receive_end(&self) -> Dsn {
+        let capacity = self.window.capacity() as u64;
+        let read = Dsn(self.assembler.next() - self.inbox.len() as u64);
+        (self.window.edge() + capacity).min(read + capacity * 5 / 2)
+    }
+
+    /// How large the send buffer may be: all of `max`, or what it has and what is `left` in the stack.
+    pub(crate) fn send_limit(&self, max: usize, left: usize) -> usize {
+        max.min((self.send.len() + left).max(GUARANTEED))
+    }
+}
