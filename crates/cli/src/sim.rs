@@ -21,9 +21,9 @@ enum Experiment {
     /// Paths that differ: goodput, handover and latency against bars.
     Grid(Grid),
     /// Random networks, programs and troubles: every byte once and in order, nothing stuck, nothing left behind.
-    Faults(faults::Args),
+    Faults(Box<faults::Args>),
     /// What connections with coupled congestion control take from others, and get themselves.
-    Fairness(fairness::SimArgs),
+    Fairness(Box<fairness::SimArgs>),
 }
 
 #[derive(Debug, clap::Args)]

@@ -84,12 +84,12 @@ pub(crate) fn get_option(fd: RawFd, level: i32, name: i32, value: &mut [u8]) -> 
 }
 
 /// `getsockopt(2)` with a length that is negative, or nowhere.
-pub(crate) fn get_option_oddly<'a>(
+pub(crate) fn get_option_oddly(
     fd: RawFd,
     (level, name): (i32, i32),
-    value: &'a mut [u8],
+    value: &mut [u8],
     len: Option<i32>,
-) -> io::Result<&'a [u8]> {
+) -> io::Result<&[u8]> {
     let mut told = len.unwrap_or(0);
     let len_at = if len.is_some() { &raw mut told } else { std::ptr::without_provenance_mut(8) };
     // SAFETY: a negative length the kernel takes for none or for one beyond all values, which are shorter than `value`;
