@@ -71,7 +71,7 @@ fn flush_conntrack() {
 /// Exchanges payloads over `paths` with a kernel's server. `before` runs where the box stands, `during` when a quarter has
 /// been received.
 fn play(paths: Vec<PathSpec>, before: &str, during: impl FnOnce() + Send) -> (io::Result<Seen>, Option<Transfer>) {
-    let scenario = paths.into_iter().fold(Scenario::builder(), |builder, path| builder.path(path));
+    let scenario = paths.into_iter().fold(Scenario::builder(), polypath_lab::scenario::ScenarioBuilder::path);
     let scenario = scenario.build().expect("a scenario");
     let config = ServerConfig {
         transport: Transport::Mptcp,

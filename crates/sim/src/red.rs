@@ -105,6 +105,6 @@ mod tests {
         }
         state.dropped();
         let until_sure = (1..100).find(|_| state.probability(&red, long, 0.0) >= 1.0);
-        assert_eq!(until_sure, Some(14));
+        assert_eq!(until_sure, Some(15));
     }
 }

@@ -48,11 +48,12 @@ impl Connection {
     /// What was wrong with the path may pass; and the only path there is may be tried again, where the way is to blame and
     /// not the peer. [8684-3.6-3]
     pub(super) fn may_be_tried_again(&self, id: SubflowId, reset: ResetReason) -> bool {
-        match reset {
-            ResetReason::TooMuchOutstandingData | ResetReason::UnacceptablePerformance => true,
-            ResetReason::MiddleboxInterference => self.is_alone(id),
-            _ => false,
-        }
+        let may_pass = matches!(reset, ResetReason::TooMuchOutstandingData | ResetReason::UnacceptablePerformance);
+        may_pass || self.is_broken_by_the_only_way(id, reset)
+    }
+
+    pub(super) fn is_broken_by_the_only_way(&self, id: SubflowId, reset: ResetReason) -> bool {
+        reset == ResetReason::MiddleboxInterference && self.is_alone(id)
     }
 
     /// A subflow breaks, and it is the only one. True: so did those before it, and nothing gets on.

@@ -225,6 +225,7 @@ impl Connection {
                     reason: CloseReason::Finished,
                     established: true,
                     permanent: false,
+                    again: false,
                 }));
                 self.drop_subflow(now, id, CloseReason::Finished);
                 if !self.is_active() && !self.finished {
@@ -243,11 +244,10 @@ impl Connection {
 
     /// No subflow is left that works. Our own joins go on for as long as the peer may wait for them on a lone subflow.
     fn wait_for_a_join(&mut self, now: Instant) {
-        match self.subflow_count() {
-            0 => self.touch_abandon(now),
-            // [9293-MUST-20]
-            _ => self.timers.set(ConnectionTimer::Abandon, now + self.patience().max(ABANDON_AFTER)),
-        }
+        let joins = self.role == super::Role::Client && self.subflow_count() > 0;
+        // [9293-MUST-20]
+        let patience = if joins { self.patience().max(ABANDON_AFTER) } else { ABANDON_AFTER };
+        self.timers.set(ConnectionTimer::Abandon, now + patience);
     }
 
     /// Removes a subflow; what it had not delivered goes elsewhere.
@@ -295,10 +295,9 @@ impl Connection {
             };
             return self.fail(now, error);
         }
-        if self.is_fruitless(now, reason, established) {
-            return;
-        }
-        self.notify_path_manager(now, env, &PathEvent::SubflowClosed { local, remote, reason, established, permanent });
+        let again = self.breaks_again(now, reason, established);
+        let event = PathEvent::SubflowClosed { local, remote, reason, established, permanent, again };
+        self.notify_path_manager(now, env, &event);
     }
 
     /// Resets a subflow; it is removed when the RST has left.
@@ -310,7 +309,7 @@ impl Connection {
         reset: ResetReason,
         reason: CloseReason,
     ) {
-        if self.may_be_tried_again(id, reset) && self.breaks_in_vain() {
+        if self.is_broken_by_the_only_way(id, reset) && self.breaks_in_vain() {
             return self.abort(now);
         }
         match self.get_mut(id) {

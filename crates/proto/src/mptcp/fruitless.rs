@@ -19,8 +19,9 @@ pub(super) struct Fruitless {
 }
 
 impl Connection {
-    /// A subflow is gone. True: the connection is, too.
-    pub(super) fn is_fruitless(&mut self, now: Instant, reason: CloseReason, established: bool) -> bool {
+    /// A subflow is gone. True: it broke, and nothing had got on since the one before. After too many of these the connection
+    /// fails.
+    pub(super) fn breaks_again(&mut self, now: Instant, reason: CloseReason, established: bool) -> bool {
         if !established || !matches!(reason, CloseReason::ProtocolError | CloseReason::ResetByPeer) {
             return false;
         }
@@ -29,10 +30,9 @@ impl Connection {
         let in_a_row = old.progress == progress && now - old.last < IN_A_ROW;
         let count = if in_a_row { old.count + 1 } else { 1 };
         self.fruitless = Fruitless { count, last: now, progress };
-        if count < MOST || self.iter().any(|(_, s)| s.is_usable()) || self.finished {
-            return false;
+        if count >= MOST && !self.finished && !self.iter().any(|(_, s)| s.is_usable()) {
+            self.fail(now, ConnectionError::TimedOut);
         }
-        self.fail(now, ConnectionError::TimedOut);
-        true
+        in_a_row
     }
 }

@@ -8,7 +8,7 @@ use crate::LinkId;
 use crate::SubflowId;
 use crate::buffer::Chunks;
 use crate::seq::{Dsn, Ssn};
-use crate::tcp::{MAX_RTO, Mapping, State, TxRecord};
+use crate::tcp::{Mapping, State, TxRecord};
 use crate::time::{Duration, Instant};
 use crate::trace::{By, CongestionReason, RetransmitReason, TraceEvent};
 use bytes::Bytes;
@@ -55,6 +55,9 @@ pub(super) struct Outgoing<'a> {
 }
 
 type Step = fn(&mut Connection, Instant, &Env<'_>, &mut TransmitBuf) -> Option<Transmit>;
+
+/// A DATA_FIN that is not acknowledged is repeated this often at least: it is one small packet, and an application waits.
+const DATA_FIN_AGAIN: Duration = Duration::from_secs(8);
 
 impl Connection {
     /// The next packet, if there is any to send now.
@@ -305,7 +308,7 @@ impl Connection {
         let rto = self.iter().map(|(_, s)| s.tcp.rtt.rto()).max().unwrap_or(Duration::from_secs(1));
         // [8684-3.3.3-5]
         let patience = (rto * (1 << self.data_fin_tries.min(8))) / 2;
-        self.timers.set(ConnectionTimer::DataFin, now + patience.min(MAX_RTO));
+        self.timers.set(ConnectionTimer::DataFin, now + patience.min(DATA_FIN_AGAIN));
         Some(self.emit_ack(now, env, id, Some(option), &[], out))
     }
 

@@ -48,6 +48,8 @@ pub enum PathEvent {
         established: bool,
         /// The peer does not want it opened again (RFC 8684, section 3.6).
         permanent: bool,
+        /// It broke, as another had before it, and nothing got through in between.
+        again: bool,
     },
     /// A subflow's retransmission timer expired: nothing is acknowledged on it.
     SubflowStalled {

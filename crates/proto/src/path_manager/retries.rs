@@ -11,8 +11,6 @@ const RETRY_SILENT: Duration = Duration::from_millis(100);
 const RETRY_REFUSED: Duration = Duration::from_secs(1);
 /// ...up to this.
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// One that held longer than this is tried as if it had never failed.
-const HELD: Duration = Duration::from_secs(120);
 
 #[derive(Copy, Clone, Debug)]
 struct Retry {
@@ -21,7 +19,6 @@ struct Retry {
     /// None: never, until something changes.
     not_before: Option<Instant>,
     pause: Duration,
-    closed_at: Instant,
 }
 
 /// What has failed, and when it may be tried again.
@@ -36,7 +33,7 @@ impl Retries {
     pub(super) fn note(&mut self, now: Instant, event: &PathEvent, view: &PathManagerView<'_>) -> bool {
         match *event {
             PathEvent::Established => self.ready = true,
-            PathEvent::SubflowClosed { local, remote, reason, established, permanent } => {
+            PathEvent::SubflowClosed { local, remote, reason, established, permanent, again } => {
                 let announced = remote != view.initial_remote && view.remotes.contains(&remote);
                 let failed = matches!(
                     reason,
@@ -47,7 +44,7 @@ impl Retries {
                 );
                 let asked = reason == CloseReason::Asked;
                 let refused = permanent || asked || (announced && failed && !established);
-                self.note_closed(now, view, (local.ip(), remote), reason, refused);
+                self.note_closed(now, view, (local.ip(), remote), reason, (refused, again));
             }
             PathEvent::Announced(remote) => self.list.retain(|r| r.remote != remote),
             PathEvent::SubflowStalled { .. }
@@ -65,7 +62,7 @@ impl Retries {
         view: &PathManagerView<'_>,
         (local, remote): (IpAddr, SocketAddr),
         reason: CloseReason,
-        refused: bool,
+        (refused, again): (bool, bool),
     ) {
         if reason == CloseReason::AddressRemoved {
             // If it comes back, it is another path.
@@ -73,12 +70,10 @@ impl Retries {
         }
         let same = |r: &Retry| (r.local, r.remote) == (local, remote);
         let old = self.list.iter().position(same).map(|i| self.list.swap_remove(i));
-        let old = old.filter(|r| now - r.closed_at < HELD);
-        let broken = matches!(reason, CloseReason::ProtocolError | CloseReason::ResetByPeer);
         let pause = match reason {
-            // Without any subflow there is nothing to be gentle with, unless it comes up and breaks again.
+            // Without any subflow there is nothing to be gentle with, unless they come up and break in vain.
             _ if !view.subflows.iter().any(|s| s.established) => match old {
-                Some(old) if broken => (old.pause * 2).clamp(RETRY_SILENT, RETRY_MAX),
+                Some(old) if again => (old.pause * 2).clamp(RETRY_SILENT, RETRY_MAX),
                 _ => RETRY_SILENT,
             },
             CloseReason::Silent | CloseReason::AddressRemoved => RETRY_SILENT,
@@ -86,7 +81,7 @@ impl Retries {
             _ => old.map_or(RETRY_REFUSED, |r| (r.pause * 2).clamp(RETRY_REFUSED, RETRY_MAX)),
         };
         let not_before = (!refused).then_some(now + pause);
-        self.list.push(Retry { local, remote, not_before, pause, closed_at: now });
+        self.list.push(Retry { local, remote, not_before, pause });
     }
 
     fn retry(&self, local: IpAddr, remote: SocketAddr) -> Option<&Retry> {

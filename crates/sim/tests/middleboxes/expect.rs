@@ -209,7 +209,6 @@ const TOGETHER: &[Exception] = &[
 ];
 
 const APART: &[Exception] = &[
-    (Kind::NatRebind, Kind::ProxyLoses, 'R', "the server has no room for one more subflow, all others being gone"),
     (Kind::NatRebind, Kind::RstSyn, 'R', NOTHING_LEFT),
     (Kind::IdleRst, Kind::RstSyn, 'R', NOTHING_LEFT),
     (Kind::WindowUnscaled, Kind::CoalesceFirst, 'R', NEVER_ALONE),
