@@ -27,7 +27,7 @@ fn play_all(cells: &[Cell]) -> Vec<Result<Seen, String>> {
         let seen = run::play(cell, Trace::off());
         results.lock().expect("nobody has panicked")[number] = seen;
     };
-    let processors = std::thread::available_parallelism().map_or(1, |processors| processors.get());
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| (0..processors).for_each(|_| drop(scope.spawn(work))));
     results.into_inner().expect("nobody has panicked")
 }
