@@ -63,6 +63,7 @@ struct Watched {
     stack: Stack,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a script reads better so")]
 impl Watched {
     fn new() -> Self {
         Self { wire: Wire::new(false), stack: Stack::new(Config::default(), [0; 32]) }
