@@ -218,16 +218,6 @@ fn options_that_vanish_on_the_second_path_in_mid_connection_close_its_subflow() 
     assert_eq!((info.multipath, open_subflows(&info)), (MultipathState::Active, 1));
 }
 
-/// From segments with data, in one direction: MP_FAIL and its answer get through, and Linux agrees to plain TCP.
-#[test]
-fn options_that_vanish_from_data_in_mid_connection_make_plain_tcp() {
-    for interface in ["iifname", "oifname"] {
-        let rules = format!("{interface} \"wifi0\" meta length > 200 reset tcp option mptcp");
-        let info = check(play(one_path(), "", || nft(&forward(&rules))));
-        assert_eq!(info.multipath, MultipathState::Fallback(FallbackReason::NoDss), "{interface}");
-    }
-}
-
 /// In both directions nobody can ask. It may end, but not with wrong bytes.
 #[test]
 fn options_that_vanish_everywhere_in_mid_connection_never_corrupt_the_stream() {
