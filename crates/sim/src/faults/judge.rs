@@ -151,9 +151,14 @@ impl<'a> Judge<'a> {
         let mut outcome = Outcome::default();
         self.network.start();
         self.judge()?;
+        let mut given_up = false;
         while !self.is_over() {
-            if !self.step()? && !self.give_up_excused() {
+            if self.step()? {
+                given_up = false;
+            } else if given_up || !self.give_up_excused() {
                 return Err(self.failure(Kind::Stall, "no packet is under way and no timer is set".to_owned()));
+            } else {
+                given_up = true;
             }
             if self.network.elapsed() > LONGEST {
                 return Err(self.failure(Kind::Stall, "the run does not end".to_owned()));
