@@ -10,6 +10,7 @@ mod afresh;
 mod checksum;
 mod close;
 mod fast_open;
+mod feedback;
 mod fruitless;
 mod handshake;
 mod held;
