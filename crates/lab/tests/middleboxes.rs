@@ -70,7 +70,11 @@ fn flush_conntrack() {
 
 /// Exchanges payloads over `paths` with a kernel's server. `before` runs where the box stands, `during` when a quarter has
 /// been received.
-fn play(paths: Vec<PathSpec>, before: &str, during: impl FnOnce() + Send) -> (io::Result<Seen>, Option<Transfer>) {
+fn play(
+    paths: Vec<PathSpec>,
+    before: &str,
+    during: impl FnOnce() + Send,
+) -> (io::Result<Seen>, Result<Transfer, String>) {
     let scenario = paths.into_iter().fold(Scenario::builder(), polypath_lab::scenario::ScenarioBuilder::path);
     let scenario = scenario.build().expect("a scenario");
     let config = ServerConfig {
@@ -90,8 +94,11 @@ fn play(paths: Vec<PathSpec>, before: &str, during: impl FnOnce() + Send) -> (io
     };
     let seen = scenario.client().run(work).expect("inside the client");
     let transfer = match &seen {
-        Ok(_) => server.finished(1, Duration::from_secs(20)).pop().and_then(|(_, transfer)| transfer.ok()),
-        Err(_) => None,
+        Ok(_) => match server.finished(1, Duration::from_secs(20)).pop() {
+            Some((_, transfer)) => transfer.map_err(|error| error.to_string()),
+            None => Err("it has not ended".into()),
+        },
+        Err(_) => Err("the client has failed".into()),
     };
     (seen, transfer)
 }
@@ -138,7 +145,7 @@ async fn client(paths: usize, during: impl FnOnce()) -> io::Result<Seen> {
 
 /// All bytes arrived, both ways, and what has become of the connection.
 #[track_caller]
-fn check((seen, transfer): (io::Result<Seen>, Option<Transfer>)) -> ConnectionInfo {
+fn check((seen, transfer): (io::Result<Seen>, Result<Transfer, String>)) -> ConnectionInfo {
     let seen = seen.expect("the client reads to the end");
     assert_eq!(seen.received, (BYTES, Payload::sha256(SERVER_SEED, BYTES)));
     let transfer = transfer.expect("the server reads to the end");

@@ -402,10 +402,9 @@ impl Host {
         self.shared().observe(|core| core.stats)
     }
 
-    /// Ends the host in order: every listener closes, then connections that applications have let
-    /// go of deliver what they hold, for at most `limit`; then everything stops, and
-    /// streams still held fail with [`NetworkDown`](io::ErrorKind::NetworkDown). Afterwards the
-    /// device is gone.
+    /// Ends the host in order: every listener closes, then connections that were shut down for writing, or that applications
+    /// have let go of, deliver what they hold, for at most `limit`; then everything stops, and streams still held fail with
+    /// [`NetworkDown`](io::ErrorKind::NetworkDown). Afterwards the device is gone.
     ///
     /// What is delivered has a second to close in order: a peer that does not close its side by then is sent a reset. A path
     /// that is cut holds nothing up where another has delivered everything. TIME-WAIT is not waited for. The runtime needs
@@ -416,7 +415,7 @@ impl Host {
     pub async fn shutdown(&self, limit: Duration) -> io::Result<()> {
         let drained = tokio::time::timeout(limit, self.shared().drained()).await;
         let left = self.shared().undelivered();
-        self.shared().abandon_orphans();
+        self.shared().abandon_ended();
         self.inner.stop();
         if drained.is_err() && left > 0 {
             return Err(io::Error::new(

@@ -190,8 +190,8 @@ impl Shared {
         self.poller.kick();
     }
 
-    /// Closes all listeners, and waits until everything is delivered that applications have written on connections that they
-    /// have let go of, or the host has stopped. What is left then has [so long](GRACE) to close in order.
+    /// Closes all listeners, and waits until everything is delivered that applications have ended, by a shutdown or by letting
+    /// go, or the host has stopped. What they have let go of has [so long](GRACE) to close in order then.
     pub(crate) async fn drained(&self) {
         let _ = self.call(|core, now| {
             core.draining = true;
@@ -207,10 +207,11 @@ impl Shared {
             tokio::pin!(changed);
             // Enlisted before looking, so that nothing falls between.
             changed.as_mut().enable();
-            if self.unfinished() == 0 {
+            let owed = self.undelivered();
+            if owed + self.unfinished() == 0 {
                 return;
             }
-            if !std::mem::replace(&mut delivered, self.undelivered() == 0) && delivered {
+            if !std::mem::replace(&mut delivered, owed == 0) && delivered {
                 grace.as_mut().reset(tokio::time::Instant::now() + GRACE);
             }
             tokio::select! {
@@ -220,10 +221,10 @@ impl Shared {
         }
     }
 
-    /// Gives up what applications have let go of, and tells the peers.
-    pub(crate) fn abandon_orphans(&self) {
+    /// Gives up what applications have ended, and tells the peers.
+    pub(crate) fn abandon_ended(&self) {
         // Where the host has stopped there is nobody to tell any more.
-        let _ = self.call(|core, now| core.stack.abandon_orphans(now));
+        let _ = self.call(|core, now| core.stack.abandon_ended(now));
     }
 
     /// Connections that applications have let go of.
@@ -235,7 +236,7 @@ impl Shared {
         .unwrap_or(0)
     }
 
-    /// Those of them that still deliver.
+    /// Connections that still deliver what was ended.
     pub(crate) fn undelivered(&self) -> usize {
         self.look(|core, _| core.stack.undelivered_count()).unwrap_or(0)
     }

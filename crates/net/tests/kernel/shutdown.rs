@@ -79,6 +79,32 @@ fn connections_still_held_fail_and_listeners_refuse() {
 }
 
 #[test]
+fn what_was_shut_down_is_delivered_though_the_stream_is_held() {
+    in_namespace(|| {
+        let host = host();
+        let listener = kernel_listener(false, true);
+        let addr = listener.local_addr().unwrap();
+        let len = 256 * 1024;
+        let (read_now, told) = std::sync::mpsc::channel::<()>();
+        let server = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            told.recv().unwrap();
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).map(|_| received)
+        });
+        block_on(async {
+            let mut stream = MptcpStream::connect(&host, addr).await.unwrap();
+            stream.write_all(&pattern(0, len)).await.unwrap();
+            stream.shutdown().await.unwrap();
+            read_now.send(()).unwrap();
+            host.shutdown(LONG).await.unwrap();
+            drop(stream);
+        });
+        assert!(server.join().unwrap().unwrap() == pattern(0, len));
+    });
+}
+
+#[test]
 fn a_peer_that_takes_nothing_holds_it_up_for_no_longer_than_allowed() {
     in_namespace(|| {
         let host = host();

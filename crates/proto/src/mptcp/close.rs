@@ -43,9 +43,9 @@ impl Connection {
         self.shutdown(now);
     }
 
-    /// Whether the peer has acknowledged everything that was written, and the end of it; or it is over.
-    pub(crate) fn is_delivered(&self) -> bool {
-        self.finished || self.send_half == SendHalf::FinAcked
+    /// Whether the application is done writing, and the peer has not acknowledged all of it yet, or the end of it.
+    pub(crate) fn owes(&self) -> bool {
+        !self.finished && matches!(self.send_half, SendHalf::FinQueued | SendHalf::FinSent)
     }
 
     /// Whether both ends have said and heard all, or it has failed.

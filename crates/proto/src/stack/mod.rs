@@ -382,19 +382,20 @@ impl Stack {
         self.connections.iter().count()
     }
 
-    /// How many of those still deliver: not all that was written, and the end of it, is acknowledged. What the peer has not
-    /// said yet, and the close of subflows, does not count.
+    /// How many connections still deliver what an application has ended (by a shutdown, or by letting go): not all of it,
+    /// and the end of it, is acknowledged. What the peer has not said yet, and the close of subflows, does not count.
     pub fn undelivered_count(&self) -> usize {
-        self.connections.iter().filter(|(_, slot)| slot.connection.orphaned && !slot.connection.is_delivered()).count()
+        self.connections.iter().filter(|(_, slot)| slot.connection.owes()).count()
     }
 
-    /// Gives up those that applications have let go of. The peer is told (MP_FASTCLOSE, or RST in plain TCP), unless it has
-    /// said all and heard all.
-    pub fn abandon_orphans(&mut self, now: Instant) {
-        let is_left = |connection: &mptcp::Connection| connection.orphaned && !connection.is_finished();
-        let orphans = self.connections.iter().filter(|(_, slot)| is_left(&slot.connection));
-        let orphans: Vec<_> = orphans.map(|(h, _)| ConnectionId(h)).collect();
-        for id in orphans {
+    /// Gives up those that applications have let go of, and those that still deliver. The peer is told (MP_FASTCLOSE, or RST
+    /// in plain TCP), unless it has said all and heard all.
+    pub fn abandon_ended(&mut self, now: Instant) {
+        let is_left =
+            |connection: &mptcp::Connection| connection.owes() || (connection.orphaned && !connection.is_finished());
+        let ended = self.connections.iter().filter(|(_, slot)| is_left(&slot.connection));
+        let ended: Vec<_> = ended.map(|(h, _)| ConnectionId(h)).collect();
+        for id in ended {
             self.abandon(id, now);
         }
     }

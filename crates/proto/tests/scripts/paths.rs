@@ -112,7 +112,7 @@ fn what_a_live_path_has_delivered_is_delivered_though_a_dead_one_never_closes() 
     // The cut subflow's FIN is never acknowledged.
     assert_eq!((stack.connection_count(), stack.undelivered_count()), (1, 0));
     // Both ends know all: there is nobody to tell.
-    stack.abandon_orphans(now);
+    stack.abandon_ended(now);
     assert_eq!(stack.mib().get(Counter::MPTcpExtMPFastcloseTx), 0);
 }
 
@@ -126,7 +126,7 @@ fn who_lets_go_with_data_on_the_way_has_not_delivered_it() {
     pair.drive_until(ms(60_000), |p| p.client.stack.undelivered_count() == 0);
     assert_eq!((pair.client.stack.connection_count(), pair.server.ended), (1, true));
     let now = pair.now;
-    pair.client.stack.abandon_orphans(now);
+    pair.client.stack.abandon_ended(now);
     pair.drive(ms(100));
     assert!(
         pair.server.events.iter().any(|(_, e)| matches!(e, Event::Closed { error: Some(ConnectionError::Reset), .. }))
