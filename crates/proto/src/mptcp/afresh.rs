@@ -8,8 +8,6 @@ use polypath_wire::ResetReason;
 
 /// Timeouts in a row before the only path is tried with another subflow: smaller segments were no help either.
 const TIMEOUTS: u32 = 7;
-/// Subflows that may break one after the other with nothing delivered by any of them.
-const MAX_BROKEN: u32 = 4;
 
 impl Connection {
     /// A subflow has timed out again, and no other works. Only clients can open one; to a server behind it all the same
@@ -48,17 +46,14 @@ impl Connection {
     /// What was wrong with the path may pass; and the only path there is may be tried again, where the way is to blame and
     /// not the peer. [8684-3.6-3]
     pub(super) fn may_be_tried_again(&self, id: SubflowId, reset: ResetReason) -> bool {
-        let may_pass = matches!(reset, ResetReason::TooMuchOutstandingData | ResetReason::UnacceptablePerformance);
+        let may_pass = matches!(
+            reset,
+            ResetReason::LackOfResources | ResetReason::TooMuchOutstandingData | ResetReason::UnacceptablePerformance
+        );
         may_pass || self.is_broken_by_the_only_way(id, reset)
     }
 
     pub(super) fn is_broken_by_the_only_way(&self, id: SubflowId, reset: ResetReason) -> bool {
         reset == ResetReason::MiddleboxInterference && self.is_alone(id)
-    }
-
-    /// A subflow breaks, and it is the only one. True: so did those before it, and nothing gets on.
-    pub(super) fn breaks_in_vain(&mut self) -> bool {
-        self.broken += 1;
-        self.broken > MAX_BROKEN
     }
 }

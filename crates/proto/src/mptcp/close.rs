@@ -309,8 +309,9 @@ impl Connection {
         reset: ResetReason,
         reason: CloseReason,
     ) {
-        if self.is_broken_by_the_only_way(id, reset) && self.breaks_in_vain() {
-            return self.abort(now);
+        if self.is_alone(id) && self.is_last_break(now) {
+            // While there is somebody to tell.
+            return self.fail(now, ConnectionError::TimedOut);
         }
         match self.get_mut(id) {
             Some(s) if !matches!(s.tcp.state, State::SynSent | State::Closed) => {

@@ -5,7 +5,7 @@ use super::{CloseReason, Connection, ConnectionError};
 use crate::time::{Duration, Instant};
 
 /// So many in a row, and the connection is given up when no subflow is left.
-const MOST: u32 = 8;
+const MOST: u32 = 6;
 /// ...each within this time of the one before; the path manager's pauses between them are shorter (0.1 s, doubling).
 const IN_A_ROW: Duration = Duration::from_secs(60);
 
@@ -18,6 +18,14 @@ pub(super) struct Fruitless {
     progress: u64,
 }
 
+impl Fruitless {
+    /// With one more break now.
+    fn with_another(self, now: Instant, progress: u64) -> Fruitless {
+        let in_a_row = self.progress == progress && now - self.last < IN_A_ROW;
+        Fruitless { count: if in_a_row { self.count + 1 } else { 1 }, last: now, progress }
+    }
+}
+
 impl Connection {
     /// A subflow is gone. True: it broke, and nothing had got on since the one before. After too many of these the connection
     /// fails.
@@ -25,14 +33,20 @@ impl Connection {
         if !established || !matches!(reason, CloseReason::ProtocolError | CloseReason::ResetByPeer) {
             return false;
         }
-        let progress = self.data_una.0 + self.assembler.next();
-        let old = self.fruitless;
-        let in_a_row = old.progress == progress && now - old.last < IN_A_ROW;
-        let count = if in_a_row { old.count + 1 } else { 1 };
-        self.fruitless = Fruitless { count, last: now, progress };
+        self.fruitless = self.fruitless.with_another(now, self.progress());
+        let count = self.fruitless.count;
         if count >= MOST && !self.finished && !self.iter().any(|(_, s)| s.is_usable()) {
             self.fail(now, ConnectionError::TimedOut);
         }
-        in_a_row
+        count > 1
+    }
+
+    /// Whether one more break is the end.
+    pub(super) fn is_last_break(&self, now: Instant) -> bool {
+        self.fruitless.with_another(now, self.progress()).count >= MOST
+    }
+
+    fn progress(&self) -> u64 {
+        self.data_una.0 + self.assembler.next()
     }
 }

@@ -1,7 +1,7 @@
-//! MP_CAPABLE and MP_JOIN, as client and as server (RFC 8684, sections 3.1 and 3.2).
+//! Opening a connection: SYNs, and MP_CAPABLE, as client and as server (RFC 8684, section 3.1).
 
 use super::info::SubflowChange;
-use super::session::tcprst;
+use super::input::is_transient;
 use super::{
     CloseReason, Connection, ConnectionError, Env, FallbackReason, Handshake, Multipath, News, Request, Role, Session,
     Subflow,
@@ -12,12 +12,11 @@ use crate::congestion::INITIAL_WINDOW_SEGMENTS;
 use crate::mib::Counter;
 use crate::path_manager::PathEvent;
 use crate::seq::Dsn;
-use crate::tcp::{Mapping, State, Tcp, Timer};
+use crate::tcp::{Mapping, State};
 use crate::time::Instant;
 use crate::trace::CongestionReason;
 use polypath_wire::{
-    CapableFlags, CapableKeys, Key, MpCapable, MpJoin, MptcpOption, ResetReason, Segment, TcpFlags, Token,
-    join_ack_hmac, join_synack_hmac,
+    CapableFlags, CapableKeys, Key, MpCapable, MpJoin, MptcpOption, Segment, TcpFlags, join_ack_hmac, join_synack_hmac,
 };
 
 /// The version of the protocol spoken (RFC 8684).
@@ -26,26 +25,6 @@ const VERSION: u8 = 1;
 
 /// Remote ends that are remembered to have answered.
 const MAX_REMOTES: usize = 32;
-
-/// The MP_JOIN of a SYN.
-#[derive(Copy, Clone, Debug)]
-pub(crate) struct JoinSyn {
-    pub(crate) token: Token,
-    pub(crate) nonce: u32,
-    pub(crate) address_id: u8,
-    pub(crate) backup: bool,
-}
-
-impl JoinSyn {
-    pub(crate) fn of(seg: &Segment) -> Option<JoinSyn> {
-        seg.options.mptcp.iter().find_map(|option| match option {
-            MptcpOption::MpJoin(MpJoin::Syn { backup, address_id, token, nonce }) => {
-                Some(JoinSyn { token: *token, nonce: *nonce, address_id: *address_id, backup: *backup })
-            }
-            _ => None,
-        })
-    }
-}
 
 fn capable_of(seg: &Segment) -> Option<&MpCapable> {
     seg.options.mptcp.iter().find_map(|option| match option {
@@ -199,7 +178,7 @@ impl Connection {
                     return self.fail(now, ConnectionError::Refused);
                 }
                 self.take_reset_reason(id, seg);
-                if self.iter().all(|(other, s)| other == id || !s.established) {
+                if self.subflow_count() == 1 && !is_transient(seg) {
                     // Nothing else is left, and the peer knows the connection no more.
                     return self.fail(now, ConnectionError::Reset);
                 }
@@ -265,52 +244,6 @@ impl Connection {
         }
         self.settle_fast_open(env, id, seg);
         self.on_connection_established(now, id);
-    }
-
-    fn on_join_syn_ack(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, nonce: u32, seg: &Segment) {
-        let Some(session) = self.multipath.session().copied() else { return };
-        let answer = seg.options.mptcp.iter().find_map(|option| match option {
-            MptcpOption::MpJoin(MpJoin::SynAck { backup, address_id, hmac, nonce }) => {
-                Some((*backup, *address_id, *hmac, *nonce))
-            }
-            _ => None,
-        });
-        // [8684-3.2-16]
-        let Some((backup, remote_id, hmac, remote_nonce)) = answer else {
-            // RFC 8684, section 3.2: a SYN/ACK without MP_JOIN: the subflow is closed with a reset.
-            return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
-        };
-        // [8684-3.2-13, 8684-3.9.3-2]
-        // [8684-3.2-17]
-        self.journal.count(Counter::MPTcpExtMPJoinSynAckRx);
-        if backup {
-            self.journal.count(Counter::MPTcpExtMPJoinSynAckBackupRx);
-        }
-        if hmac != join_synack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) {
-            self.journal.count(Counter::MPTcpExtMPJoinSynAckHMacFailure);
-            return self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
-        }
-        if let Some(s) = self.get_mut(id) {
-            s.handshake = Handshake::JoinAck { nonce, remote_nonce };
-            // [8684-3.2-4]
-            s.remote_id = remote_id;
-            s.remote_backup = backup;
-            s.tcp.ack_now();
-            let again = now + s.tcp.backed_off_rto();
-            s.tcp.timers.set(Timer::Retransmit, again);
-        }
-    }
-
-    /// The fourth ACK: whatever is accepted after our third proves that it arrived.
-    pub(super) fn finish_join(&mut self, now: Instant, env: &Env<'_>, id: SubflowId) {
-        let Some(s) = self.get_mut(id) else { return };
-        if let Handshake::JoinAck { .. } = s.handshake {
-            s.tcp.timers.stop(Timer::Retransmit);
-            s.tcp.settle_handshake();
-            self.on_subflow_established(now, id);
-            self.replace_silent(now, env, id);
-            self.notify_path_manager(now, env, &PathEvent::Timer);
-        }
     }
 
     /// SYN-RECEIVED (RFC 9293, section 3.10.7.4). True: the handshake is over, go on with the segment.
@@ -401,42 +334,6 @@ impl Connection {
         true
     }
 
-    fn on_join_third_ack(
-        &mut self,
-        now: Instant,
-        env: &Env<'_>,
-        id: SubflowId,
-        (nonce, remote_nonce): (u32, u32),
-        seg: &Segment,
-    ) -> bool {
-        let Some(session) = self.multipath.session().copied() else { return false };
-        let hmac = seg.options.mptcp.iter().find_map(|option| match option {
-            MptcpOption::MpJoin(MpJoin::Ack { hmac }) => Some(*hmac),
-            _ => None,
-        });
-        match hmac {
-            // It may send nothing else before our fourth ACK: the option was removed. [8684-3.2-15, 8684-3.2-17]
-            None => {
-                self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
-                return false;
-            }
-            // [8684-3.2-14]
-            Some(hmac) if hmac != join_ack_hmac(session.remote_key, session.local_key, remote_nonce, nonce) => {
-                self.journal.count(Counter::MPTcpExtMPJoinAckHMacFailure);
-                self.close_subflow_with_reset(now, env, id, ResetReason::MptcpSpecific, CloseReason::ProtocolError);
-                return false;
-            }
-            Some(_) => self.journal.count(Counter::MPTcpExtMPJoinAckRx),
-        }
-        if let Some(s) = self.get_mut(id) {
-            // [8684-3.2-10]
-            s.tcp.on_handshake_ack(now, seg);
-            s.tcp.ack_now();
-        }
-        self.on_subflow_established(now, id);
-        true
-    }
-
     pub(super) fn on_connection_established(&mut self, now: Instant, id: SubflowId) {
         self.established = true;
         if let Some(s) = self.get(id) {
@@ -449,7 +346,7 @@ impl Connection {
         self.on_subflow_established(now, id);
     }
 
-    fn on_subflow_established(&mut self, now: Instant, id: SubflowId) {
+    pub(super) fn on_subflow_established(&mut self, now: Instant, id: SubflowId) {
         let option_bytes = self.data_option_bytes();
         let Some(s) = self.get_mut(id) else { return };
         let joined = s.handshake != Handshake::Capable;
@@ -491,65 +388,6 @@ impl Connection {
         self.notify_path_manager(now, env, &PathEvent::Established);
     }
 
-    /// A peer wants to join. None: refused.
-    pub(crate) fn accept_join(
-        &mut self,
-        now: Instant,
-        env: &Env<'_>,
-        tcp: Tcp,
-        join: JoinSyn,
-        nonce: u32,
-    ) -> Option<SubflowId> {
-        if !self.is_active() || self.error.is_some() || self.finished || self.waits_for_plain_tcp() {
-            return None;
-        }
-        let local_id = self.local_id(tcp.local.ip())?;
-        if self.subflow_count() >= env.config.max_subflows {
-            self.make_room_for_join(now);
-        }
-        let handshake = Handshake::JoinSynAck { nonce, remote_nonce: join.nonce };
-        let mut subflow = Subflow::new(now, tcp, handshake, local_id, join.address_id);
-        subflow.remote_backup = join.backup;
-        self.name_subflow(env, &mut subflow);
-        self.add_subflow(env.config.max_subflows, subflow)
-    }
-
-    /// Whoever has seen a token can send joins, but not end them: those that wait longest for their third ACK do not keep
-    /// others out. Nor do subflows that have gone silent: where a NAT has lost them, the peer has long forgotten them.
-    fn make_room_for_join(&mut self, now: Instant) {
-        let half_open = |s: &Subflow| matches!(s.handshake, Handshake::JoinSynAck { .. });
-        let joins = self.iter().filter(|(_, s)| half_open(s)).min_by_key(|(_, s)| s.opened_at);
-        let silent = || self.iter().filter(|(_, s)| s.stalled.is_some()).min_by_key(|(_, s)| s.stalled);
-        if let Some(id) = joins.or_else(silent).map(|(id, _)| id) {
-            self.drop_subflow(now, id, CloseReason::TimedOut);
-        }
-    }
-
-    /// Takes in a subflow that the path manager wanted and the stack made.
-    pub(crate) fn open_join(
-        &mut self,
-        now: Instant,
-        env: &Env<'_>,
-        tcp: Tcp,
-        nonce: u32,
-        backup: bool,
-    ) -> Option<SubflowId> {
-        if !self.is_active() || self.error.is_some() || self.finished || self.waits_for_plain_tcp() {
-            return None;
-        }
-        let local_id = self.local_id(tcp.local.ip())?;
-        let remote_id = self.remote_addresses.iter().find(|(_, a)| *a == tcp.remote).map_or(0, |(id, _)| *id);
-        let mut subflow = Subflow::new(now, tcp, Handshake::JoinSyn { nonce }, local_id, remote_id);
-        // An address that the peer announced may be anybody's: only RFC 6298's pace until it has answered.
-        let (local, remote) = (subflow.tcp.local.ip(), subflow.tcp.remote);
-        let known = remote == self.initial_remote || self.known_remotes.contains(&remote);
-        // Nor has one over the only path there is a faster pace than what it is to replace. [6298-5-5]
-        subflow.worked_before = known && !self.iter().any(|(_, s)| (s.tcp.local.ip(), s.tcp.remote) == (local, remote));
-        self.name_subflow(env, &mut subflow);
-        subflow.backup |= backup;
-        self.add_subflow(env.config.max_subflows, subflow)
-    }
-
     pub(crate) fn name_subflow(&self, env: &Env<'_>, subflow: &mut Subflow) {
         if let Some(address) = env.addresses.iter().find(|a| a.addr == subflow.tcp.local.ip()) {
             subflow.name.clone_from(&address.name);
@@ -557,11 +395,5 @@ impl Connection {
             // MP_CAPABLE has no flag for it.
             subflow.priority_said = !address.backup || subflow.handshake != Handshake::Capable;
         }
-    }
-
-    /// The reset that refuses a join (RFC 8684, section 3.2).
-    pub(crate) fn join_refusal() -> MptcpOption {
-        // [8684-3.2-8]
-        tcprst(ResetReason::MptcpSpecific, false)
     }
 }

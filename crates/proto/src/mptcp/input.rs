@@ -530,6 +530,11 @@ impl Connection {
     }
 }
 
+/// A reset that says that what was wrong may pass.
+pub(super) fn is_transient(seg: &Segment) -> bool {
+    seg.options.mptcp.iter().any(|o| matches!(o, MptcpOption::MpTcprst(reset) if reset.transient))
+}
+
 pub(super) fn has_mptcp(seg: &Segment) -> bool {
     !seg.options.mptcp.is_empty()
 }

@@ -17,6 +17,7 @@ mod held;
 mod in_flight_limit;
 mod info;
 mod input;
+mod join;
 mod keepalive;
 mod liveness;
 mod lost_resets;
@@ -46,8 +47,9 @@ pub use steering::SteeringError;
 pub use subflow::CloseReason;
 
 pub(crate) use fast_open::FastOpenOutcome;
-pub(crate) use handshake::{JoinSyn, Terms, echoed_key, offers_multipath, usable_offer};
+pub(crate) use handshake::{Terms, echoed_key, offers_multipath, usable_offer};
 pub(crate) use info::{SubflowChange, SubflowNews};
+pub(crate) use join::JoinSyn;
 pub use output::{Transmit, TransmitBuf};
 pub(crate) use session::{Multipath, Session};
 pub(crate) use subflow::{Handshake, Subflow};
@@ -231,8 +233,6 @@ pub(crate) struct Connection {
     bytes_reinjected: u64,
     /// A new subflow between these is to take the place of one that is silent.
     renewing: Option<(IpAddr, SocketAddr)>,
-    /// The only subflow broke so often since anything was delivered.
-    broken: u32,
     /// Since when all is delivered on its subflow and no DATA_ACK comes, and how often that was found.
     stuck: Option<(Instant, u32)>,
     /// What subflows that are gone have counted.
@@ -327,7 +327,6 @@ impl Connection {
             path_events: Vec::new(),
             bytes_reinjected: 0,
             renewing: None,
-            broken: 0,
             stuck: None,
             retired: Counters::default(),
             ever_joined: false,

@@ -78,7 +78,7 @@ impl Connection {
             return;
         }
         self.data_una = una;
-        (self.stuck, self.broken) = (None, 0);
+        self.stuck = None;
         // [8684-3.3.2-5]
         self.send.release(una.min(self.send.end()));
         if self.send_half == SendHalf::FinSent && self.is_active() && una > self.send.end() {
@@ -217,9 +217,6 @@ impl Connection {
             self.assembler.skip_one();
             // Every live subflow tells: the peer waits for nothing else.
             self.ack_on_all();
-        }
-        if self.assembler.next() > had {
-            self.broken = 0;
         }
         if (fin_reached || self.assembler.next() > had) && !self.orphaned {
             self.news.push_back(News::Readable);

@@ -407,7 +407,7 @@ impl Stack {
         let Some(&id) = self.by_token.get(&join.token) else {
             // [8684-3.2-7, 8684-3.8-1]
             self.mib.count(Counter::MPTcpExtMPJoinNoTokenFound);
-            return self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal()));
+            return self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal(false)));
         };
         let tcp = Tcp::accept(now, &params, seg);
         let joined = self.with_connection(id, |c, env| c.accept_join(now, env, tcp, join, nonce)).flatten();
@@ -422,7 +422,9 @@ impl Stack {
             // [8684-3.2-7]
             None => {
                 self.mib.count(Counter::MPTcpExtMPJoinRejected);
-                self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal()));
+                let for_now = self.connections.get(id.0).is_some_and(|slot| slot.connection.takes_subflows());
+                self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal(for_now)));
+                self.settle(now, id);
             }
         }
     }

@@ -350,7 +350,7 @@ fn subflows_that_break_whenever_they_come_up_are_given_up() {
         }
         s.clear();
     }
-    assert_eq!(s.closed(), Some(Some(ConnectionError::Aborted)));
+    assert_eq!(s.closed(), Some(Some(ConnectionError::TimedOut)));
     assert!((3..=8).contains(&joins), "{joins} joins");
 }
 

@@ -155,7 +155,7 @@ fn a_join_beyond_the_limit_of_subflows_is_reset() {
     let packet = s.next_packet().expect("a reset");
     assert!(packet.seg.tcp.flags.contains(polypath_wire::TcpFlags::RST));
     // The same section, the same reason: "the host wants to refuse subflow establishment".
-    assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpTcprst(tcprst(ResetReason::MptcpSpecific))]);
+    assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpTcprst(tcprst_for_now(ResetReason::MptcpSpecific))]);
 }
 
 // [8684-3.2-11]
@@ -307,4 +307,91 @@ fn a_pair_of_stacks_uses_all_the_paths() {
     pair.assert_received(Side::Server, 500_000);
     let start = polypath_proto::Instant::ZERO;
     assert!(pair.data_packets(Side::Client, WIFI, start) > 50 && pair.data_packets(Side::Client, LTE, start) > 50);
+}
+
+/// The only place is held by a subflow that has gone silent. Who joins gets it by showing its HMAC, not by asking.
+#[test]
+fn a_silent_subflow_goes_when_its_successor_has_shown_its_hmac() {
+    let config = Config { max_subflows: 1, ..Config::default() };
+    let mut s = Script::active_server(&ScriptOptions { config, ..ScriptOptions::default() });
+    s.write(0, 100);
+    s.expect(data_any());
+    // Nobody acknowledges it.
+    s.advance(ms(1_000));
+    s.take_events();
+    s.clear();
+    let joiner = |s: &mut Script, n: u16| {
+        let flow = s.add_flow((WIFI, STACK_PORT).into(), (PEER_2, 50_000 + n).into());
+        let token = s.stack_key().token();
+        s.inject(syn().opt(join(MpJoin::Syn { backup: false, address_id: 4, token, nonce: NONCE })));
+        let packet = s.expect(syn_ack().seq(0).ack(1));
+        let [MptcpOption::MpJoin(MpJoin::SynAck { nonce, .. })] = packet.seg.options.mptcp[..] else {
+            panic!("{packet:?}")
+        };
+        (flow, nonce)
+    };
+    // Two paths are tried at once, and neither takes the other's place.
+    let (first, nonce) = joiner(&mut s, 1);
+    joiner(&mut s, 2);
+    assert_eq!(s.subflow_events(), []);
+    assert_eq!(s.info().subflows.len(), 3);
+    let third = third_ack_of_peer(&s, nonce);
+    s.on(first).inject(ack(1).opt(third));
+    let events = s.subflow_events();
+    assert!(
+        matches!(events[..], [SubflowEvent::Closed(CloseReason::TimedOut), SubflowEvent::Established]),
+        "{events:?}"
+    );
+    // What was lost with the old one goes on the new one.
+    s.expect(data_any());
+}
+
+/// Its subflows are gone. One join is refused for now while another is under way: that is no end.
+#[test]
+fn a_join_refused_for_now_is_no_end_of_the_connection() {
+    let (mut s, flow, _) = client_with_join();
+    s.on(0).inject(rst(1));
+    s.take_events();
+    s.clear();
+    s.on(flow).inject(rst_ack().seq(0).ack(1).opt(tcprst_for_now(ResetReason::MptcpSpecific)));
+    assert!(s.take_events().iter().all(|event| !matches!(event, Event::Closed { .. })));
+    // It is asked again.
+    s.advance(ms(1_000));
+    let syns = std::iter::from_fn(|| s.next_packet()).filter(|p| p.seg.tcp.flags == polypath_wire::TcpFlags::SYN);
+    assert!(syns.count() > 0);
+}
+
+/// Who only listens does not see that a path is dead. It asks when somebody else wants the place.
+#[test]
+fn a_join_that_finds_no_place_has_idle_subflows_asked_whether_they_live() {
+    let config = Config { max_subflows: 1, ..Config::default() };
+    let mut s = Script::active_server(&ScriptOptions { config, ..ScriptOptions::default() });
+    let ask = |s: &mut Script| {
+        let token = s.stack_key().token();
+        s.inject(syn().opt(join(MpJoin::Syn { backup: false, address_id: 4, token, nonce: NONCE })));
+    };
+    // Just heard: no question.
+    let flow = s.add_flow((WIFI, STACK_PORT).into(), (PEER_2, 50_001).into());
+    ask(&mut s);
+    s.expect(rst_ack().opt(tcprst_for_now(ResetReason::MptcpSpecific)));
+    s.on(0).expect_nothing();
+    // It answers, and keeps its place.
+    s.advance(ms(5_000));
+    s.on(flow);
+    ask(&mut s);
+    s.expect(rst_ack());
+    s.on(0).expect(ack(1));
+    s.inject(ack(1).opt(dack(1)));
+    for pause in [2_000, 2_000] {
+        s.advance(ms(pause));
+        s.on(flow);
+        ask(&mut s);
+        s.expect(rst_ack());
+        s.on(0).expect(ack(1));
+    }
+    // It does not.
+    s.advance(ms(2_000));
+    s.on(flow);
+    ask(&mut s);
+    s.expect(syn_ack().seq(0).ack(1));
 }
