@@ -56,7 +56,12 @@ impl Connection {
         let locals: Vec<LocalView> = env.addresses.iter().filter_map(view).collect();
         let subflows: Vec<SubflowView> = self
             .iter()
-            .map(|(_, s)| SubflowView { local: s.tcp.local, remote: s.tcp.remote, established: s.established })
+            .map(|(_, s)| SubflowView {
+                local: s.tcp.local,
+                remote: s.tcp.remote,
+                established: s.established,
+                stalled: s.stalled.is_some(),
+            })
             .collect();
         let remotes: Vec<SocketAddr> = self.remote_addresses.iter().map(|(_, a)| *a).collect();
         let view = PathManagerView {
@@ -305,6 +310,7 @@ impl Connection {
             if self.is_initial_handshake() {
                 return self.fail(now, ConnectionError::AddressRemoved);
             }
+            self.note_lost_reset(now, id);
             self.close_subflow(now, env, id, CloseReason::AddressRemoved);
         }
         self.advance_close(now);

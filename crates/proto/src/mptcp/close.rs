@@ -224,7 +224,7 @@ impl Connection {
                     remote: s.tcp.remote,
                     reason: CloseReason::Finished,
                     established: true,
-                    permanent: false,
+                    transient: None,
                     again: false,
                 }));
                 self.drop_subflow(now, id, CloseReason::Finished);
@@ -282,7 +282,7 @@ impl Connection {
     /// Removes a subflow and lets the path manager think about it.
     pub(super) fn close_subflow(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, reason: CloseReason) {
         let Some(s) = self.get(id) else { return };
-        let (local, remote, established, permanent) = (s.tcp.local, s.tcp.remote, s.established, s.refused_for_good);
+        let (local, remote, established, transient) = (s.tcp.local, s.tcp.remote, s.established, s.reset_is_transient);
         self.drop_subflow(now, id, reason);
         if self.error.is_some() {
             return;
@@ -296,7 +296,7 @@ impl Connection {
             return self.fail(now, error);
         }
         let again = self.breaks_again(now, reason, established);
-        let event = PathEvent::SubflowClosed { local, remote, reason, established, permanent, again };
+        let event = PathEvent::SubflowClosed { local, remote, reason, established, transient, again };
         self.notify_path_manager(now, env, &event);
     }
 

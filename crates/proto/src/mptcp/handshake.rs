@@ -178,7 +178,7 @@ impl Connection {
                     return self.fail(now, ConnectionError::Refused);
                 }
                 self.take_reset_reason(id, seg);
-                if self.subflow_count() == 1 && !is_transient(seg) {
+                if self.subflow_count() == 1 && is_transient(seg) != Some(true) {
                     // Nothing else is left, and the peer knows the connection no more.
                     return self.fail(now, ConnectionError::Reset);
                 }

@@ -521,18 +521,20 @@ impl Connection {
 }
 
 impl Connection {
-    /// Whether a reset says that the subflow is not to be opened again. [8684-3.6-2]
+    /// Whether a reset says that the subflow may be opened again. [8684-3.6-2]
     pub(super) fn take_reset_reason(&mut self, id: SubflowId, seg: &Segment) {
-        let permanent = seg.options.mptcp.iter().any(|o| matches!(o, MptcpOption::MpTcprst(reset) if !reset.transient));
         if let Some(s) = self.get_mut(id) {
-            s.refused_for_good = permanent;
+            s.reset_is_transient = is_transient(seg);
         }
     }
 }
 
-/// A reset that says that what was wrong may pass.
-pub(super) fn is_transient(seg: &Segment) -> bool {
-    seg.options.mptcp.iter().any(|o| matches!(o, MptcpOption::MpTcprst(reset) if reset.transient))
+/// What a reset says of why: it may pass.
+pub(super) fn is_transient(seg: &Segment) -> Option<bool> {
+    seg.options.mptcp.iter().find_map(|option| match option {
+        MptcpOption::MpTcprst(reset) => Some(reset.transient),
+        _ => None,
+    })
 }
 
 pub(super) fn has_mptcp(seg: &Segment) -> bool {

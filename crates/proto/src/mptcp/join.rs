@@ -84,6 +84,9 @@ impl Connection {
         if let Handshake::JoinAck { .. } = s.handshake {
             s.tcp.timers.stop(Timer::Retransmit);
             s.tcp.settle_handshake();
+            if !self.finds_a_place(now, env, id) {
+                return;
+            }
             self.on_subflow_established(now, id);
             self.replace_silent(now, env, id);
             self.notify_path_manager(now, env, &PathEvent::Timer);
@@ -117,9 +120,8 @@ impl Connection {
             }
             Some(_) => self.journal.count(Counter::MPTcpExtMPJoinAckRx),
         }
-        if !self.has_place_for_join(now, env.config.max_subflows) {
+        if !self.finds_a_place(now, env, id) {
             self.journal.count(Counter::MPTcpExtMPJoinRejected);
-            self.close_subflow_with_reset(now, env, id, ResetReason::LackOfResources, CloseReason::Aborted);
             return false;
         }
         if let Some(s) = self.get_mut(id) {
@@ -145,7 +147,7 @@ impl Connection {
         }
         let local_id = self.local_id(tcp.local.ip())?;
         let max = env.config.max_subflows;
-        let working = self.iter().filter(|(_, s)| !is_half_open(s) && silent_since(now, s).is_none()).count();
+        let working = self.iter().filter(|(_, s)| s.established && silent_since(now, s).is_none()).count();
         if working >= max {
             self.ask_for_places(now);
             return None;
@@ -170,18 +172,24 @@ impl Connection {
         }
     }
 
-    /// A join has shown its HMAC. Where that makes one too many, it takes the place of what has been silent longest: where a
-    /// NAT has lost that, the peer has long forgotten it. False: all of them work.
-    fn has_place_for_join(&mut self, now: Instant, max: usize) -> bool {
-        let old = || self.iter().filter(|(_, s)| !is_half_open(s));
-        if old().count() < max {
+    /// A join is through. Where that makes one too many, it takes the place of what has been silent longest: where a NAT has
+    /// lost that, the peer has long forgotten it. False: all of them work, and it had to go.
+    fn finds_a_place(&mut self, now: Instant, env: &Env<'_>, new: SubflowId) -> bool {
+        let old = || self.iter().filter(|(id, s)| *id != new && s.established);
+        if old().count() < env.config.max_subflows {
             return true;
         }
         let silent = old().filter_map(|(id, s)| Some((silent_since(now, s)?, id))).min();
-        if let Some((_, id)) = silent {
-            self.drop_subflow(now, id, CloseReason::TimedOut);
+        match silent {
+            Some((_, id)) => self.close_subflow(now, env, id, CloseReason::TimedOut),
+            None => self.close_subflow_with_reset(now, env, new, ResetReason::LackOfResources, CloseReason::Aborted),
         }
         silent.is_some()
+    }
+
+    /// How many there may be with those that are on trial for the place of one that is stalled.
+    pub(super) fn most_subflows(&self, env: &Env<'_>) -> usize {
+        env.config.max_subflows + self.iter().filter(|(_, s)| s.stalled.is_some()).count()
     }
 
     /// Somebody was refused for subflows on which nothing is under way: who only listens does not see that they are dead. The
@@ -219,7 +227,7 @@ impl Connection {
         subflow.worked_before = known && !self.iter().any(|(_, s)| (s.tcp.local.ip(), s.tcp.remote) == (local, remote));
         self.name_subflow(env, &mut subflow);
         subflow.backup |= backup;
-        self.add_subflow(env.config.max_subflows, subflow)
+        self.add_subflow(self.most_subflows(env), subflow)
     }
 
     /// The reset that refuses a join (RFC 8684, section 3.2). Another time there may be a place.

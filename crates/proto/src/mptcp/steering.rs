@@ -44,7 +44,7 @@ impl Connection {
         if local.is_ipv4() != remote.is_ipv4() {
             return Err(SteeringError::Family(local, remote.ip()));
         }
-        if self.subflow_count() >= env.config.max_subflows {
+        if self.subflow_count() >= self.most_subflows(env) {
             return Err(SteeringError::TooMany(self.subflow_count()));
         }
         self.requests.push(Request::Open { local, remote, backup });

@@ -114,8 +114,8 @@ pub(crate) struct Subflow {
     pub(crate) reset: Option<(ResetReason, CloseReason)>,
     /// What the reset shall say of data that did not match its checksum.
     pub(crate) failed: Option<MpFail>,
-    /// The peer does not want it opened again (RFC 8684, section 3.6).
-    pub(crate) refused_for_good: bool,
+    /// What the peer's reset says of why: it may pass (RFC 8684, section 3.6, flag T).
+    pub(crate) reset_is_transient: Option<bool>,
     /// The peer says that its address is gone, and was asked whether that is so.
     /// When, and how often.
     pub(crate) doubted_at: Option<(Instant, u32)>,
@@ -173,7 +173,7 @@ impl Subflow {
             close_wanted: false,
             reset: None,
             failed: None,
-            refused_for_good: false,
+            reset_is_transient: None,
             doubted_at: None,
             plain_fin: false,
             data_ack_seen: false,

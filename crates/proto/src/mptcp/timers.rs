@@ -153,7 +153,7 @@ impl Connection {
             ConnectionTimer::PathManager => self.notify_path_manager(now, env, &PathEvent::Timer),
             ConnectionTimer::AddAddr => self.announce_next(now),
             ConnectionTimer::Doubt => self.resolve_doubts(now, env),
-            ConnectionTimer::Resets => self.repeat_resets(now),
+            ConnectionTimer::Resets => self.repeat_resets(now, env),
             // They go out when the connection is asked for packets next.
             ConnectionTimer::Signals | ConnectionTimer::FastOpen => {}
             ConnectionTimer::UserTimeout => self.on_user_timeout(now),

@@ -46,8 +46,8 @@ pub enum PathEvent {
         reason: CloseReason,
         /// Its handshake had been over.
         established: bool,
-        /// The peer does not want it opened again (RFC 8684, section 3.6).
-        permanent: bool,
+        /// What the peer's reset says of why: it may pass (RFC 8684, section 3.6, flag T).
+        transient: Option<bool>,
         /// It broke, as another had before it, and nothing got through in between.
         again: bool,
     },
@@ -102,6 +102,8 @@ pub struct SubflowView {
     pub remote: SocketAddr,
     /// Its handshake is over.
     pub established: bool,
+    /// Nothing sent on it is acknowledged now.
+    pub stalled: bool,
 }
 
 /// A connection as a path manager sees it.
@@ -119,7 +121,8 @@ pub struct PathManagerView<'a> {
     pub remotes: &'a [SocketAddr],
     /// All subflows.
     pub subflows: &'a [SubflowView],
-    /// At most this many subflows.
+    /// At most this many subflows, besides those that are stalled. One more that comes to work takes the place of one of
+    /// these.
     pub max_subflows: usize,
     /// Servers announce their further addresses.
     pub announce: bool,

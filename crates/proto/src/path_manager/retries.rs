@@ -33,7 +33,7 @@ impl Retries {
     pub(super) fn note(&mut self, now: Instant, event: &PathEvent, view: &PathManagerView<'_>) -> bool {
         match *event {
             PathEvent::Established => self.ready = true,
-            PathEvent::SubflowClosed { local, remote, reason, established, permanent, again } => {
+            PathEvent::SubflowClosed { local, remote, reason, established, transient, again } => {
                 let announced = remote != view.initial_remote && view.remotes.contains(&remote);
                 let failed = matches!(
                     reason,
@@ -43,7 +43,8 @@ impl Retries {
                         | CloseReason::ProtocolError
                 );
                 let asked = reason == CloseReason::Asked;
-                let refused = permanent || asked || (announced && failed && !established);
+                let unknown = announced && failed && !established && transient.is_none();
+                let refused = transient == Some(false) || asked || unknown;
                 self.note_closed(now, view, (local.ip(), remote), reason, (refused, again));
             }
             PathEvent::Announced(remote) => self.list.retain(|r| r.remote != remote),
@@ -117,7 +118,8 @@ impl<'a> Opening<'a> {
         commands: &'a mut Vec<PathCommand>,
     ) -> Self {
         let ends = view.subflows.iter().map(|s| (s.local.ip(), s.remote)).collect();
-        Opening { now, view, retries, count: view.subflows.len(), ends, commands }
+        let count = view.subflows.iter().filter(|s| !s.stalled).count();
+        Opening { now, view, retries, count, ends, commands }
     }
 
     /// Subflows from a local address.
