@@ -60,7 +60,7 @@ impl Connection {
                 local: s.tcp.local,
                 remote: s.tcp.remote,
                 established: s.established,
-                stalled: s.stalled.is_some(),
+                stalled: s.gets_nothing_through(),
             })
             .collect();
         let remotes: Vec<SocketAddr> = self.remote_addresses.iter().map(|(_, a)| *a).collect();

@@ -24,11 +24,8 @@ impl Connection {
         }
     }
 
-    /// A subflow is established. What was said of the end is said again, if no other works; and where it was to take the place of another, one of the two goes.
+    /// A subflow is established. Where it was to take the place of another, one of the two goes.
     pub(super) fn replace_silent(&mut self, now: Instant, env: &Env<'_>, new: SubflowId) {
-        if self.is_alone(new) {
-            self.hurry_data_fin();
-        }
         let Some(s) = self.get(new).filter(|_| self.role == Role::Client) else { return };
         let ends = (s.tcp.local.ip(), s.tcp.remote);
         if self.renewing.take_if(|renewing| *renewing == ends).is_none() {

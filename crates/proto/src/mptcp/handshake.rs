@@ -372,6 +372,10 @@ impl Connection {
         self.subflow_news(id, SubflowChange::Established);
         if joined {
             self.say_priority(id);
+            if self.is_alone(id) {
+                // What was said of the end had nobody to go to.
+                self.hurry_data_fin();
+            }
         }
         if !self.writable_wanted {
             return;

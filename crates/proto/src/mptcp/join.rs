@@ -2,7 +2,7 @@
 
 use super::session::tcprst;
 use super::subflow::Question;
-use super::{CloseReason, Connection, Env, Handshake, Subflow};
+use super::{CloseReason, Connection, Env, Handshake, Role, Subflow};
 use crate::SubflowId;
 use crate::mib::Counter;
 use crate::path_manager::PathEvent;
@@ -173,23 +173,28 @@ impl Connection {
     }
 
     /// A join is through. Where that makes one too many, it takes the place of what has been silent longest: where a NAT has
-    /// lost that, the peer has long forgotten it. False: all of them work, and it had to go.
+    /// lost that, the peer has long forgotten it. If all of them work, a client keeps those of different addresses. False: it
+    /// had to go itself.
     fn finds_a_place(&mut self, now: Instant, env: &Env<'_>, new: SubflowId) -> bool {
         let old = || self.iter().filter(|(id, s)| *id != new && s.established);
         if old().count() < env.config.max_subflows {
             return true;
         }
-        let silent = old().filter_map(|(id, s)| Some((silent_since(now, s)?, id))).min();
-        match silent {
-            Some((_, id)) => self.close_subflow(now, env, id, CloseReason::TimedOut),
-            None => self.close_subflow_with_reset(now, env, new, ResetReason::LackOfResources, CloseReason::Aborted),
+        if let Some((_, id)) = old().filter_map(|(id, s)| Some((silent_since(now, s)?, id))).min() {
+            self.close_subflow(now, env, id, CloseReason::TimedOut);
+            return true;
         }
-        silent.is_some()
+        let addr = |id: SubflowId| self.get(id).map(|s| s.tcp.local.ip());
+        let shared = |id: SubflowId| old().any(|(other, _)| other != id && addr(other) == addr(id));
+        let spare = old().filter(|(id, _)| self.role == Role::Client && !shared(new) && shared(*id));
+        let which = spare.max_by_key(|(_, s)| s.opened_at).map_or(new, |(id, _)| id);
+        self.close_subflow_with_reset(now, env, which, ResetReason::LackOfResources, CloseReason::Aborted);
+        which != new
     }
 
     /// How many there may be with those that are on trial for the place of one that is stalled.
     pub(super) fn most_subflows(&self, env: &Env<'_>) -> usize {
-        env.config.max_subflows + self.iter().filter(|(_, s)| s.stalled.is_some()).count()
+        env.config.max_subflows + self.iter().filter(|(_, s)| s.gets_nothing_through()).count()
     }
 
     /// Somebody was refused for subflows on which nothing is under way: who only listens does not see that they are dead. The

@@ -335,7 +335,10 @@ impl Connection {
                     // (tcp_invalid_ratelimit), and silence is what is asked about.
                     Question::Window => {
                         s.tcp.counters.window_probes += 1;
-                        garbage.push(Bytes::from_static(&[0]));
+                        // Where a FIN may stand there are no bytes any more.
+                        if s.tcp.can_send() {
+                            garbage.push(Bytes::from_static(&[0]));
+                        }
                     }
                     // [9293-SHLD-12]
                     Question::Keepalive => s.tcp.counters.keepalives += 1,

@@ -123,12 +123,12 @@ impl Connection {
             srtt: s.tcp.rtt.srtt().unwrap_or_default(),
             min_rtt: s.tcp.rtt.min().unwrap_or_default(),
             rttvar: s.tcp.rtt.rttvar(),
-            cwnd: s.limit.of(self.congestion.window(id)),
+            cwnd: s.limit.of(self.send_window(id, s)),
             in_flight: s.tcp.in_flight(),
             // [8684-3.3.5-3]
             room: s
                 .tcp
-                .congestion_room(self.congestion.window(id))
+                .congestion_room(self.send_window(id, s))
                 .min(window_room(s, self.is_active()))
                 .min(s.limit.room(s.tcp.in_flight())),
             oldest_sent: s.tcp.outstanding().find(|r| !r.sacked).map(|r| r.sent_at),
@@ -139,6 +139,11 @@ impl Connection {
             suspected: s.suspected.is_some(),
         };
         self.iter().filter(|(_, s)| s.is_usable()).map(view).collect()
+    }
+
+    /// Its congestion window. A segment at least: without options, in plain TCP, one is longer than before.
+    fn send_window(&self, id: SubflowId, s: &Subflow) -> u64 {
+        self.congestion.window(id).max(s.tcp.mss_with(self.option_bytes(s)))
     }
 
     /// What the scheduler is asked about.

@@ -3,6 +3,7 @@
 use super::in_flight_limit::InFlightLimit;
 use super::mapping::RxMappings;
 use super::placement::Refusals;
+use super::timers::UNANSWERED_SYNS;
 use crate::seq::Dsn;
 use crate::tcp::{State, Tcp};
 use crate::time::Instant;
@@ -195,6 +196,12 @@ impl Subflow {
     pub(crate) fn is_usable(&self) -> bool {
         // [8684-3.2-12]
         self.established && self.reset.is_none() && self.tcp.can_send() && !self.close_wanted
+    }
+
+    /// Nothing sent on it is acknowledged, nor its SYN answered where one has been before: others may be sent anywhere.
+    pub(super) fn gets_nothing_through(&self) -> bool {
+        let opening = self.tcp.state == State::SynSent && self.worked_before;
+        self.stalled.is_some() || (opening && self.tcp.backoff() >= UNANSWERED_SYNS)
     }
 
     /// Either end wants it used only where nothing else works.

@@ -99,6 +99,8 @@ impl ConnectionTimers {
 
 /// SYNs without an answer before a connection is given up (Linux: tcp_syn_retries, 127 s in all).
 const SYN_RETRIES: u32 = 6;
+/// A join whose SYN was sent so often without an answer holds no other up.
+pub(super) const UNANSWERED_SYNS: u32 = 3;
 /// SYN/ACKs without an answer (Linux: tcp_synack_retries).
 const SYN_ACK_RETRIES: u32 = 5;
 /// MP_CAPABLE SYNs without an answer before plain TCP is tried (Linux: syn_retrans_before_tcp_fallback).
@@ -250,6 +252,10 @@ impl Connection {
             }
             State::SynSent if !initial && !s.worked_before && tries > SYN_RETRIES => {
                 self.close_subflow(now, env, id, CloseReason::TimedOut);
+            }
+            State::SynSent if !initial && s.worked_before && tries == UNANSWERED_SYNS => {
+                let event = PathEvent::SubflowStalled { local: s.tcp.local, remote: s.tcp.remote };
+                self.notify_path_manager(now, env, &event);
             }
             State::SynReceived if tries > SYN_ACK_RETRIES => {
                 if initial {

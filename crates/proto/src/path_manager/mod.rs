@@ -51,7 +51,7 @@ pub enum PathEvent {
         /// It broke, as another had before it, and nothing got through in between.
         again: bool,
     },
-    /// A subflow's retransmission timer expired: nothing is acknowledged on it.
+    /// A subflow's retransmission timer expired: nothing is acknowledged on it, or no SYN answered so far.
     SubflowStalled {
         /// Its local end.
         local: SocketAddr,
@@ -102,7 +102,7 @@ pub struct SubflowView {
     pub remote: SocketAddr,
     /// Its handshake is over.
     pub established: bool,
-    /// Nothing sent on it is acknowledged now.
+    /// Nothing sent on it is acknowledged now, nor are its SYNs answered.
     pub stalled: bool,
 }
 

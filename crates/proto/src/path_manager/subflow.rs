@@ -29,7 +29,7 @@ impl PathManager for SubflowManager {
                 opening.open(local.addr, remote, local.backup);
             }
         }
-        for remote in view.remotes.iter().filter(|r| **r != view.initial_remote) {
+        for remote in view.remotes {
             if let (0, Some(local)) = (opening.to(*remote), opening.least_used(*remote)) {
                 opening.open(local.addr, *remote, local.backup);
             }

@@ -370,7 +370,15 @@ impl Stack {
         }
         self.mib.count(Counter::TcpExtSyncookiesRecv);
         let syn = baked.syn(seg);
-        let echoed = mptcp::echoed_key(seg) == Some(baked.key) && !self.by_token.contains_key(&baked.key.token());
+        let echoed = mptcp::echoed_key(seg) == Some(baked.key);
+        if echoed && self.by_token.contains_key(&baked.key.token()) {
+            // This cookie has made a connection, which has lost that subflow since.
+            return false;
+        }
+        if !echoed && self.config.multipath && seg.options.dss().is_some() {
+            // Only who has answered MP_CAPABLE says such things: this is not the handshake's last segment.
+            return true;
+        }
         let multipath = match (self.config.multipath, echoed) {
             (true, true) => Multipath::Negotiating { local_key: baked.key },
             (true, false) if syn_cookies::was_multipath(seg) => {

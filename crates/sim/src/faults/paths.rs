@@ -33,7 +33,8 @@ impl Paths<'_> {
     /// just taken one back can only tell where a path is left, so that many count for nothing unless they are all.
     pub(super) fn way(&self, plan: &ConnectionPlan, known: impl FnOnce() -> Option<usize>) -> Way {
         let first = self.pair(plan.from, plan.to);
-        if first == Way::Open {
+        // Who takes no joins there does not get back what is lost with an address.
+        if first == Way::Open || (first == Way::Gone && !self.scenario.server.settings.allow_join_initial) {
             return first;
         }
         let others = |all: bool| {
@@ -70,7 +71,9 @@ impl Paths<'_> {
         let (near, far) = (&client.links[from], &server.links[to]);
         let barred = near.boxes.iter().chain(&client.links[plan.from].boxes).any(|plan| plan.bars_multipath());
         let told = if to == plan.to { server.settings.allow_join_initial } else { server.settings.announce };
-        let several = client.settings.max_subflows > 1 && server.settings.max_subflows > 1;
+        // A subflow that nothing is to be said on is not seen to be dead: the others need places of their own.
+        let places = if to == plan.to { 2 } else { client.links.len() + server.links.len() - 1 };
+        let several = client.settings.max_subflows >= places && server.settings.max_subflows > 1;
         near.ipv6 == far.ipv6 && told && several && !barred
     }
 

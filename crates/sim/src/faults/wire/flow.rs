@@ -212,6 +212,11 @@ impl Flow {
         Ok(())
     }
 
+    /// A reset of ours has ended it. What a cookie makes anew of a late segment begins with a window of its own.
+    pub(super) fn reset(&mut self) {
+        (self.offered_edge, self.ack_sent, self.fin_sent) = (0, 0, None);
+    }
+
     /// The right edge of the window must not move back (RFC 9293, section 3.8.6.2.1), but by a part of a unit.
     fn check_window(&mut self, field: u16, ack: u64) -> Result<(), String> {
         let shift = self.scales.map_or(0, |(ours, _)| ours);

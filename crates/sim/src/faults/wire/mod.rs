@@ -100,6 +100,7 @@ impl Wire {
             return self.sent_syn(ends, segment);
         }
         if tcp.flags.contains(TcpFlags::RST) {
+            self.flows.entry(ends).and_modify(Flow::reset);
             return Ok(());
         }
         // What is of no connection: TIME-WAIT answers, for which the flow is known, and nothing else.
