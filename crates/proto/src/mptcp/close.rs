@@ -2,7 +2,7 @@
 
 use super::info::SubflowChange;
 use super::timers::ConnectionTimer;
-use super::{CloseReason, Connection, ConnectionError, Env, Multipath, News, Request, SendHalf, TimeWait};
+use super::{CloseReason, Connection, ConnectionError, Env, Handshake, Multipath, News, Request, SendHalf, TimeWait};
 use crate::SubflowId;
 use crate::mib::Counter;
 use crate::path_manager::PathEvent;
@@ -223,7 +223,7 @@ impl Connection {
                     local: s.tcp.local,
                     remote: s.tcp.remote,
                     reason: CloseReason::Finished,
-                    established: true,
+                    answered: true,
                     transient: None,
                     again: false,
                 }));
@@ -283,6 +283,7 @@ impl Connection {
     pub(super) fn close_subflow(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, reason: CloseReason) {
         let Some(s) = self.get(id) else { return };
         let (local, remote, established, transient) = (s.tcp.local, s.tcp.remote, s.established, s.reset_is_transient);
+        let answered = !matches!(s.handshake, Handshake::JoinSyn { .. });
         self.drop_subflow(now, id, reason);
         if self.error.is_some() {
             return;
@@ -296,7 +297,7 @@ impl Connection {
             return self.fail(now, error);
         }
         let again = self.breaks_again(now, reason, established);
-        let event = PathEvent::SubflowClosed { local, remote, reason, established, transient, again };
+        let event = PathEvent::SubflowClosed { local, remote, reason, answered, transient, again };
         self.notify_path_manager(now, env, &event);
     }
 

@@ -176,12 +176,12 @@ impl Connection {
     /// lost that, the peer has long forgotten it. If all of them work, a client keeps those of different addresses. False: it
     /// had to go itself.
     fn finds_a_place(&mut self, now: Instant, env: &Env<'_>, new: SubflowId) -> bool {
-        let old = || self.iter().filter(|(id, s)| *id != new && s.established);
+        let old = || self.iter().filter(|(id, s)| *id != new && s.established && s.reset.is_none());
         if old().count() < env.config.max_subflows {
             return true;
         }
         if let Some((_, id)) = old().filter_map(|(id, s)| Some((silent_since(now, s)?, id))).min() {
-            self.close_subflow(now, env, id, CloseReason::TimedOut);
+            self.close_subflow_with_reset(now, env, id, ResetReason::UnacceptablePerformance, CloseReason::TimedOut);
             return true;
         }
         let addr = |id: SubflowId| self.get(id).map(|s| s.tcp.local.ip());

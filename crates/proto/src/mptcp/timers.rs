@@ -294,7 +294,7 @@ impl Connection {
         if !s.tcp.has_outstanding() {
             return;
         }
-        let in_flight = s.tcp.in_flight();
+        let (in_flight, mss) = (s.tcp.in_flight(), s.tcp.mss_with(0));
         let (first, lost) = s.tcp.on_retransmission_timeout(now, alone);
         let (rto, backoff) = (s.tcp.rtt.rto(), s.tcp.backoff());
         let newly_stalled = s.stalled.is_none();
@@ -307,7 +307,9 @@ impl Connection {
         if lost > 0 {
             self.journal.trace(|| TraceEvent::Lost { subflow: id, bytes: lost, reason: LossReason::Timeout });
         }
-        if first {
+        // Again, where it has grown or come back since.
+        // [5681-3.1-6]
+        if first || self.congestion.window(id) > mss {
             self.reduce_window(now, id, Congestion::Timeout, in_flight);
         }
         self.suspect_black_hole(now, id);

@@ -44,8 +44,8 @@ pub enum PathEvent {
         remote: SocketAddr,
         /// Why.
         reason: CloseReason,
-        /// Its handshake had been over.
-        established: bool,
+        /// The peer had answered its SYN, and shown that it is the peer.
+        answered: bool,
         /// What the peer's reset says of why: it may pass (RFC 8684, section 3.6, flag T).
         transient: Option<bool>,
         /// It broke, as another had before it, and nothing got through in between.

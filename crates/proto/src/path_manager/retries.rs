@@ -33,7 +33,7 @@ impl Retries {
     pub(super) fn note(&mut self, now: Instant, event: &PathEvent, view: &PathManagerView<'_>) -> bool {
         match *event {
             PathEvent::Established => self.ready = true,
-            PathEvent::SubflowClosed { local, remote, reason, established, transient, again } => {
+            PathEvent::SubflowClosed { local, remote, reason, answered, transient, again } => {
                 let announced = remote != view.initial_remote && view.remotes.contains(&remote);
                 let failed = matches!(
                     reason,
@@ -43,7 +43,7 @@ impl Retries {
                         | CloseReason::ProtocolError
                 );
                 let asked = reason == CloseReason::Asked;
-                let unknown = announced && failed && !established && transient.is_none();
+                let unknown = announced && failed && !answered && transient.is_none();
                 let refused = transient == Some(false) || asked || unknown;
                 self.note_closed(now, view, (local.ip(), remote), reason, (refused, again));
             }

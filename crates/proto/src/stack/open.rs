@@ -10,7 +10,7 @@ use crate::time::Instant;
 use crate::{ConnectOptions, LinkId, SubflowId};
 use bytes::Bytes;
 use core::hash::BuildHasher;
-use polypath_wire::{FastOpenCookie, Key, Segment, TcpFlags, TcpOptions};
+use polypath_wire::{FastOpenCookie, Key, MptcpOption, Segment, TcpFlags, TcpOptions};
 use rand::Rng;
 use std::net::{IpAddr, SocketAddr};
 
@@ -375,7 +375,8 @@ impl Stack {
             // This cookie has made a connection, which has lost that subflow since.
             return false;
         }
-        if !echoed && self.config.multipath && seg.options.dss().is_some() {
+        let says_more = seg.options.mptcp.iter().any(|option| !matches!(option, MptcpOption::MpCapable(_)));
+        if !echoed && self.config.multipath && says_more {
             // Only who has answered MP_CAPABLE says such things: this is not the handshake's last segment.
             return true;
         }

@@ -136,6 +136,25 @@ fn after_a_timeout_the_window_is_one_segment() {
     }
 }
 
+// RFC 5681, section 3.1: whatever it was before.
+#[test]
+fn after_another_timeout_in_the_same_loss_the_window_is_one_segment_again() {
+    for congestion in [CongestionKind::Reno, CongestionKind::Cubic, CongestionKind::Bbr] {
+        let mut s = client(congestion);
+        s.write(0, 10 * FULL);
+        s.advance(ms(300));
+        // Three of the ten arrive after all, and then nothing more.
+        for n in 1..=3 {
+            s.inject(ack((n * FULL + 1) as u32));
+        }
+        assert!(cwnd(&mut s) > 1, "{congestion:?}");
+        let before = s.info().subflows[0].counters.timeouts;
+        s.advance(ms(2_000));
+        assert!(s.info().subflows[0].counters.timeouts > before);
+        assert_eq!(cwnd(&mut s), 1, "{congestion:?}");
+    }
+}
+
 // [5681-4.1-1]
 #[test]
 fn after_a_pause_longer_than_the_timeout_the_window_is_the_initial_one() {

@@ -59,6 +59,8 @@ pub(super) struct Storm {
     connections: u64,
     /// When the last slice of a second began, and what was done until then.
     slice: (Instant, Work),
+    /// What was done when it was looked last.
+    last: Work,
     /// Since when there was no work.
     quiet_since: Instant,
 }
@@ -70,7 +72,13 @@ impl Storm {
     pub(super) fn new(scenario: &Scenario) -> Self {
         let pairs = (scenario.client.links.len() * scenario.server.links.len()) as u64;
         let connections = scenario.connections.len() as u64;
-        Self { pairs, connections, slice: (Instant::ZERO, Work::default()), quiet_since: Instant::ZERO }
+        Self {
+            pairs,
+            connections,
+            slice: (Instant::ZERO, Work::default()),
+            last: Work::default(),
+            quiet_since: Instant::ZERO,
+        }
     }
 
     /// Looks at what has been done by now.
@@ -83,18 +91,19 @@ impl Storm {
         if work.packets > most {
             return Err(format!("{} packets, {most} were allowed for {work:?}", work.packets));
         }
-        let (began, before) = self.slice;
-        if work.bytes != before.bytes || work.calls != before.calls {
+        let last = std::mem::replace(&mut self.last, work);
+        if work.bytes != last.bytes || work.calls != last.calls {
             self.quiet_since = now;
         }
+        if now - self.slice.0 >= Duration::from_secs(1) || self.quiet_since == now {
+            self.slice = (now, last);
+        }
+        let before = self.slice.1;
         let sent = work.packets - before.packets;
         // After an outage, all that was under way goes again.
         let most = 100 + 40 * each + work.outstanding / 100;
         if now - self.quiet_since > QUIET_AFTER && sent > most {
             return Err(format!("{sent} packets in a second, after {QUIET_AFTER:?} in which nothing came of them"));
-        }
-        if now - began >= Duration::from_secs(1) || self.quiet_since == now {
-            self.slice = (now, work);
         }
         Ok(())
     }
