@@ -65,6 +65,8 @@ impl Retries {
         reason: CloseReason,
         (refused, again): (bool, bool),
     ) {
+        let refused_now =
+            matches!(reason, CloseReason::ResetByPeer | CloseReason::ProtocolError | CloseReason::Unreachable);
         if reason == CloseReason::AddressRemoved {
             // If it comes back, it is another path.
             self.list.retain(|r| r.local != local);
@@ -72,9 +74,9 @@ impl Retries {
         let same = |r: &Retry| (r.local, r.remote) == (local, remote);
         let old = self.list.iter().position(same).map(|i| self.list.swap_remove(i));
         let pause = match reason {
-            // Without any subflow there is nothing to be gentle with, unless they come up and break in vain.
+            // Without any subflow there is nothing to be gentle with, unless they are refused, or come up and break in vain.
             _ if !view.subflows.iter().any(|s| s.established) => match old {
-                Some(old) if again => (old.pause * 2).clamp(RETRY_SILENT, RETRY_MAX),
+                Some(old) if again || refused_now => (old.pause * 2).clamp(RETRY_SILENT, RETRY_MAX),
                 _ => RETRY_SILENT,
             },
             CloseReason::Silent | CloseReason::AddressRemoved => RETRY_SILENT,

@@ -339,7 +339,7 @@ fn a_silent_subflow_goes_when_its_successor_has_shown_its_hmac() {
     s.on(first).inject(ack(1).opt(third));
     let events = s.subflow_events();
     assert!(
-        matches!(events[..], [SubflowEvent::Closed(CloseReason::TimedOut), SubflowEvent::Established]),
+        matches!(events[..], [SubflowEvent::Established, SubflowEvent::Closed(CloseReason::TimedOut)]),
         "{events:?}"
     );
     // What was lost with the old one goes on the new one.

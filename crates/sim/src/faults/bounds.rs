@@ -101,7 +101,7 @@ impl Storm {
         let before = self.slice.1;
         let sent = work.packets - before.packets;
         // After an outage, all that was under way goes again.
-        let most = 100 + 40 * each + work.outstanding / 100;
+        let most = 200 + 40 * each + work.outstanding / 100;
         if now - self.quiet_since > QUIET_AFTER && sent > most {
             return Err(format!("{sent} packets in a second, after {QUIET_AFTER:?} in which nothing came of them"));
         }

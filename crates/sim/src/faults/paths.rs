@@ -33,14 +33,25 @@ impl Paths<'_> {
     /// just taken one back can only tell where a path is left, so that many count for nothing unless they are all.
     pub(super) fn way(&self, plan: &ConnectionPlan, known: impl FnOnce() -> Option<usize>) -> Way {
         let first = self.pair(plan.from, plan.to);
+        // With places for few, the subflows there are may all lie where nothing gets through, and who only reads does not
+        // see it.
+        let (client, server) = (&self.scenario.client, &self.scenario.server);
+        let places = client.links.len() + server.links.len() - 1;
+        let sound = |side: Side, count: usize| (0..count).all(|n| self.has_address(side, n) && self.is_clean(side, n));
+        let all_sound = sound(Side::Client, client.links.len()) && sound(Side::Server, server.links.len());
+        if first == Way::Open && client.settings.max_subflows < places && !all_sound {
+            return Way::Down;
+        }
         // Who takes no joins there does not get back what is lost with an address.
         if first == Way::Open || (first == Way::Gone && !self.scenario.server.settings.allow_join_initial) {
             return first;
         }
+        // Between two others there is a subflow only when one of those that share an end with the first is seen to be dead.
+        let near = move |(from, to): (usize, usize)| (from == plan.from) != (to == plan.to);
         let others = |all: bool| {
             let (from, to) = (0..self.scenario.client.links.len(), 0..self.scenario.server.links.len());
             from.flat_map(move |from| to.clone().map(move |to| (from, to)))
-                .filter(move |pair| *pair != (plan.from, plan.to) && self.may_join(plan, *pair))
+                .filter(move |pair| near(*pair) && self.may_join(plan, *pair))
                 .filter(move |(_, to)| all || *to == plan.to)
                 .map(|(from, to)| self.pair(from, to))
         };
@@ -71,9 +82,7 @@ impl Paths<'_> {
         let (near, far) = (&client.links[from], &server.links[to]);
         let barred = near.boxes.iter().chain(&client.links[plan.from].boxes).any(|plan| plan.bars_multipath());
         let told = if to == plan.to { server.settings.allow_join_initial } else { server.settings.announce };
-        // A subflow that nothing is to be said on is not seen to be dead: the others need places of their own.
-        let places = if to == plan.to { 2 } else { client.links.len() + server.links.len() - 1 };
-        let several = client.settings.max_subflows >= places && server.settings.max_subflows > 1;
+        let several = client.settings.max_subflows > 1 && server.settings.max_subflows > 1;
         near.ipv6 == far.ipv6 && told && several && !barred
     }
 
