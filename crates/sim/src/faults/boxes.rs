@@ -81,11 +81,15 @@ impl Middlebox for Wear {
     }
 }
 
-fn marked(packet: Packet) -> Packet {
+/// With CE in its IP header, and nothing else changed: what is wrong with it stays wrong.
+fn marked(mut packet: Packet) -> Packet {
     match packet.segment() {
         Ok(mut segment) if segment.ip.ecn != Ecn::NotEct => {
             segment.ip.ecn = Ecn::Ce;
-            Packet::new(&segment, packet.payload, polypath_wire::ChecksumMode::Full)
+            let whole = Packet::new(&segment, packet.payload.clone(), polypath_wire::ChecksumMode::Full);
+            let ip = if segment.ip.src.is_ipv4() { 20 } else { 40 };
+            packet.headers[..ip].copy_from_slice(&whole.headers[..ip]);
+            packet
         }
         _ => packet,
     }

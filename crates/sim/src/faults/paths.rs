@@ -39,8 +39,8 @@ impl Paths<'_> {
         let places = client.links.len() + server.links.len() - 1;
         let sound = |side: Side, count: usize| (0..count).all(|n| self.has_address(side, n) && self.is_clean(side, n));
         let all_sound = sound(Side::Client, client.links.len()) && sound(Side::Server, server.links.len());
-        if first == Way::Open && client.settings.max_subflows < places && !all_sound {
-            return Way::Down;
+        if client.settings.max_subflows < places && !all_sound {
+            return if first == Way::Gone { first } else { Way::Down };
         }
         // Who takes no joins there does not get back what is lost with an address.
         if first == Way::Open || (first == Way::Gone && !self.scenario.server.settings.allow_join_initial) {
