@@ -151,10 +151,11 @@ impl<'a> Opening<'a> {
         self.remotes().find(|r| r.is_ipv4() == local.is_ipv4() && self.retries.may_ever(local, *r))
     }
 
-    /// The local address with the fewest subflows that can reach it, backups last: they spread over the paths there are.
+    /// The local address with the fewest subflows that can reach it, backups last, and after them those from where it was
+    /// tried in vain just now: they spread over the paths there are.
     pub(super) fn least_used(&self, remote: SocketAddr) -> Option<&'a LocalView> {
         let fit = self.view.locals.iter().filter(|l| l.addr.is_ipv4() == remote.is_ipv4());
-        fit.min_by_key(|l| (l.backup, self.from(l.addr)))
+        fit.min_by_key(|l| (self.retries.has_failed(self.now, l.addr, remote), l.backup, self.from(l.addr)))
     }
 
     /// Opens a subflow between the two, or says when, unless that was refused or there are enough.

@@ -307,9 +307,8 @@ impl Stack {
     /// Time has passed: everything due happens.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.time_waits.expire(now);
-        while let Some((at, id)) = self.timers.pop_due(now) {
-            // Replaced by an earlier deadline meanwhile, which has its own entry.
-            let Some(slot) = self.connections.get_mut(id.0).filter(|slot| slot.armed == Some(at)) else { continue };
+        while let Some(id) = self.timers.pop_due(now) {
+            let Some(slot) = self.connections.get_mut(id.0) else { continue };
             slot.armed = None;
             if slot.connection.next_timeout().is_some_and(|at| at <= now) {
                 self.with_connection(id, |c, env| c.on_timeout(now, env));

@@ -36,6 +36,7 @@ impl Stack {
         if self.connections.get(id.0).is_some_and(|slot| slot.connection.is_dead()) {
             if let Some(slot) = self.connections.remove(id.0) {
                 self.memory -= slot.memory;
+                self.timers.remove(slot.armed, id);
                 slot.token.map(|token| self.by_token.remove(&token));
             }
             return;
@@ -59,8 +60,8 @@ impl Stack {
             && let Some(at) = slot.connection.next_timeout()
             && slot.armed.is_none_or(|armed| at < armed)
         {
-            slot.armed = Some(at);
-            self.timers.push(at, id);
+            let old = slot.armed.replace(at);
+            self.timers.replace(old, at, id);
         }
     }
 

@@ -1,38 +1,46 @@
-//! When each connection wants to be called: a heap of deadlines, corrected lazily.
+//! When each connection wants to be called, in order, corrected lazily.
 //!
 //! A connection's deadline moves with every acknowledgement, mostly to later. So a deadline that moved to
-//! later is left standing, and looked at again when it comes; only an earlier one is added.
+//! later is left standing, and looked at again when it comes; an earlier one takes its place. Each connection
+//! has one at most: those of keep-alives, two hours away, would otherwise pile up behind the near ones.
 
 use super::ConnectionId;
 use crate::time::Instant;
-use core::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 
 #[derive(Debug, Default)]
 pub(super) struct TimerQueue {
-    heap: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
+    deadlines: BTreeSet<(Instant, ConnectionId)>,
 }
 
 impl TimerQueue {
-    pub(super) fn push(&mut self, at: Instant, id: ConnectionId) {
-        self.heap.push(Reverse((at, id)));
+    /// Wants `id` called at `at` instead of `old`.
+    pub(super) fn replace(&mut self, old: Option<Instant>, at: Instant, id: ConnectionId) {
+        self.remove(old, id);
+        self.deadlines.insert((at, id));
+    }
+
+    pub(super) fn remove(&mut self, old: Option<Instant>, id: ConnectionId) {
+        if let Some(old) = old {
+            self.deadlines.remove(&(old, id));
+        }
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        self.deadlines.first().map(|(at, _)| *at)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.heap.len()
+        self.deadlines.len()
     }
 
-    /// An entry that is due. It counts only if it is the connection's latest.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnectionId)> {
-        let Reverse((at, id)) = *self.heap.peek()?;
+    /// A connection whose deadline has come.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<ConnectionId> {
+        let (at, id) = *self.deadlines.first()?;
         if at > now {
             return None;
         }
-        self.heap.pop();
-        Some((at, id))
+        self.deadlines.pop_first();
+        Some(id)
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn check_memory(scenario: &Scenario, host: &HostPlan, held: &Holdings
         ("subflows", data.subflows, subflows),
         ("flows", flows, subflows),
         ("pairs in TIME-WAIT", time_waits, 64 * subflows),
-        ("deadlines", deadlines, 200 * connections),
+        ("deadlines", deadlines, connections),
         ("replies", replies, 256),
         ("unacknowledged bytes", data.unacknowledged, connections * send),
         // What is offered may be one and a half times the buffer behind a reader that reads nothing.

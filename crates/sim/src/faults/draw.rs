@@ -40,9 +40,17 @@ pub fn scenario(seed: u64) -> Scenario {
     let many = [0, 0, 1, 1, 2, 3, 6][rng.random_range(0..7)];
     let events = (0..many).map(|_| happening(rng, total, sides)).collect();
     let corrupts = |host: &HostPlan| host.links.iter().any(|link| link.up.corrupt + link.down.corrupt > 0);
-    if corrupts(&client) {
-        // Two changed bits may look right to a checksum.
-        server.links.iter_mut().for_each(|link| (link.up.corrupt, link.down.corrupt) = (0, 0));
+    let sound = |host: &mut HostPlan| host.links.iter_mut().for_each(|l| (l.up.corrupt, l.down.corrupt) = (0, 0));
+    let coalesces = |host: &HostPlan| host.links.iter().any(|link| link.coalesce_us > 0);
+    // Two changed bits may look right to a checksum, and who puts segments together makes a new one.
+    if corrupts(&client) || coalesces(&client) {
+        sound(&mut server);
+    }
+    if coalesces(&client) || coalesces(&server) {
+        sound(&mut client);
+    }
+    if coalesces(&server) {
+        sound(&mut server);
     }
     // Without checksums nobody would notice.
     let checksums = corrupts(&client) || corrupts(&server) || rng.random_bool(0.1);
