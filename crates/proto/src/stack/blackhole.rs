@@ -2,8 +2,8 @@
 //! a while, so that not each of them has to wait.
 //!
 //! A path that was only down looks the same when it comes back just before the SYN without the option. So it is held
-//! against a path only once for each time of trouble, and not at all if it let the option through meanwhile; one that
-//! did so lately has to be found twice; and what was found once is believed for a minute only.
+//! against a path only once for each time of trouble; one that let the option through lately has to be found twice; and
+//! what was found once is believed for a minute only.
 
 use super::Stack;
 use crate::mib::Counter;
@@ -68,8 +68,7 @@ impl Blackholes {
     /// is avoided for it.
     fn found(&mut self, now: Instant, path: Path, since: Instant) -> bool {
         let known = self.entry(path);
-        let was_found = known.found > 0 && known.found_at > since;
-        if was_found || known.answered.is_some_and(|at| at > since) {
+        if known.found > 0 && known.found_at > since {
             return false;
         }
         if known.found == 0 {
