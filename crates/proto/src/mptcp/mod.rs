@@ -9,6 +9,7 @@ mod address;
 mod afresh;
 mod checksum;
 mod close;
+mod empty_stream;
 mod fast_open;
 mod feedback;
 mod first_syns;

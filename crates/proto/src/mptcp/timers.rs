@@ -170,6 +170,7 @@ impl Connection {
         if now - since > self.patience() {
             return self.fail(now, ConnectionError::TimedOut);
         }
+        self.repeat_empty_end();
         self.request_data_fin();
         // Nothing to send it on: look again, a subflow may come.
         self.timers.set(ConnectionTimer::DataFin, now + PROBE_PACE);
