@@ -2,7 +2,7 @@
 //! 3.1). Where there is none, and that ACK is lost, the DATA_FIN is the first that the peer hears of it, who takes the
 //! connection for plain TCP (section 3.7): a DATA_FIN means nothing to it, and pure acknowledgements are not answered.
 
-use super::{Connection, Role};
+use super::{Connection, Role, SendHalf};
 use crate::SubflowId;
 use crate::seq::Dsn;
 use crate::tcp::State;
@@ -28,8 +28,10 @@ impl Connection {
         self.ends_unheard() && self.get(id).is_some_and(|s| heard(s.tcp.state))
     }
 
-    fn ends_unheard(&self) -> bool {
+    /// Nobody is known to have heard of this connection more than its SYN, and it says its end.
+    pub(super) fn ends_unheard(&self) -> bool {
         let unconfirmed = self.multipath.session().is_some_and(|session| !session.confirmed);
-        self.role == Role::Client && unconfirmed && self.data_fin() == Dsn::FIRST
+        let said = self.send_half == SendHalf::FinSent;
+        self.role == Role::Client && unconfirmed && said && self.data_fin() == Dsn::FIRST
     }
 }
