@@ -198,6 +198,8 @@ impl Connection {
         if !flags.contains(TcpFlags::SYN | TcpFlags::ACK) {
             return;
         }
+        self.judge_first_syns(id, seg);
+        let Some(s) = self.get_mut(id) else { return };
         s.tcp.on_syn_ack(now, seg);
         match s.handshake {
             Handshake::JoinSyn { nonce } => self.on_join_syn_ack(now, env, id, nonce, seg),

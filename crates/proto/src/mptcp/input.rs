@@ -149,9 +149,11 @@ impl Connection {
         self.data_wnd_end = self.data_wnd_end.max(self.data_una + window);
         let Some(s) = self.get_mut(id) else { return true };
         // One that would not have moved the DATA_ACK needs none. [8684-3.3.2-7]
-        if !out.advanced || s.tcp.snd_una() <= Ssn::FIRST + s.tcp.syn_bytes_sent() || s.tcp.counters.bytes_sent == 0 {
+        let nothing = s.tcp.snd_una() <= Ssn::FIRST + s.tcp.syn_bytes_sent() || s.tcp.counters.bytes_sent == 0;
+        if !out.advanced || nothing && !self.is_empty_end_heard(id) {
             return false;
         }
+        let Some(s) = self.get_mut(id) else { return true };
         s.bare_acks += 1;
         // [8684-3.7-3]
         let removed = !s.data_ack_seen || s.bare_acks >= BARE_ACKS;

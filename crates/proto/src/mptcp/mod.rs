@@ -9,8 +9,10 @@ mod address;
 mod afresh;
 mod checksum;
 mod close;
+mod empty_stream;
 mod fast_open;
 mod feedback;
+mod first_syns;
 mod fruitless;
 mod handshake;
 mod held;
@@ -47,6 +49,7 @@ pub use steering::SteeringError;
 pub use subflow::CloseReason;
 
 pub(crate) use fast_open::FastOpenOutcome;
+pub(crate) use first_syns::CapableSyns;
 pub(crate) use handshake::{Terms, echoed_key, offers_multipath, usable_offer};
 pub(crate) use info::{SubflowChange, SubflowNews};
 pub(crate) use join::JoinSyn;
@@ -117,6 +120,8 @@ pub(crate) enum Request {
     LearnPathMtu { local: IpAddr, remote: IpAddr, mtu: u32 },
     /// What a client's handshake has shown of Fast Open between two addresses.
     LearnFastOpen { local: IpAddr, remote: IpAddr, outcome: FastOpenOutcome },
+    /// What became of a client's SYNs with MP_CAPABLE between two addresses.
+    LearnCapable { local: IpAddr, remote: IpAddr, outcome: CapableSyns },
     /// A reset ended a handshake whose data was taken early.
     NoteFastOpenReset,
     /// Forget a subflow's addresses, or keep them in TIME-WAIT.

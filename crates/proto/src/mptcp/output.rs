@@ -1,6 +1,7 @@
 //! What goes out next. One call, one packet; the order of the steps is the order of importance.
 
 use super::narrate::relative;
+use super::session::Session;
 use super::subflow::Question;
 use super::timers::ConnectionTimer;
 use super::{Connection, Env, Handshake, Multipath, Role, SendHalf, Signal, Subflow};
@@ -293,15 +294,7 @@ impl Connection {
         if self.send_half != SendHalf::FinSent || keys_due {
             return None;
         }
-        // [8684-3.3.3-3]
-        let mapping = DssMapping {
-            dsn: session.number(self.data_fin()),
-            ssn: 0,
-            len: 1,
-            checksum: session.checksum_of(self.data_fin(), 0, 1, &Chunks::default()),
-        };
-        let data_ack = session.data_ack(Dsn(self.assembler.next()));
-        let option = MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: Some(mapping), data_fin: true });
+        let option = self.data_fin_option(session);
         self.data_fin_on = self.data_fin_on.without(id);
         let dsn = relative(self.data_fin());
         self.journal.trace(|| TraceEvent::DataFin { by: By::Here, dsn });
@@ -312,14 +305,34 @@ impl Connection {
         Some(self.emit_ack(now, env, id, Some(option), &[], out))
     }
 
+    fn data_fin_option(&self, session: &Session) -> MptcpOption {
+        // [8684-3.3.3-3]
+        let mapping = DssMapping {
+            dsn: session.number(self.data_fin()),
+            ssn: 0,
+            len: 1,
+            checksum: session.checksum_of(self.data_fin(), 0, 1, &Chunks::default()),
+        };
+        let data_ack = session.data_ack(Dsn(self.assembler.next()));
+        MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: Some(mapping), data_fin: true })
+    }
+
+    /// What goes with a FIN that ends at `end`.
+    fn fin_option(&mut self, id: SubflowId, end: Ssn) -> Option<MptcpOption> {
+        match self.multipath.session().filter(|_| self.ends_unheard()) {
+            Some(session) => Some(self.data_fin_option(session)),
+            // [8684-3.7-6]
+            None => self.ack_option(id).or_else(|| self.farewell_option(id, end)),
+        }
+    }
+
     /// Closes subflows that shall close, after all their data.
     fn send_fin(&mut self, now: Instant, env: &Env<'_>, out: &mut TransmitBuf) -> Option<Transmit> {
         let due = |s: &Subflow| s.close_wanted && s.established && s.tcp.state.can_send() && s.reset.is_none();
         let id = self.ids().find(|id| self.get(*id).is_some_and(due))?;
         let dsn = self.data_nxt;
         let ssn = self.get_mut(id)?.tcp.push_fin(now, dsn);
-        // [8684-3.7-6]
-        let option = self.ack_option(id).or_else(|| self.farewell_option(id, ssn + 1));
+        let option = self.fin_option(id, ssn + 1);
         let flags = TcpFlags::FIN | TcpFlags::ACK;
         Some(self.emit(now, env, id, &Outgoing { ssn, flags, payload: None, option, signals: &[] }, out))
     }
@@ -380,7 +393,7 @@ impl Connection {
         out: &mut TransmitBuf,
     ) -> Transmit {
         if r.fin {
-            let option = self.ack_option(id).or_else(|| self.farewell_option(id, r.ssn + 1));
+            let option = self.fin_option(id, r.ssn + 1);
             let flags = TcpFlags::FIN | TcpFlags::ACK;
             return self.emit(now, env, id, &Outgoing { ssn: r.ssn, flags, payload: None, option, signals: &[] }, out);
         }

@@ -105,7 +105,7 @@ pub(super) const UNANSWERED_SYNS: u32 = 3;
 const SYN_ACK_RETRIES: u32 = 5;
 /// MP_CAPABLE SYNs without an answer before plain TCP is tried (Linux: syn_retrans_before_tcp_fallback).
 // [8684-3.1-20]
-const SYN_RETRIES_WITH_CAPABLE: u32 = 2;
+pub(super) const SYN_RETRIES_WITH_CAPABLE: u32 = 2;
 /// How long a lone subflow may stay without an answer before the connection is given up (RFC 9293, section
 /// 3.8.3, R2: at least 100 seconds; Linux's 15 retries make 15 minutes).
 // [9293-SHLD-11]
@@ -172,6 +172,7 @@ impl Connection {
         if now - since > self.patience() {
             return self.fail(now, ConnectionError::TimedOut);
         }
+        self.repeat_empty_end();
         self.request_data_fin();
         // Nothing to send it on: look again, a subflow may come.
         self.timers.set(ConnectionTimer::DataFin, now + PROBE_PACE);

@@ -74,6 +74,7 @@ impl Stack {
                     self.mib.count(Counter::TcpExtTCPFastOpenBlackhole);
                 }
             }
+            Request::LearnCapable { local, remote, outcome } => self.learn_of_blackholes(now, (local, remote), outcome),
             Request::NoteFastOpenReset => self.note_fast_open_reset(now, id),
             Request::Release { local, remote, time_wait, counters } => {
                 self.mib.add_subflow(&counters);
@@ -98,10 +99,7 @@ impl Stack {
         let event = match news {
             News::Connected => match self.connections.get(id.0).and_then(|slot| slot.listener) {
                 Some(listener) => return self.on_accepted(now, id, listener),
-                None => {
-                    self.learn_of_blackholes(now, id);
-                    Event::Connected(id)
-                }
+                None => Event::Connected(id),
             },
             News::Readable => Event::Readable(id),
             News::Writable => Event::Writable(id),

@@ -209,21 +209,6 @@ impl Stack {
         }
     }
 
-    /// A connection opened here is established: what does that say of its path?
-    pub(super) fn learn_of_blackholes(&mut self, now: Instant, id: ConnectionId) {
-        let Some(slot) = self.connections.get(id.0) else { return };
-        let (local, remote) = slot.connection.first_ends();
-        let path = (local.ip(), remote.ip());
-        match slot.connection.multipath {
-            Multipath::Active(_) => self.blackholes.disproved(path),
-            Multipath::Fallback(FallbackReason::SynDropped) => {
-                self.mib.count(Counter::MPTcpExtBlackhole);
-                self.blackholes.found(now, path);
-            }
-            Multipath::Fallback(_) | Multipath::Negotiating { .. } => {}
-        }
-    }
-
     /// A SYN for nothing that exists yet.
     pub(super) fn on_syn(&mut self, now: Instant, on: LinkId, tuple: FourTuple, seg: &Segment, payload: &Bytes) {
         // [8684-3.2-18]

@@ -1,7 +1,7 @@
 //! The end of a stream, of a subflow, of a connection (RFC 8684, section 3.3.3 and 3.5; RFC 9293, section 3.6).
 
 use crate::support::*;
-use polypath_proto::{CloseReason, ConnectionError, Duration, State, SubflowEvent};
+use polypath_proto::{CloseReason, ConnectionError, Duration, FallbackReason, MultipathState, State, SubflowEvent};
 use polypath_wire::{MpJoin, MptcpOption, TcpFlags, join_ack_hmac};
 
 /// A server with a second subflow, number 1.
@@ -456,4 +456,56 @@ fn a_connection_whose_only_subflow_was_reset_is_given_up_in_the_end() {
     assert_eq!(s.closed(), None);
     s.advance(ms(1_000));
     assert_eq!(s.closed(), Some(Some(ConnectionError::TimedOut)));
+}
+
+/// A client ends its stream before it has written anything, and its third ACK is lost.
+fn ended_unheard() -> (Script, Opt) {
+    let mut s = Script::client(&ScriptOptions::default());
+    s.expect(syn());
+    s.advance(RTT);
+    s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
+    let keys: Opt = capable_ack(s.stack_key(), PEER_KEY).into();
+    s.expect(ack(1).opt(keys.clone()));
+    s.shutdown();
+    s.expect(ack(1).opt(data_fin(1, 1)));
+    (s, keys)
+}
+
+// [8684-3.1-25, 8684-3.3.3-5]
+#[test]
+fn the_keys_go_again_with_the_end_of_an_empty_stream() {
+    let (mut s, keys) = ended_unheard();
+    s.advance(ms(200));
+    s.expect(ack(1).opt(keys));
+    s.expect(ack(1).opt(data_fin(1, 1)));
+    s.inject(ack(1).opt(dack(2)));
+    s.inject(ack(1).opt(data_fin(1, 2)));
+    assert_eq!(s.read(), (vec![], true));
+    assert_eq!(s.closed(), Some(None));
+}
+
+// [8684-3.7-3]
+#[test]
+fn a_peer_that_took_the_end_of_an_empty_stream_for_plain_tcp_hears_a_fin() {
+    for answers in [false, true] {
+        let (mut s, _) = ended_unheard();
+        s.advance(ms(200));
+        s.clear();
+        s.advance(ms(400));
+        s.expect(ack(1).seq(1).opt(data_fin(1, 1)));
+        // To one that did not, it is the end of the stream as well.
+        s.expect(fin(1).opt(data_fin(1, 1)));
+        if answers {
+            // It may go on for long.
+            s.inject(ack(2));
+            assert_eq!(s.multipath(), MultipathState::Fallback(FallbackReason::NoDss));
+            s.inject(data(1, 100).ack(2));
+            s.inject(fin(101).ack(2));
+            assert_eq!(s.read(), (stream(0, 100), true));
+        } else {
+            s.inject(fin(1).ack(2));
+            assert_eq!(s.read(), (vec![], true));
+        }
+        assert_eq!(s.closed(), Some(None), "both ends have said and heard all");
+    }
 }

@@ -1,7 +1,6 @@
 //! Plain TCP instead of Multipath TCP, whenever the path or the peer wants it so (RFC 8684, section 3.7).
 
 use crate::support::*;
-use polypath_proto::mib::Counter;
 use polypath_proto::{
     CloseReason, Config, ConnectOptions, ConnectionError, FallbackReason, MultipathState, SubflowEvent,
 };
@@ -598,46 +597,4 @@ fn our_own_c_flag_stands_in_the_whole_handshake() {
     let packet = s.expect(syn_ack());
     let answer = MpCapable { flags, ..capable_syn_ack(s.stack_key()) };
     assert_eq!(packet.seg.options.mptcp[..], [MptcpOption::MpCapable(answer)]);
-}
-
-#[test]
-fn a_path_that_drops_mp_capable_is_remembered_ever_longer_until_it_lets_one_through() {
-    let mut s = Script::client(&ScriptOptions::default());
-    let hour = ms(3_600_000);
-    // Three SYNs with MP_CAPABLE are not answered, the fourth is without.
-    let dropped = |s: &mut Script| {
-        for wait in [1_000, 2_000, 4_000] {
-            s.expect(syn().opt(capable_syn()));
-            s.advance(ms(wait));
-        }
-        s.expect(syn().plain());
-        s.inject(syn_ack());
-        s.expect(ack(1));
-    };
-    let again = |s: &mut Script| {
-        s.abort();
-        s.clear();
-        s.reconnect();
-    };
-    dropped(&mut s);
-    assert_eq!(s.multipath(), fallback(FallbackReason::SynDropped));
-    again(&mut s);
-    s.expect(syn().plain());
-    assert_eq!(s.multipath(), fallback(FallbackReason::Blackhole));
-    s.advance(hour);
-    again(&mut s);
-    dropped(&mut s);
-    s.advance(hour);
-    again(&mut s);
-    s.expect(syn().plain());
-    s.advance(hour);
-    again(&mut s);
-    // The next time it gets through, and all is forgotten.
-    s.expect(syn().opt(capable_syn()));
-    s.inject(syn_ack().opt(capable_syn_ack(PEER_KEY)));
-    s.expect(ack(1));
-    again(&mut s);
-    s.expect(syn().opt(capable_syn()));
-    let mib = s.stack.mib();
-    assert_eq!((mib.get(Counter::MPTcpExtBlackhole), mib.get(Counter::MPTcpExtMPCapableSYNTXDisabled)), (2, 2));
 }

@@ -5,6 +5,7 @@ mod support;
 mod addresses;
 mod attacks;
 mod attacks_memory;
+mod blackhole;
 mod checksum;
 mod close;
 mod congestion;
