@@ -253,3 +253,16 @@ fn syns_with_options_that_are_dropped_are_followed_by_one_without() {
     let info = check(play(two_paths(), &forward("tcp flags syn tcp option mptcp exists drop"), nothing));
     assert_eq!(info.multipath, MultipathState::Fallback(FallbackReason::SynDropped));
 }
+
+/// What the peer must be told then it may be unable to answer: Linux puts its infinite mapping on a segment that is full, and
+/// never sends that. Everything arrives, or it fails in time.
+#[test]
+fn options_that_vanish_from_one_direction_in_mid_connection_never_stall_it() {
+    for rules in ["oifname \"wifi0\" reset tcp option mptcp", "iifname \"wifi0\" reset tcp option mptcp"] {
+        let (seen, transfer) = play(one_path(), "", || nft(&forward(rules)));
+        match seen {
+            Ok(_) => drop(check((seen, transfer))),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{rules}"),
+        }
+    }
+}

@@ -161,7 +161,7 @@ impl Connection {
             return false;
         }
         if self.may_fall_back(id) {
-            self.fall_back_unheard();
+            self.fall_back_unheard(now);
             return false;
         }
         // [8684-3.7-4, 8684-3.7-5]
@@ -245,6 +245,9 @@ impl Connection {
         }
         let fresh = self.data_received().saturating_sub(known);
         self.window.on_arrival(now, fresh as usize, self.longest_rtt());
+        if fresh > 0 || fin {
+            self.hear_after_asking(now);
+        }
         // [9293-SHLD-3]
         self.trace_data_received(id, fresh);
         if self.orphaned && fresh > 0 {

@@ -6,16 +6,20 @@
 //! together with another.
 
 use super::input::has_mptcp;
+use super::timers::ConnectionTimer;
 use super::{CloseReason, Connection, Env, FallbackReason};
 use crate::SubflowId;
 use crate::mib::Counter;
 use crate::seq::{Dsn, Ssn, unwrap_relative_ssn};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::trace::TraceEvent;
 use polypath_wire::{DssMapping, MpFail, ResetReason, Segment};
 
 /// So often the same bytes come without a place before it is believed that they never will.
 const MAX_REFUSALS: u32 = 4;
+
+/// So long the peer may be silent after it was asked for plain TCP while it was sending.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a segment has no place.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -84,7 +88,8 @@ impl Connection {
         let received = Dsn(self.assembler.next());
         if let Some(session) = self.multipath.session().filter(|_| plain_would_do) {
             let dsn = session.remote_dsn.wrap(received);
-            self.mp_fail.get_or_insert(MpFail { dsn });
+            let sends_on = why == Misplaced::Unmapped;
+            self.ask_for_plain_tcp(now, MpFail { dsn }, sends_on);
             // What is being joined would make the answer impossible.
             self.drop_joins_under_way(now);
         }
@@ -115,6 +120,31 @@ impl Connection {
             self.close_subflow_with_reset(now, env, id, reset, CloseReason::ProtocolError);
         }
         true
+    }
+
+    /// Linux answers with an infinite mapping of its own. Where that is due on a full segment, the segment becomes longer
+    /// than its packets may be, and nothing gets through any more. To fail is better than to wait for ever: what it sends
+    /// after the answer must come in time.
+    fn ask_for_plain_tcp(&mut self, now: Instant, mp_fail: MpFail, sends_on: bool) {
+        if self.mp_fail.is_none() && sends_on {
+            self.asked_until = Some(self.window.edge());
+            self.timers.set(ConnectionTimer::PlainTcp, now + PATIENCE);
+        }
+        self.mp_fail.get_or_insert(mp_fail);
+    }
+
+    /// New bytes have come. What lies beyond the window that was open then was sent after the answer.
+    pub(super) fn hear_after_asking(&mut self, now: Instant) {
+        match self.asked_until {
+            Some(edge) if Dsn(self.assembler.next()) <= edge && !self.eof => {
+                self.timers.set(ConnectionTimer::PlainTcp, now + PATIENCE);
+            }
+            Some(_) => {
+                self.asked_until = None;
+                self.timers.stop(ConnectionTimer::PlainTcp);
+            }
+            None => {}
+        }
     }
 
     /// Another subflow could fill the place that these bytes do not fit in, and nobody would see that those before it are
@@ -155,9 +185,11 @@ impl Connection {
     /// Plain TCP, because the peer's options do not arrive. If ours do, it does not know: hearing no DATA_ACK it sends the
     /// same bytes again at another place of the subflow (Linux does), and they would be read twice. So it is told at once,
     /// whether we have data for an infinite mapping or not.
-    pub(super) fn fall_back_unheard(&mut self) {
+    pub(super) fn fall_back_unheard(&mut self, now: Instant) {
         let dsn = self.multipath.session().map(|session| session.remote_dsn.wrap(Dsn(self.assembler.next())));
-        self.mp_fail = dsn.filter(|_| self.mapping_seen).map(|dsn| MpFail { dsn });
+        if let Some(dsn) = dsn.filter(|_| self.mapping_seen) {
+            self.ask_for_plain_tcp(now, MpFail { dsn }, self.data_fin_at.is_none());
+        }
         self.unanswered = 0;
         self.fall_back(FallbackReason::NoDss);
     }

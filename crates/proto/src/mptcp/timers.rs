@@ -37,11 +37,13 @@ pub(super) enum ConnectionTimer {
     FastOpen,
     /// Data has waited for its acknowledgement for as long as the application wants.
     UserTimeout,
+    /// The peer was asked for plain TCP, and may be unable to send since.
+    PlainTcp,
     /// No subflow is left, or the application is gone: how long to wait.
     Abandon,
 }
 
-const ALL: [ConnectionTimer; 13] = [
+const ALL: [ConnectionTimer; 14] = [
     ConnectionTimer::DataFin,
     ConnectionTimer::DataRetransmit,
     ConnectionTimer::Suspicion,
@@ -54,6 +56,7 @@ const ALL: [ConnectionTimer; 13] = [
     ConnectionTimer::Resets,
     ConnectionTimer::FastOpen,
     ConnectionTimer::UserTimeout,
+    ConnectionTimer::PlainTcp,
     ConnectionTimer::Abandon,
 ];
 
@@ -159,7 +162,7 @@ impl Connection {
             // They go out when the connection is asked for packets next.
             ConnectionTimer::Signals | ConnectionTimer::FastOpen => {}
             ConnectionTimer::UserTimeout => self.on_user_timeout(now),
-            ConnectionTimer::Abandon => self.fail(now, ConnectionError::TimedOut),
+            ConnectionTimer::PlainTcp | ConnectionTimer::Abandon => self.fail(now, ConnectionError::TimedOut),
         }
     }
 

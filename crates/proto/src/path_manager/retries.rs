@@ -45,6 +45,7 @@ impl Retries {
                 let asked = reason == CloseReason::Asked;
                 let unknown = announced && failed && !answered && transient.is_none();
                 let refused = transient == Some(false) || asked || unknown;
+                let again = again || (failed && !answered && reason != CloseReason::TimedOut);
                 self.note_closed(now, view, (local.ip(), remote), reason, (refused, again));
             }
             PathEvent::Announced(remote) => self.list.retain(|r| r.remote != remote),
@@ -65,8 +66,6 @@ impl Retries {
         reason: CloseReason,
         (refused, again): (bool, bool),
     ) {
-        let refused_now =
-            matches!(reason, CloseReason::ResetByPeer | CloseReason::ProtocolError | CloseReason::Unreachable);
         if reason == CloseReason::AddressRemoved {
             // If it comes back, it is another path.
             self.list.retain(|r| r.local != local);
@@ -76,7 +75,7 @@ impl Retries {
         let pause = match reason {
             // Without any subflow there is nothing to be gentle with, unless they are refused, or come up and break in vain.
             _ if !view.subflows.iter().any(|s| s.established) => match old {
-                Some(old) if again || refused_now => (old.pause * 2).clamp(RETRY_SILENT, RETRY_MAX),
+                Some(old) if again => (old.pause * 2).clamp(RETRY_SILENT, RETRY_MAX),
                 _ => RETRY_SILENT,
             },
             CloseReason::Silent | CloseReason::AddressRemoved => RETRY_SILENT,

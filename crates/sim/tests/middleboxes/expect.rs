@@ -193,9 +193,10 @@ const TOGETHER: &[Exception] = &[
     (Kind::StripAfter, Kind::WindowUnscaled, 'R', NOBODY_CAN_ASK),
     (Kind::StripAfter, Kind::Corrupt, 'R', NOBODY_CAN_ASK),
     (Kind::StripPayload, Kind::Corrupt, 's', "a loss, and by then the second path is there"),
-    (Kind::CoalesceFirst, Kind::WindowUnscaled, 'R', TOO_LARGE),
-    (Kind::CoalesceLast, Kind::WindowUnscaled, 'R', TOO_LARGE),
+    (Kind::CoalesceFirst, Kind::WindowUnscaled, 'F', ONE_AT_A_TIME),
+    (Kind::CoalesceLast, Kind::WindowUnscaled, 'F', ONE_AT_A_TIME),
     (Kind::CoalesceLast, Kind::DropAcks, 'R', NEVER_ALONE),
+    (Kind::AlgLonger, Kind::DropAcks, 'R', "one segment for each timeout: the end takes longer than anybody waits"),
     (Kind::AlgLonger, Kind::Proxy, 'R', "the proxy has acknowledged what was not taken"),
     (Kind::AlgLonger, Kind::IdleDrop, 'f', KEPT_AWAKE),
     (Kind::AlgLonger, Kind::IdleRst, 'f', KEPT_AWAKE),
@@ -211,8 +212,8 @@ const TOGETHER: &[Exception] = &[
 const APART: &[Exception] = &[
     (Kind::NatRebind, Kind::RstSyn, 'R', NOTHING_LEFT),
     (Kind::IdleRst, Kind::RstSyn, 'R', NOTHING_LEFT),
-    (Kind::WindowUnscaled, Kind::CoalesceFirst, 'R', NEVER_ALONE),
-    (Kind::WindowUnscaled, Kind::CoalesceLast, 'R', NEVER_ALONE),
+    (Kind::WindowUnscaled, Kind::CoalesceFirst, 'M', JOINED_IN_TIME),
+    (Kind::WindowUnscaled, Kind::CoalesceLast, 'M', JOINED_IN_TIME),
     (Kind::WindowUnscaled, Kind::DropAcks, 'M', JOINED_IN_TIME),
     (Kind::WindowUnscaled, Kind::IdleDrop, 's', MORE_ON_SECOND),
     (Kind::WindowUnscaled, Kind::RstAfter, 's', MORE_ON_SECOND),
@@ -233,7 +234,8 @@ const REBOUND_FIRST: &str = "the first subflow is gone before its options are";
 const FORGOTTEN_ALREADY: &str = "what is rebound is what the firewall has forgotten: silence, not a reset";
 const NOBODY_CAN_ASK: &str =
     "bare data, and the request for plain TCP is bare too: after four copies the only subflow is reset";
-const TOO_LARGE: &str = "what is put together is larger than the window that the firewall sees: nothing passes";
+const ONE_AT_A_TIME: &str =
+    "what is put together is larger than the window that the firewall sees; after timeouts segments go alone";
 const NEVER_ALONE: &str = "segments that never come alone, or whose subflow breaks: as if lengths had changed";
 const KEPT_AWAKE: &str = "what is sent again keeps the firewall from forgetting";
 const NOTHING_LEFT: &str = "the only subflow breaks, and the second path refuses all";
