@@ -107,8 +107,10 @@ pub enum Who {
     KernelTcp,
     /// A kernel Multipath TCP socket.
     KernelMptcp,
-    /// polypath's library, as it is by default.
+    /// polypath's library, its stack in a task of the program's runtime.
     Library,
+    /// The same with the stack in a thread of its own, as it is by default.
+    Thread,
     /// The same without any offload, and with small packets.
     NoOffload,
     /// A kernel TCP socket in a program under `polypath run`.
@@ -119,13 +121,7 @@ impl Who {
     /// Whether a stack in user space has the addresses for itself.
     #[must_use]
     pub const fn owns_addresses(self) -> bool {
-        matches!(self, Self::Library | Self::NoOffload)
-    }
-
-    /// Whether it is the kernel alone.
-    #[must_use]
-    pub const fn is_kernel(self) -> bool {
-        matches!(self, Self::KernelTcp | Self::KernelMptcp)
+        matches!(self, Self::Library | Self::Thread | Self::NoOffload)
     }
 
     const fn name(self) -> &'static str {
@@ -133,6 +129,7 @@ impl Who {
             Self::KernelTcp => "kernel TCP",
             Self::KernelMptcp => "kernel MPTCP",
             Self::Library => "polypath",
+            Self::Thread => "polypath in a thread",
             Self::NoOffload => "polypath without offload",
             Self::Run => "polypath run",
         }

@@ -123,6 +123,15 @@ fn softirq_seconds() -> f64 {
     nanos as f64 / 1e9
 }
 
+/// Seconds that all processors together were not idle, whoever used them.
+pub(crate) fn busy() -> io::Result<f64> {
+    let table = fs::read_to_string("/proc/stat")?;
+    let fields = table.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    // user, nice, system, idle, iowait, irq, softirq, steal; what guests use is in the first two.
+    let ticks = fields.take(8).enumerate().filter(|(at, _)| !matches!(at, 3 | 4));
+    Ok(ticks.filter_map(|(_, field)| field.parse::<u64>().ok()).sum::<u64>() as f64 / TICKS_A_SECOND)
+}
+
 /// Bytes of the kernel's slab.
 pub(crate) fn slab() -> io::Result<u64> {
     let table = fs::read_to_string("/proc/meminfo")?;

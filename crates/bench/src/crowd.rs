@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant as Stopwatch;
 
 use bytes::Bytes;
+use polypath_proto::mib::Counter;
 use polypath_proto::{
     ChecksumMode, Config, ConnectOptions, ConnectionId, Duration, Event, Instant, LinkConfig, LinkId, LocalAddress,
     Received, RxChecksum, Stack, TransmitBuf,
@@ -121,9 +122,21 @@ pub(crate) fn measure(connections: usize) -> anyhow::Result<Cost> {
         let port = FIRST_PORT + (number / PER_PORT) as u16;
         held.push(here.stack.connect(now, SocketAddr::from((SERVER, port)), ConnectOptions::default())?);
         settle(now, &mut here, &mut there);
-        for listener in &listeners {
-            while there.stack.accept(*listener).is_some() {}
+        let accepted = listeners.iter().find_map(|listener| there.stack.accept(*listener));
+        // Without data nobody joins: the client has not heard that it may.
+        for (id, from_here) in [(held.last().copied(), true), (accepted, false)] {
+            let host = if from_here { &mut here } else { &mut there };
+            if let Some(mut connection) = id.and_then(|id| host.stack.connection(now, id)) {
+                connection.write(&[7; 64])?;
+            }
+            settle(now, &mut here, &mut there);
         }
+        for (id, host) in [(held.last().copied(), &mut here), (accepted, &mut there)] {
+            if let Some(mut connection) = id.and_then(|id| host.stack.connection(now, id)) {
+                connection.read(usize::MAX)?;
+            }
+        }
+        settle(now, &mut here, &mut there);
     }
     // What is put off is done: joins, acknowledgements.
     let over = now + Duration::from_secs(2);
@@ -137,6 +150,8 @@ pub(crate) fn measure(connections: usize) -> anyhow::Result<Cost> {
         settle(now, &mut here, &mut there);
     }
     anyhow::ensure!(here.connected.len() == connections, "{} of {connections} connected", here.connected.len());
+    let joined = here.stack.mib().get(Counter::MPTcpExtMPJoinSynAckRx);
+    anyhow::ensure!(joined as usize == connections, "{joined} of {connections} joined");
     // A prime step: neighbours in memory are not measured one after the other.
     let order = |n: usize| held[n * 7_919 % connections];
     let packet_ns = packets(now, (&mut here, &mut there), order);

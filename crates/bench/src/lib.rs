@@ -56,7 +56,6 @@ use report::Pairs;
 /// For names that do not exist, and where a privilege, a program or the kernel's MPTCP is missing.
 pub fn run(program: &Path, options: &Options, command: String, machine: Where) -> anyhow::Result<Report> {
     let comparisons = plan::plan(options)?;
-    let groups = options.groups()?;
     let here = Machine::probe(&["ip"]);
     here.require()?;
     anyhow::ensure!(here.has_mptcp(), "{}", here.without_mptcp());
@@ -67,7 +66,7 @@ pub fn run(program: &Path, options: &Options, command: String, machine: Where) -
         measured.push((comparison, pairs));
     }
     let mut crowds = Vec::new();
-    if groups.contains(&Group::Idle) {
+    if options.wants(Group::Idle, "idle.packet") {
         for connections in std::iter::once(1_000).chain(options.idle.iter().copied()) {
             eprintln!("a packet and a timer among {connections} connections");
             crowds.push(crowd::measure(connections).context("a crowd in memory")?);
@@ -81,6 +80,7 @@ pub fn run(program: &Path, options: &Options, command: String, machine: Where) -
         };
         figures.extend([told("packet", cost.packet_ns), told("timer", cost.tick_ns)]);
     }
+    notes.extend(report::disturbance(&measured, machine.cores));
     let rows = report::rows(&measured);
     Ok(Report { command, settings: settings(options), machine, figures, rows, crowds, notes })
 }

@@ -9,7 +9,7 @@ use crate::case::Group;
 /// What `polypath bench` is asked for.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Options {
-    /// The groups wanted; none: all.
+    /// The groups wanted, and figures by their names; none: all.
     pub only: Vec<String>,
     /// How often the two of a pair with a bar are run, in turn.
     pub pairs: usize,
@@ -45,32 +45,17 @@ impl Options {
         Self { pairs: 3, told_pairs: 1, window, idle: vec![10_000], ..Self::default() }
     }
 
-    /// The groups that are run.
-    ///
-    /// # Errors
-    /// Names the one that does not exist, or what makes no sense.
-    pub fn groups(&self) -> anyhow::Result<Vec<Group>> {
-        ensure!(self.pairs > 0 && self.told_pairs > 0, "at least one pair is needed");
-        ensure!(self.window >= Duration::from_millis(50), "less than 0.05 seconds show nothing");
-        for name in &self.only {
-            let known = Group::ALL.map(Group::name);
-            ensure!(known.contains(&name.as_str()), "there is no '{name}': {}", known.join(", "));
-        }
-        let wanted = |group: &Group| self.only.is_empty() || self.only.iter().any(|name| name == group.name());
-        Ok(Group::ALL.into_iter().filter(wanted).collect())
+    /// Whether a figure of a group is asked for: by its own name, or by the group's.
+    #[must_use]
+    pub(crate) fn wants(&self, group: Group, figure: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == group.name() || name == figure)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_are_known_by_name() {
-        let only =
-            |names: &[&str]| Options { only: names.iter().map(ToString::to_string).collect(), ..Options::quick() };
-        assert_eq!(only(&[]).groups().unwrap(), Group::ALL);
-        assert_eq!(only(&["rpc", "bulk"]).groups().unwrap(), [Group::Bulk, Group::Rpc]);
-        assert!(only(&["bulk", "balk"]).groups().unwrap_err().to_string().contains("'balk'"));
+    /// # Errors
+    /// Says what makes no sense.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        ensure!(self.pairs > 0 && self.told_pairs > 0 && self.idle_pairs > 0, "at least one pair is needed");
+        ensure!(self.window >= Duration::from_millis(50), "less than 0.05 seconds show nothing");
+        Ok(())
     }
 }

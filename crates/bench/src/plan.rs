@@ -3,6 +3,7 @@
 use polypath_sim::grid::figure::Bar;
 
 use crate::case::{Case, Group, Load, Way, Who};
+use crate::end::most_kernel_connections;
 use crate::options::Options;
 use crate::run::Sample;
 
@@ -49,19 +50,31 @@ const LARGE: usize = 16 * 1024;
 /// Subflows, unless said.
 const TWO: usize = 2;
 
-/// All comparisons of the groups asked for.
+/// All comparisons asked for.
 ///
 /// # Errors
-/// As [`Options::groups`].
+/// Names the group or figure that does not exist, or what makes no sense.
 pub(crate) fn plan(options: &Options) -> anyhow::Result<Vec<Comparison>> {
-    let groups = options.groups()?;
+    options.check()?;
     let of = |group: &Group| match group {
         Group::Bulk => bulk(options),
         Group::Rpc => rpc(options),
         Group::Connect => connect(options),
         Group::Idle => idle(options),
     };
-    Ok(groups.iter().flat_map(of).collect())
+    let all: Vec<Comparison> = Group::ALL.iter().flat_map(of).collect();
+    for name in &options.only {
+        let is_figure = all.iter().flat_map(|c| &c.claims).any(|claim| claim.name == name);
+        if !is_figure && !Group::ALL.iter().any(|group| group.name() == name) {
+            let groups = Group::ALL.map(Group::name).join(", ");
+            anyhow::bail!("there is neither a group nor a figure '{name}'; groups are {groups}");
+        }
+    }
+    let wanted = |comparison: &Comparison| {
+        let group = comparison.subject.load.group();
+        comparison.claims.iter().any(|claim| options.wants(group, claim.name))
+    };
+    Ok(all.into_iter().filter(wanted).collect())
 }
 
 fn claim(name: &'static str, measure: Measure, bar: Option<Bar>) -> Claim {
@@ -99,6 +112,7 @@ fn bulk(options: &Options) -> Vec<Comparison> {
         held(to_kernel(down, Who::Run), kernel(down, TWO), vec![part("bulk.run", "down", at_least(0.8))]),
         held(library(4), library(1), vec![claim("bulk.sf4", Measure::Rate, at_least(0.95))]),
         held(library(8), library(1), vec![claim("bulk.sf8", Measure::Rate, at_least(0.95))]),
+        told(Case::between(up, Who::Thread, TWO), kernel(up, TWO), "bulk.thread"),
         told(library(1), kernel(up, 1), "bulk.library.1"),
         told(library(4), kernel(up, 4), "bulk.library.4"),
         told(library(8), kernel(up, 8), "bulk.library.8"),
@@ -120,6 +134,7 @@ fn rpc(options: &Options) -> Vec<Comparison> {
         compared(LARGE, 64, Who::Library, part("rpc.conn64", "16k", at_least(1.0))),
         compared(SMALL, 1, Who::Library, claim("rpc.conn1", Measure::Rate, at_least(0.8))),
         compared(LARGE, 1, Who::Library, claim("rpc.conn1.16k", Measure::Rate, None)),
+        compared(SMALL, 1, Who::Thread, claim("rpc.conn1.thread", Measure::Rate, None)),
         compared(SMALL, 64, Who::KernelTcp, claim("rpc.conn64.kernel_tcp", Measure::Rate, None)),
         compared(SMALL, 1, Who::KernelTcp, claim("rpc.conn1.kernel_tcp", Measure::Rate, None)),
     ]
@@ -145,10 +160,11 @@ fn connect(options: &Options) -> Vec<Comparison> {
 
 fn idle(options: &Options) -> Vec<Comparison> {
     let compared = |connections: &usize| {
-        let case = |who| Case::between(Load::Idle { connections: *connections }, who, TWO);
+        let case = |who, connections| Case::between(Load::Idle { connections }, who, TWO);
         Comparison {
-            subject: case(Who::Library),
-            reference: case(Who::KernelMptcp),
+            subject: case(Who::Library, *connections),
+            // What each of them takes does not depend on how many there are.
+            reference: case(Who::KernelMptcp, (*connections).min(most_kernel_connections())),
             claims: vec![part("idle_memory", connections.to_string(), Some(Bar::AtMost(0.5)))],
             pairs: options.idle_pairs,
         }
@@ -159,6 +175,17 @@ fn idle(options: &Options) -> Vec<Comparison> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_asked_for_is_run() {
+        let only =
+            |names: &[&str]| Options { only: names.iter().map(ToString::to_string).collect(), ..Options::quick() };
+        let loads = |names| plan(&only(names)).unwrap().iter().map(|c| c.subject.load.group()).collect::<Vec<_>>();
+        assert_eq!(loads(&["connect.1", "cpu_per_gb"]), [Group::Bulk, Group::Connect]);
+        assert_eq!(loads(&["idle"]), [Group::Idle]);
+        assert_eq!(loads(&["bulk.run"]), [Group::Bulk; 2]);
+        assert!(plan(&only(&["bulk", "balk"])).unwrap_err().to_string().contains("'balk'"));
+    }
 
     #[test]
     fn every_figure_that_has_to_be_reached_is_there() {

@@ -41,8 +41,9 @@ impl End {
         let means = match who {
             Who::KernelTcp | Who::Run => Means::KernelTcp,
             Who::KernelMptcp => Means::KernelMptcp,
-            Who::Library => Means::Polypath { addresses, mtu: 1500, offload: true },
-            Who::NoOffload => Means::Polypath { addresses, mtu: SMALL_MTU, offload: false },
+            Who::Library => Means::Polypath { addresses, mtu: 1500, offload: true, in_runtime: true },
+            Who::Thread => Means::Polypath { addresses, mtu: 1500, offload: true, in_runtime: false },
+            Who::NoOffload => Means::Polypath { addresses, mtu: SMALL_MTU, offload: false, in_runtime: true },
         };
         let part = serde_json::to_string(&Part { side, means, load: case.load })?;
         let mut words: Vec<OsString> = Vec::new();

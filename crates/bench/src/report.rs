@@ -34,6 +34,8 @@ pub struct Row {
     pub kernel_share: Option<f64>,
     /// Bytes of a packet between the hosts, super-segments as one.
     pub packet_bytes: Option<f64>,
+    /// Packets between the hosts, both ways, for each request or connection.
+    pub packets: Option<f64>,
     /// Bytes of a packet as polypath's receiving end reads it.
     pub read_bytes: Option<f64>,
     /// Microseconds within which half of the answers came.
@@ -87,7 +89,7 @@ pub(crate) fn figures(measured: &[(Comparison, Pairs)]) -> Vec<Figure> {
         }
         let parts: Vec<Figure> = claims().filter(|(c, _)| c.name == claim.name).map(|(c, p)| figure(c, p)).collect();
         // Those with bars that are missed come before those that are met.
-        let worst = parts.iter().min_by(|a, b| (a.met(), a.standing()).partial_cmp(&(b.met(), b.standing())).unwrap());
+        let worst = parts.iter().min_by(|a, b| a.met().cmp(&b.met()).then(a.standing().total_cmp(&b.standing())));
         figures.extend(worst.map(|worst| Figure { name: claim.name.into(), ..worst.clone() }));
         figures.extend(parts.into_iter().map(|part| Figure { bar: None, ..part }));
     }
@@ -98,6 +100,23 @@ fn figure(claim: &Claim, pairs: &Pairs) -> Figure {
     let name = claim.part.as_ref().map_or_else(|| claim.name.into(), |part| format!("{}.{part}", claim.name));
     let ratio = |(subject, reference): &(Sample, Sample)| claim.measure.of(subject) / claim.measure.of(reference);
     Figure { name, value: Summary::of(pairs.0.iter().map(ratio)), unit: "ratio", bar: claim.bar }
+}
+
+/// Whether others were at work on the same processors, if so.
+pub(crate) fn disturbance(measured: &[(Comparison, Pairs)], processors: usize) -> Option<String> {
+    /// A share of the processors below which nobody need be told.
+    const LITTLE: f64 = 0.1;
+    let samples = || measured.iter().flat_map(|(_, pairs)| &pairs.0).flat_map(|(a, b)| [a, b]);
+    let share = |sample: &Sample| sample.others / processors as f64;
+    let disturbed = samples().filter(|sample| share(sample) > LITTLE).count();
+    let most = samples().map(share).fold(0.0, f64::max);
+    (disturbed > 0).then(|| {
+        let all = samples().count();
+        format!(
+            "others used up to {:.0} % of the processors, in {disturbed} of {all} runs more than 10 %",
+            most * 100.0
+        )
+    })
 }
 
 /// A row for each case, in the order in which they were first run.
@@ -153,6 +172,7 @@ fn row(case: &Case, samples: &[Sample], ratios: &[f64]) -> Row {
         cpu: Summary::of(cpu),
         kernel_share: median(&|sample| works.then(|| sample.cpu.kernel_share())),
         packet_bytes: median(&|sample| sample.packet),
+        packets: median(&|sample| sample.packets),
         read_bytes: median(&|sample| sample.read),
         p50_us: median(&|sample| sample.p50_us),
         p99_us: median(&|sample| sample.p99_us),
@@ -221,8 +241,8 @@ impl fmt::Display for Report {
 fn header(f: &mut fmt::Formatter<'_>, group: &str) -> fmt::Result {
     let (rate, work, more) = match group {
         "bulk" => ("Gbit/s", "CPU s/GB", " sent, read B"),
-        "rpc" => ("requests/s", "CPU ms each", " p50, p99 us"),
-        "connect" => ("connections/s", "CPU ms each", " joins each"),
+        "rpc" => ("requests/s", "CPU s/1000", " packets, p50, p99 us"),
+        "connect" => ("connections/s", "CPU s/1000", " packets, joins"),
         _ => ("bytes an end", "", " process, slab"),
     };
     let (kernel, ratio) = if work.is_empty() { ("", "to MPTCP") } else { ("kernel", "to MPTCP") };
@@ -242,8 +262,8 @@ impl fmt::Display for Row {
         let share = self.kernel_share.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0));
         let more = match self.group {
             "bulk" => format!("{}, {}", told(self.packet_bytes), told(self.read_bytes)),
-            "rpc" => format!("{}, {}", told(self.p50_us), told(self.p99_us)),
-            "connect" => told(self.joins),
+            "rpc" => format!("{}, {}, {}", told(self.packets), told(self.p50_us), told(self.p99_us)),
+            "connect" => format!("{}, {}", told(self.packets), told(self.joins)),
             _ => format!("{}, {}", told(self.resident), told(self.slab)),
         };
         let rate = told(self.rate.map(|rate| rate.median));

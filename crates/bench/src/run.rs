@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use crate::case::{Case, Load, Way, Who};
-use crate::cost::{Cpu, Tree, slab};
+use crate::cost::{Cpu, Tree, busy, slab};
 use crate::end::{Mark, Side};
 use crate::network::Network;
 use crate::process::End;
 
 /// Work before it counts: windows and buffers are to have their size.
 const WARM_UP: Duration = Duration::from_millis(400);
-/// How long subflows may take to be there.
-const JOINING: Duration = Duration::from_secs(10);
+/// How long subflows may take to be there: so much, and so much for each connection.
+const JOINING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(1));
 /// How long connections may take to be there: so much, and so much for each.
 const CONNECTING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_millis(2));
 /// How often something is looked at that is waited for.
@@ -32,8 +32,12 @@ pub struct Sample {
     pub cpu: Cpu,
     /// GB, requests, connections.
     pub units: f64,
+    /// Processor seconds in a second that others used meanwhile.
+    pub others: f64,
     /// Bytes of a packet on the way between the hosts, on average.
     pub packet: Option<f64>,
+    /// Packets between the hosts, both ways, for each request or connection; super-segments as one.
+    pub packets: Option<f64>,
     /// Bytes of a packet as polypath's receiving end reads it, on average.
     pub read: Option<f64>,
     /// Half of the answers came within so many microseconds.
@@ -77,7 +81,7 @@ pub(crate) fn run(program: &Path, case: &Case, window: Duration) -> anyhow::Resu
     }
     if matches!(case.load, Load::Idle { .. }) {
         let accepted = |server: &mut End| anyhow::Ok(server.mark()?.units >= connections as u64);
-        ensure!(wait_until(|| accepted(&mut server))?, "connections were not accepted");
+        ensure!(wait_until(joining(connections), || accepted(&mut server))?, "connections were not accepted");
         // What handshakes have left is to be gone.
         thread::sleep(REST);
         return Ok(Memory::look(&client, &server)?.since(&before, connections));
@@ -98,10 +102,10 @@ fn measure(case: &Case, network: &Network, ends: (&mut End, &mut End), window: D
         if receiver_is_server { Ok((server.mark()?, client.mark()?)) } else { Ok((client.mark()?, server.mark()?)) }
     };
     let first = marks(client, server)?;
-    let cpu_before = Tree::of(&ids)?.cpu();
+    let (cpu_before, busy_before) = (Tree::of(&ids)?.cpu(), busy()?);
     thread::sleep(window);
     let last = marks(client, server)?;
-    let cpu = Tree::of(&ids)?.cpu() - cpu_before;
+    let (cpu, busy) = (Tree::of(&ids)?.cpu() - cpu_before, busy()? - busy_before);
     let (down, up) = network.carried()?;
     let joined_after = joins(client, server)?;
 
@@ -117,8 +121,13 @@ fn measure(case: &Case, network: &Network, ends: (&mut End, &mut End), window: D
     Ok(Sample {
         rate: if bulk { counted * 8.0 / 1e9 / seconds } else { counted / seconds },
         cpu,
+        others: ((busy - cpu.total()) / seconds).max(0.0),
         units: if bulk { counted / 1e9 } else { counted },
         packet: average(sent.bytes - earlier.bytes, sent.packets - earlier.packets).filter(|_| bulk),
+        packets: (!bulk).then(|| {
+            let both = (up.packets - carried_before.1.packets) + (down.packets - carried_before.0.packets);
+            both as f64 / counted
+        }),
         read: average(read.1 - earlier_read.1, read.0 - earlier_read.0).filter(|_| bulk),
         p50_us: last.0.p50_us,
         p99_us: last.0.p99_us,
@@ -136,7 +145,7 @@ fn joined(case: &Case, network: &Network, ends: (&mut End, &mut End)) -> anyhow:
         return Ok(count);
     }
     match case.client {
-        Who::Library | Who::NoOffload => ends.0.joined(),
+        Who::Library | Who::Thread | Who::NoOffload => ends.0.joined(),
         _ => Ok(0),
     }
 }
@@ -151,18 +160,23 @@ fn wait_for_joins(
     let wanted = if case.client == Who::KernelTcp { 0 } else { (case.paths - 1) * connections } as u64;
     let (client, server) = ends;
     let mut seen = 0;
-    let complete = wait_until(|| {
+    let patience = joining(connections);
+    let complete = wait_until(patience, || {
         seen = joined(case, network, (client, server))?;
         Ok(seen >= wanted)
     })?;
-    ensure!(complete, "{seen} of {wanted} subflows were joined to {connections} connections within {JOINING:?}");
+    ensure!(complete, "{seen} of {wanted} subflows were joined to {connections} connections within {patience:?}");
     Ok(())
 }
 
-fn wait_until(mut done: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+fn joining(connections: usize) -> Duration {
+    JOINING.0 + JOINING.1 * connections as u32
+}
+
+fn wait_until(patience: Duration, mut done: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
     let begun = Instant::now();
     while !done()? {
-        if begun.elapsed() > JOINING {
+        if begun.elapsed() > patience {
             return Ok(false);
         }
         thread::sleep(LOOK);

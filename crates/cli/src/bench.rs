@@ -11,8 +11,8 @@ use std::time::Duration;
 /// polypath against the kernel's TCP and Multipath TCP, in namespaces of its own: bulk, requests, connections, memory.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these: bulk, rpc, connect, idle.
-    #[arg(long, value_name = "GROUPS", value_delimiter = ',')]
+    /// Only these: bulk, rpc, connect, idle, or figures by their names, such as bulk.library.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
     /// Within two minutes: 3 pairs, short runs, 10,000 idle connections. Too little where a few percent matter.
     #[arg(long)]
@@ -66,7 +66,6 @@ fn run(args: &Args) -> anyhow::Result<polypath_bench::Report> {
     if let Some(seconds) = args.seconds {
         options.window = Duration::try_from_secs_f64(seconds).context("--seconds")?;
     }
-    options.groups()?;
     grid::check_page(&args.svg)?;
     let program = std::env::current_exe().context("finding this executable")?;
     let report = polypath_bench::run(&program, &options, grid::command(), grid::machine())?;

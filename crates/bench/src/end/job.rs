@@ -3,8 +3,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -75,7 +75,7 @@ pub(super) async fn request(network: &Arc<Network>, load: Load, tally: &Arc<Tall
             let mut opening = JoinSet::new();
             let next = Arc::new(AtomicUsize::new(0));
             for _ in 0..AT_ONCE {
-                let (network, next, tally) = (Arc::clone(network), Arc::clone(&next), Arc::clone(tally));
+                let (network, next, shared) = (Arc::clone(network), Arc::clone(&next), Arc::clone(&shared));
                 opening.spawn(async move {
                     let mut held = Vec::new();
                     loop {
@@ -83,8 +83,11 @@ pub(super) async fn request(network: &Arc<Network>, load: Load, tally: &Arc<Tall
                         if number >= connections {
                             return io::Result::Ok(held);
                         }
-                        held.push(network.connect(remote(number)).await?.hold()?);
-                        tally.add(1);
+                        let mut stream = network.connect(remote(number)).await?;
+                        // Without data nobody joins: the client has not heard that it may.
+                        exchange(&mut stream, &shared).await?;
+                        held.push(stream.hold()?);
+                        shared.tally.add(1);
                     }
                 });
             }
@@ -120,18 +123,23 @@ fn joined<T>(ended: Result<io::Result<T>, tokio::task::JoinError>) -> io::Result
 }
 
 async fn accept(listener: Listener, load: Load, shared: Arc<Shared>) -> io::Result<()> {
-    let mut held = Vec::new();
+    let held = Arc::new(Mutex::new(Vec::new()));
     loop {
-        let stream = listener.accept().await?;
+        let mut stream = listener.accept().await?;
         let shared = Arc::clone(&shared);
         match load {
             Load::Bulk(Way::Up) => spawn(receive(stream, shared)),
             Load::Bulk(Way::Down) => spawn(send(stream, shared)),
             Load::Rpc { size, .. } => spawn(answer(stream, size, shared)),
-            Load::Connect => spawn(welcome(stream, shared)),
+            Load::Connect => spawn(part(stream, shared)),
             Load::Idle { .. } => {
-                held.push(stream.hold()?);
-                shared.tally.add(1);
+                let held = Arc::clone(&held);
+                spawn(async move {
+                    welcome(&mut stream, &shared).await?;
+                    held.lock().unwrap_or_else(PoisonError::into_inner).push(stream.hold()?);
+                    shared.tally.add(1);
+                    Ok(())
+                });
             }
         }
     }
@@ -192,24 +200,34 @@ async fn answer(mut stream: Stream, size: usize, shared: Arc<Shared>) -> io::Res
 }
 
 async fn greet(network: Arc<Network>, number: usize, shared: Arc<Shared>) -> io::Result<()> {
-    let mut buf = [0; GREETING];
     for round in 0.. {
         let mut stream = network.connect(remote(number + round)).await?;
-        stream.write_all(shared.pattern.slice(0, GREETING)).await?;
-        stream.read_exact(&mut buf).await?;
+        exchange(&mut stream, &shared).await?;
         drop(stream);
-        shared.pattern.check(ANSWER, &buf)?;
         shared.tally.add(1);
     }
     Ok(())
 }
 
-async fn welcome(mut stream: Stream, shared: Arc<Shared>) -> io::Result<()> {
+/// The client's side of a greeting.
+async fn exchange(stream: &mut Stream, shared: &Shared) -> io::Result<()> {
+    let mut buf = [0; GREETING];
+    stream.write_all(shared.pattern.slice(0, GREETING)).await?;
+    stream.read_exact(&mut buf).await?;
+    shared.pattern.check(ANSWER, &buf)
+}
+
+/// The server's.
+async fn welcome(stream: &mut Stream, shared: &Shared) -> io::Result<()> {
     let mut buf = [0; GREETING];
     stream.read_exact(&mut buf).await?;
     shared.pattern.check(0, &buf)?;
-    stream.write_all(shared.pattern.slice(ANSWER, GREETING)).await?;
-    match stream.read(&mut buf).await? {
+    stream.write_all(shared.pattern.slice(ANSWER, GREETING)).await
+}
+
+async fn part(mut stream: Stream, shared: Arc<Shared>) -> io::Result<()> {
+    welcome(&mut stream, &shared).await?;
+    match stream.read(&mut [0; 1]).await? {
         0 => {
             shared.tally.add(1);
             Ok(())

@@ -14,6 +14,7 @@ use std::process;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use job::{AT_ONCE, PORTS, READ, WRITE};
@@ -22,6 +23,9 @@ pub(crate) use tally::Mark;
 use crate::case::Load;
 use network::Network;
 use tally::{Device, Tally};
+
+/// Descriptors that an end has open besides its connections.
+const DESCRIPTORS: u64 = 100;
 
 /// Which end.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -35,7 +39,7 @@ pub(crate) enum Side {
 pub(crate) enum Means {
     KernelTcp,
     KernelMptcp,
-    Polypath { addresses: Vec<Ipv4Addr>, mtu: u32, offload: bool },
+    Polypath { addresses: Vec<Ipv4Addr>, mtu: u32, offload: bool, in_runtime: bool },
 }
 
 /// All that an end has to know.
@@ -64,6 +68,9 @@ pub(crate) enum Said {
 /// When the part is not understood, or the end cannot be set up. What fails later is told on the standard output.
 pub fn main(json: &str) -> anyhow::Result<()> {
     let part: Part = serde_json::from_str(json).context("the part of an end")?;
+    if !matches!(part.means, Means::Polypath { .. }) {
+        allow_descriptors(part.load)?;
+    }
     let tally = Arc::new(Tally::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let network = {
@@ -92,6 +99,24 @@ pub fn main(json: &str) -> anyhow::Result<()> {
     loop {
         std::thread::park();
     }
+}
+
+/// How many connections of the kernel a process may hold: each is a descriptor.
+pub(crate) fn most_kernel_connections() -> usize {
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX).saturating_sub(DESCRIPTORS);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// At first fewer are allowed than may be.
+fn allow_descriptors(load: Load) -> anyhow::Result<()> {
+    let Load::Idle { connections } = load else { return Ok(()) };
+    let wanted = connections as u64 + DESCRIPTORS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
+            .with_context(|| format!("{wanted} open files (ulimit -Hn)"))?;
+    }
+    Ok(())
 }
 
 /// Answers the parent.

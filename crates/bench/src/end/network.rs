@@ -43,8 +43,8 @@ impl Network {
         match &part.means {
             Means::KernelTcp => Ok(Self::Kernel(Protocol::TCP)),
             Means::KernelMptcp => Ok(Self::Kernel(Protocol::MPTCP)),
-            Means::Polypath { addresses, mtu, offload } => {
-                let builder = Host::builder().tun("pp0").mtu(*mtu).offload(*offload);
+            Means::Polypath { addresses, mtu, offload, in_runtime } => {
+                let builder = Host::builder().tun("pp0").mtu(*mtu).offload(*offload).in_runtime(*in_runtime);
                 let with = |builder: polypath_net::HostBuilder, address: &Ipv4Addr| {
                     builder.address((*address).into(), None, false)
                 };

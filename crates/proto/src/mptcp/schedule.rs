@@ -16,6 +16,11 @@ const MAX_SEGMENT_LIFETIME: Duration = Duration::from_secs(120);
 /// So many bytes tell how fast the numbers are used up.
 const RATE_OVER: u64 = 1 << 26;
 
+/// Round trips below this are no time to wait (tcp_tso_should_defer).
+const SOON: Duration = Duration::from_millis(1);
+/// Super-segments on the way that keep a path busy meanwhile.
+const IN_HAND: u64 = 2;
+
 /// Bytes that another subflow shall carry too.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reinjection {
@@ -181,6 +186,15 @@ impl Connection {
         may_wait && len == unsent && !len.is_multiple_of(mss) && small_one_out()
     }
 
+    /// The same for super-segments, where an acknowledgement is due at once (Linux does it below 1 ms, too): what is less than
+    /// one waits for the next write, or for that acknowledgement. Otherwise each write would end with a small packet, which
+    /// costs nearly as much as a large one.
+    fn super_segment_holds(&self, path: &PathView, len: u64, unsent: u64, max: u64) -> bool {
+        let may_wait = !self.settings.nodelay && self.send_half == SendHalf::Open;
+        let soon = !path.srtt.is_zero() && path.srtt < SOON;
+        may_wait && soon && len == unsent && len < max && max > path.mss && path.in_flight >= IN_HAND * max
+    }
+
     /// The next new bytes. None: nothing to send, or no room anywhere.
     pub(super) fn assign_new_data(
         &mut self,
@@ -203,7 +217,12 @@ impl Connection {
             return None;
         };
         let on = path.id;
-        let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max_payload(self.get(on)?));
+        let max = max_payload(self.get(on)?);
+        let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max);
+        if self.super_segment_holds(path, len, unsent, max) {
+            self.trace_waiting(WaitReason::SuperSegment, pending);
+            return None;
+        }
         let held = if self.nagle_holds(len, unsent, path.mss) { len % path.mss } else { 0 };
         if held > 0 && held == len {
             self.trace_waiting(WaitReason::Nagle, pending);

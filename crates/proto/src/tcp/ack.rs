@@ -26,6 +26,8 @@ pub(super) struct AckPolicy {
     quick: u32,
     /// The sender has other paths, and waits for what is overdue no longer than it must.
     hurried: bool,
+    /// The application answers what it receives before a delayed acknowledgement would go: that can travel with the answer.
+    answered: bool,
     /// When data last arrived.
     last_data: Instant,
     /// Where segments out of order arrived, the latest first: their ranges are reported in this order (RFC 2018,
@@ -42,6 +44,7 @@ impl Default for AckPolicy {
             unacknowledged: 0,
             quick: QUICK,
             hurried: false,
+            answered: false,
             last_data: Instant::ZERO,
             recent: ArrayVec::new(),
             duplicate: None,
@@ -79,17 +82,34 @@ impl Tcp {
         }
         // RFC 5681, section 4.2: at least every second full-sized segment. [9293-SHLD-19, 5681-4.2-1]
         let full = u64::from(self.local_mss.min(self.peer_mss)).saturating_sub(60);
-        if self.ack.quick > 0 {
+        if self.ack.quick > 0 && !self.ack.answered {
             self.ack.quick -= 1;
             self.ack.now = true;
         } else if self.ack.unacknowledged >= 2 * full {
             self.ack.now = true;
         } else if !self.timers.is_set(Timer::DelayedAck) {
             // [9293-SHLD-18]
-            let hurry = self.rtt.min().filter(|_| self.ack.hurried);
-            let delay = hurry.map_or(DELAY, |rtt| (rtt / 4).clamp(MIN_DELAY, DELAY));
-            self.timers.set(Timer::DelayedAck, now + delay);
+            self.timers.set(Timer::DelayedAck, now + self.ack_delay());
         }
+    }
+
+    fn ack_delay(&self) -> Duration {
+        let hurry = self.rtt.min().filter(|_| self.ack.hurried);
+        hurry.map_or(DELAY, |rtt| (rtt / 4).clamp(MIN_DELAY, DELAY))
+    }
+
+    /// New data goes out: in a conversation that is the answer to what came before, and carries its acknowledgement (Linux:
+    /// pingpong mode).
+    pub(super) fn note_answer(&mut self, now: Instant) {
+        if self.last_data_received().is_some_and(|at| now - at < self.ack_delay()) {
+            self.ack.answered = true;
+        }
+    }
+
+    /// Nobody has answered in time.
+    pub(crate) fn delayed_ack_due(&mut self) {
+        self.ack.answered = false;
+        self.ack.now = true;
     }
 
     /// Whether a lone segment is acknowledged within a quarter of a round trip.

@@ -9,6 +9,7 @@ mod checksum;
 mod close;
 mod congestion;
 mod coupled;
+mod conversation;
 mod data;
 mod ecn;
 mod fallback;
