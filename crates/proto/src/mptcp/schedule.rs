@@ -16,7 +16,7 @@ const MAX_SEGMENT_LIFETIME: Duration = Duration::from_secs(120);
 /// So many bytes tell how fast the numbers are used up.
 const RATE_OVER: u64 = 1 << 26;
 
-/// Round trips below this are no time to wait (tcp_tso_should_defer).
+/// Less than this is no time to wait (tcp_tso_should_defer).
 const SOON: Duration = Duration::from_millis(1);
 /// Super-segments on the way that keep a path busy meanwhile.
 const IN_HAND: u64 = 2;
@@ -137,6 +137,7 @@ impl Connection {
                 .min(window_room(s, self.is_active()))
                 .min(s.limit.room(s.tcp.in_flight())),
             oldest_sent: s.tcp.outstanding().find(|r| !r.sacked).map(|r| r.sent_at),
+            heard: s.tcp.last_data_received(),
             delivery_rate: s.tcp.delivery_rate().unwrap_or_default(),
             mss: s.tcp.mss_with(self.option_bytes(s)),
             backup: s.is_backup(),
@@ -186,13 +187,15 @@ impl Connection {
         may_wait && len == unsent && !len.is_multiple_of(mss) && small_one_out()
     }
 
-    /// The same for super-segments, where an acknowledgement is due at once (Linux does it below 1 ms, too): what is less than
-    /// one waits for the next write, or for that acknowledgement. Otherwise each write would end with a small packet, which
-    /// costs nearly as much as a large one.
-    fn super_segment_holds(&self, path: &PathView, len: u64, unsent: u64, max: u64) -> bool {
+    /// The same for super-segments, where an acknowledgement is due at once (Linux does it, too): what is less than one waits
+    /// for the next write, or for that acknowledgement. Otherwise each write would end with a small packet, which costs
+    /// nearly as much as a large one.
+    fn super_segment_holds(&self, now: Instant, path: &PathView, len: u64, unsent: u64, max: u64) -> bool {
         let may_wait = !self.settings.nodelay && self.send_half == SendHalf::Open;
-        let soon = !path.srtt.is_zero() && path.srtt < SOON;
-        may_wait && soon && len == unsent && len < max && max > path.mss && path.in_flight >= IN_HAND * max
+        let full = max - max % path.mss;
+        let busy = full > path.mss && path.in_flight >= IN_HAND * full;
+        let soon = || !path.srtt.is_zero() && path.acknowledgement_due(now) < SOON;
+        may_wait && len == unsent && len < full && busy && soon()
     }
 
     /// The next new bytes. None: nothing to send, or no room anywhere.
@@ -219,7 +222,7 @@ impl Connection {
         let on = path.id;
         let max = max_payload(self.get(on)?);
         let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max);
-        if self.super_segment_holds(path, len, unsent, max) {
+        if self.super_segment_holds(now, path, len, unsent, max) {
             self.trace_waiting(WaitReason::SuperSegment, pending);
             return None;
         }

@@ -59,7 +59,7 @@ impl Tcp {
     }
 
     /// When data last arrived in order, if it ever did.
-    pub(super) fn last_data_received(&self) -> Option<Instant> {
+    pub(crate) fn last_data_received(&self) -> Option<Instant> {
         Some(self.ack.last_data).filter(|at| *at > Instant::ZERO)
     }
 
