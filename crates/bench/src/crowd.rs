@@ -17,7 +17,7 @@ use crate::stats::Summary;
 
 /// Subflows of each connection.
 const SUBFLOWS: usize = 2;
-/// Packets, and timers, that are measured, each on another connection.
+/// Packets, and timers, that are measured, each on another connection, and so no more than there are.
 const MEASURED: usize = 4_000;
 /// They are taken in groups, of which the median counts: what disturbs the machine disturbs one of them.
 const GROUPS: usize = 20;
@@ -154,15 +154,15 @@ pub(crate) fn measure(connections: usize) -> anyhow::Result<Cost> {
     anyhow::ensure!(joined as usize == connections, "{joined} of {connections} joined");
     // A prime step: neighbours in memory are not measured one after the other.
     let order = |n: usize| held[n * 7_919 % connections];
-    let packet_ns = packets(now, (&mut here, &mut there), order);
+    let packet_ns = packets(now, (&mut here, &mut there), connections, order);
     settle(now, &mut here, &mut there);
     let tick_ns = ticks(now, &mut here, connections, order);
     Ok(Cost { connections, packet_ns, tick_ns })
 }
 
 /// The time that `work` takes, in nanoseconds, for each of so many, as the median of groups.
-fn each(mut work: impl FnMut(usize) -> Duration) -> f64 {
-    let group = MEASURED / GROUPS;
+fn each(connections: usize, mut work: impl FnMut(usize) -> Duration) -> f64 {
+    let group = MEASURED.min(connections) / GROUPS;
     let of_group = |n: usize, work: &mut dyn FnMut(usize) -> Duration| {
         let time: Duration = (n * group..(n + 1) * group).map(work).sum();
         time.as_nanos() as f64 / group as f64
@@ -170,8 +170,13 @@ fn each(mut work: impl FnMut(usize) -> Duration) -> f64 {
     Summary::of((0..GROUPS).map(|n| of_group(n, &mut work))).map_or(f64::NAN, |summary| summary.median)
 }
 
-fn packets(now: Instant, (here, there): (&mut Host, &mut Host), order: impl Fn(usize) -> ConnectionId) -> f64 {
-    each(|n| {
+fn packets(
+    now: Instant,
+    (here, there): (&mut Host, &mut Host),
+    connections: usize,
+    order: impl Fn(usize) -> ConnectionId,
+) -> f64 {
+    each(connections, |n| {
         if let Some(mut connection) = here.stack.connection(now, order(n)) {
             let _ = connection.write(&[7; 64]);
         }
@@ -201,7 +206,7 @@ fn ticks(mut now: Instant, here: &mut Host, connections: usize, order: impl Fn(u
         }
         while here.transmit(now).is_some() {}
     }
-    each(|_| {
+    each(connections, |_| {
         let Some(at) = here.stack.poll_timeout() else { return Duration::ZERO };
         now = now.max(at);
         let begun = Stopwatch::now();

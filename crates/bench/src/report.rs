@@ -176,7 +176,7 @@ fn row(case: &Case, samples: &[Sample], ratios: &[f64]) -> Row {
         read_bytes: median(&|sample| sample.read),
         p50_us: median(&|sample| sample.p50_us),
         p99_us: median(&|sample| sample.p99_us),
-        joins: median(&|sample| works.then_some(sample.joins)),
+        joins: median(&|sample| Some(sample.joins)),
         resident: median(&|sample| sample.memory.map(|memory| memory.0)),
         slab: median(&|sample| sample.memory.map(|memory| memory.1)),
     }
@@ -243,7 +243,7 @@ fn header(f: &mut fmt::Formatter<'_>, group: &str) -> fmt::Result {
         "bulk" => ("Gbit/s", "CPU s/GB", " sent, read B"),
         "rpc" => ("requests/s", "CPU s/1000", " packets, p50, p99 us"),
         "connect" => ("connections/s", "CPU s/1000", " packets, joins"),
-        _ => ("bytes an end", "", " process, slab"),
+        _ => ("bytes an end", "", " process, slab, joins"),
     };
     let (kernel, ratio) = if work.is_empty() { ("", "to MPTCP") } else { ("kernel", "to MPTCP") };
     writeln!(
@@ -264,7 +264,7 @@ impl fmt::Display for Row {
             "bulk" => format!("{}, {}", told(self.packet_bytes), told(self.read_bytes)),
             "rpc" => format!("{}, {}, {}", told(self.packets), told(self.p50_us), told(self.p99_us)),
             "connect" => format!("{}, {}", told(self.packets), told(self.joins)),
-            _ => format!("{}, {}", told(self.resident), told(self.slab)),
+            _ => format!("{}, {}, {}", told(self.resident), told(self.slab), told(self.joins)),
         };
         let rate = told(self.rate.map(|rate| rate.median));
         write!(f, "{:<12} {:<40} {rate:>13} {extent:>17} {ratio:>8} {cpu:>11} {share:>6}  {more}", self.load, self.who)

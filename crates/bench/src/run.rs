@@ -76,15 +76,17 @@ pub(crate) fn run(program: &Path, case: &Case, window: Duration) -> anyhow::Resu
         Load::Connect => 0,
     };
     client.wait_connected(CONNECTING.0 + CONNECTING.1 * connections as u32)?;
+    let mut joins = 0;
     if connections > 0 {
-        wait_for_joins(case, &network, (&mut client, &mut server), connections)?;
+        joins = wait_for_joins(case, &network, (&mut client, &mut server), connections)?;
     }
     if matches!(case.load, Load::Idle { .. }) {
         let accepted = |server: &mut End| anyhow::Ok(server.mark()?.units >= connections as u64);
         ensure!(wait_until(joining(connections), || accepted(&mut server))?, "connections were not accepted");
         // What handshakes have left is to be gone.
         thread::sleep(REST);
-        return Ok(Memory::look(&client, &server)?.since(&before, connections));
+        let joins = joins as f64 / connections as f64;
+        return Ok(Sample { joins, ..Memory::look(&client, &server)?.since(&before, connections) });
     }
     thread::sleep(WARM_UP);
     measure(case, &network, (&mut client, &mut server), window)
@@ -150,13 +152,14 @@ fn joined(case: &Case, network: &Network, ends: (&mut End, &mut End)) -> anyhow:
     }
 }
 
-/// Waits until each connection has all its subflows.
+/// Waits until each connection has all its subflows, and says how many have joined. Of thousands of idle connections some may
+/// lack one: a kernel tries but once.
 fn wait_for_joins(
     case: &Case,
     network: &Network,
     ends: (&mut End, &mut End),
     connections: usize,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     let wanted = if case.client == Who::KernelTcp { 0 } else { (case.paths - 1) * connections } as u64;
     let (client, server) = ends;
     let mut seen = 0;
@@ -165,8 +168,12 @@ fn wait_for_joins(
         seen = joined(case, network, (client, server))?;
         Ok(seen >= wanted)
     })?;
-    ensure!(complete, "{seen} of {wanted} subflows were joined to {connections} connections within {patience:?}");
-    Ok(())
+    let some_may_lack = matches!(case.load, Load::Idle { .. });
+    ensure!(
+        complete || some_may_lack,
+        "{seen} of {wanted} subflows were joined to {connections} connections within {patience:?}"
+    );
+    Ok(seen)
 }
 
 fn joining(connections: usize) -> Duration {
