@@ -78,7 +78,7 @@ pub(crate) fn run(program: &Path, case: &Case, window: Duration) -> anyhow::Resu
     client.wait_connected(CONNECTING.0 + CONNECTING.1 * connections as u32)?;
     let mut joins = 0;
     if connections > 0 {
-        joins = wait_for_joins(case, &network, (&mut client, &mut server), connections)?;
+        joins = wait_for_joins(case, &network, &mut client, connections)?;
     }
     if matches!(case.load, Load::Idle { .. }) {
         let accepted = |server: &mut End| anyhow::Ok(server.mark()?.units >= connections as u64);
@@ -95,8 +95,7 @@ pub(crate) fn run(program: &Path, case: &Case, window: Duration) -> anyhow::Resu
 fn measure(case: &Case, network: &Network, ends: (&mut End, &mut End), window: Duration) -> anyhow::Result<Sample> {
     let (client, server) = ends;
     let ids = [client.id(), server.id()];
-    let joins = |client: &mut End, server: &mut End| joined(case, network, (client, server));
-    let joined_before = joins(client, server)?;
+    let joined_before = joined(case, network, client)?;
     let carried_before = network.carried()?;
     // The client counts, but for bulk that goes to the server.
     let receiver_is_server = case.load == Load::Bulk(Way::Up);
@@ -109,7 +108,7 @@ fn measure(case: &Case, network: &Network, ends: (&mut End, &mut End), window: D
     let last = marks(client, server)?;
     let (cpu, busy) = (Tree::of(&ids)?.cpu() - cpu_before, busy()? - busy_before);
     let (down, up) = network.carried()?;
-    let joined_after = joins(client, server)?;
+    let joined_after = joined(case, network, client)?;
 
     let seconds = (last.0.at - first.0.at) as f64 / 1e9;
     let counted = (last.0.units - first.0.units) as f64;
@@ -142,30 +141,24 @@ fn measure(case: &Case, network: &Network, ends: (&mut End, &mut End), window: D
 }
 
 /// Subflows that were joined so far: as a kernel has counted them, or polypath's client.
-fn joined(case: &Case, network: &Network, ends: (&mut End, &mut End)) -> anyhow::Result<u64> {
+fn joined(case: &Case, network: &Network, client: &mut End) -> anyhow::Result<u64> {
     if let Some(count) = network.joined_by_kernel(case)? {
         return Ok(count);
     }
     match case.client {
-        Who::Library | Who::Thread | Who::NoOffload => ends.0.joined(),
+        Who::Library | Who::Thread | Who::NoOffload => client.joined(),
         _ => Ok(0),
     }
 }
 
 /// Waits until each connection has all its subflows, and says how many have joined. Of thousands of idle connections some may
 /// lack one: a kernel tries but once.
-fn wait_for_joins(
-    case: &Case,
-    network: &Network,
-    ends: (&mut End, &mut End),
-    connections: usize,
-) -> anyhow::Result<u64> {
+fn wait_for_joins(case: &Case, network: &Network, client: &mut End, connections: usize) -> anyhow::Result<u64> {
     let wanted = if case.client == Who::KernelTcp { 0 } else { (case.paths - 1) * connections } as u64;
-    let (client, server) = ends;
     let mut seen = 0;
     let patience = joining(connections);
     let complete = wait_until(patience, || {
-        seen = joined(case, network, (client, server))?;
+        seen = joined(case, network, client)?;
         Ok(seen >= wanted)
     })?;
     let some_may_lack = matches!(case.load, Load::Idle { .. });
