@@ -26,11 +26,11 @@ impl Figure {
     #[must_use]
     pub fn met(&self) -> Option<bool> {
         let bar = self.bar?;
-        let best = |value: Summary| match bar {
-            Bar::AtLeast(_) => value.interval.1,
-            Bar::AtMost(_) => value.interval.0,
-        };
-        Some(self.value.is_some_and(|value| bar.is_met(best(value))))
+        Some(self.value.is_some_and(|Summary { interval: (low, high), .. }| match bar {
+            Bar::AtLeast(least) => high >= least,
+            Bar::AtMost(most) => low <= most,
+            Bar::Within(least, most) => high >= least && low <= most,
+        }))
     }
 
     /// How far it is above its bar, or below: less is worse. What was not measured is the worst.
@@ -38,6 +38,7 @@ impl Figure {
         match (self.value, self.bar) {
             (Some(value), Some(Bar::AtMost(bar))) => bar - value.median,
             (Some(value), Some(Bar::AtLeast(bar))) => value.median - bar,
+            (Some(value), Some(Bar::Within(least, most))) => (value.median - least).min(most - value.median),
             (Some(value), None) => value.median,
             (None, _) => f64::NEG_INFINITY,
         }
@@ -50,7 +51,7 @@ impl Serialize for Figure {
         fields.serialize_field("name", &self.name)?;
         fields.serialize_field("value", &self.value.map(|value| rounded(value.median)))?;
         fields.serialize_field("unit", self.unit)?;
-        fields.serialize_field("bar", &self.bar.map(Bar::value))?;
+        fields.serialize_field("bar", &self.bar)?;
         fields.serialize_field("met", &self.met())?;
         fields.serialize_field("interval", &self.value.map(|v| (rounded(v.interval.0), rounded(v.interval.1))))?;
         fields.serialize_field("pairs", &self.value.map_or(0, |value| value.count))?;
