@@ -63,10 +63,15 @@ impl Driver {
         Self { shared, tun, link, spare: None, batch: Vec::with_capacity(BATCH_PACKETS), ignored: 0 }
     }
 
+    /// Whoever has it ends the host with itself.
+    pub(crate) fn stop_on_drop(&self) -> StopOnDrop {
+        StopOnDrop { shared: Arc::clone(&self.shared), device: self.tun.name().to_owned() }
+    }
+
     /// Runs until the host is stopped or the device fails. Whatever ends this thread, a panic
     /// included, ends the host.
     pub(crate) fn run(mut self) {
-        let stop = StopOnDrop::new(&self.shared);
+        let stop = self.stop_on_drop();
         let mut ready = Ready { readable: true, writable: false };
         loop {
             let next = self.round(ready).and_then(|next| match next {
@@ -179,22 +184,22 @@ impl Packet {
 }
 
 /// Stops the host when the driver ends, by a panic too.
-pub(crate) struct StopOnDrop(Arc<Shared>);
+pub(crate) struct StopOnDrop {
+    shared: Arc<Shared>,
+    device: String,
+}
 
 impl StopOnDrop {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        Self(Arc::clone(shared))
-    }
-
     pub(crate) fn device_failed(&self, error: &io::Error) {
-        tracing::error!(%error, "TUN device failed");
-        self.0.stop(&format!("TUN device failed: {error}"));
+        let Self { shared, device } = self;
+        tracing::error!(%error, device, "TUN device failed");
+        shared.stop(&format!("TUN device {device} failed: {error}"));
     }
 }
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         let reason = if std::thread::panicking() { "the stack panicked" } else { "it has been shut down" };
-        self.0.stop(reason);
+        self.shared.stop(reason);
     }
 }

@@ -12,7 +12,7 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::driver::{Driver, Next, StopOnDrop};
+use crate::driver::{Driver, Next};
 use crate::poller::Ready;
 use crate::shared::Shared;
 
@@ -40,7 +40,7 @@ impl AsRawFd for Events {
 /// # Errors
 /// There is no runtime here, or it has no I/O driver.
 pub(crate) fn prepare(shared: &Arc<Shared>, driver: Driver) -> io::Result<impl Future<Output = ()> + Send + use<>> {
-    let stop = StopOnDrop::new(shared);
+    let stop = driver.stop_on_drop();
     let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
     shared.poller.watch(&alarm)?;
     // SAFETY: the descriptor is the poller's, which never changes it and lives as long as `Events` does.
