@@ -30,7 +30,7 @@ impl Scheduler for Best {
         if view.reinjection_of.is_some() {
             return Decision::on(Some(next));
         }
-        if let Some(back) = way_back(view, next) {
+        if let Some(back) = way_back(view) {
             return Decision::on(Some(back));
         }
         if let Some(main) = in_need_of_window(view, next) {
@@ -54,9 +54,10 @@ impl Scheduler for Best {
 
 /// Where data came from last, if what is pending may be the answer to it and gets there as fast: it carries the
 /// acknowledgement, which would otherwise be a packet of its own.
-fn way_back<'a>(view: &View<'a>, next: &PathView) -> Option<&'a PathView> {
+fn way_back<'a>(view: &View<'a>) -> Option<&'a PathView> {
     let latest = view.eligible().filter(|p| p.heard.is_some() && p.fits(view.pending)).max_by_key(|p| p.heard)?;
-    (view.pending <= latest.mss && latest.srtt.saturating_sub(next.srtt) < CLOSE).then_some(latest)
+    let as_fast = latest.srtt.saturating_sub(view.fastest()?.srtt) < CLOSE;
+    (view.pending <= latest.mss && as_fast).then_some(latest)
 }
 
 /// How much of what is pending is there on `next` before the faster ones could have delivered it: the more is sent on it,

@@ -76,13 +76,14 @@ impl Tcp {
     pub(super) fn ack_in_order(&mut self, now: Instant, bytes: u64) {
         self.ack.unacknowledged += bytes;
         let pause = now - core::mem::replace(&mut self.ack.last_data, now);
-        if self.ack.hurried && self.rtt.min().is_some_and(|rtt| pause > rtt / 2) {
-            // The start of an answer: what did not fit into the sender's window waits for these.
-            self.ack.quick = QUICK;
-        }
         // RFC 5681, section 4.2: at least every second full-sized segment. [9293-SHLD-19, 5681-4.2-1]
         let full = u64::from(self.local_mss.min(self.peer_mss)).saturating_sub(60);
-        if self.ack.quick > 0 && !self.ack.answered {
+        let question = self.ack.answered && bytes < full;
+        if self.ack.hurried && !question && self.rtt.min().is_some_and(|rtt| pause > rtt / 2) {
+            // The start of something long: what did not fit into the sender's window waits for these.
+            self.ack.quick = QUICK;
+        }
+        if self.ack.quick > 0 {
             self.ack.quick -= 1;
             self.ack.now = true;
         } else if self.ack.unacknowledged >= 2 * full {

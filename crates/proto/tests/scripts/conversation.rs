@@ -3,39 +3,53 @@
 use crate::support::*;
 use polypath_proto::Duration;
 
+/// What the peer asks, and the application answers.
+const QUESTION: u32 = 100;
+const ANSWER: u32 = 50;
+
+/// A client with two subflows, and more questions answered than those that are acknowledged at once for being the first.
+fn in_conversation() -> Script {
+    let mut s = Script::active_client(&ScriptOptions::two_addresses());
+    let_join(&mut s);
+    s.on(0);
+    for n in 0..20 {
+        ask(&mut s, n);
+        s.write(u64::from(n * ANSWER), ANSWER as usize);
+        s.clear();
+    }
+    s
+}
+
+/// The next question, which acknowledges the answer to the one before.
+fn ask(s: &mut Script, n: u32) {
+    let (seq, ack) = (1 + n * QUESTION, 1 + n * ANSWER);
+    s.advance(RTT);
+    s.inject(data(seq, QUESTION as usize).ack(ack).opt(map(seq.into(), seq, QUESTION as usize, ack.into())));
+}
+
 #[test]
 fn an_answer_carries_the_acknowledgement() {
-    let mut s = Script::plain_client(&ScriptOptions::default());
-    s.inject(data(1, 100));
-    s.expect(ack(101));
-    s.write(0, 50);
-    s.expect(data(1, 50).ack(101));
-    for n in 1..4 {
-        s.inject(data(1 + n * 100, 100).ack(1 + n * 50));
+    let mut s = in_conversation();
+    for n in 20..24 {
+        ask(&mut s, n);
         s.expect_nothing();
-        s.write(u64::from(n) * 50, 50);
-        s.expect(data(1 + n * 50, 50).ack(101 + n * 100));
+        s.write(u64::from(n * ANSWER), ANSWER as usize);
+        s.expect(data(1 + n * ANSWER, ANSWER as usize).ack(1 + (n + 1) * QUESTION));
+        s.expect_nothing();
     }
 }
 
 #[test]
 fn without_an_answer_in_time_acknowledgements_go_at_once_again() {
-    let mut s = Script::plain_client(&ScriptOptions::default());
-    s.inject(data(1, 100));
-    s.expect(ack(101));
-    s.write(0, 50);
-    s.expect(data(1, 50).ack(101));
-    s.inject(data(101, 100).ack(51));
+    let mut s = in_conversation();
+    ask(&mut s, 20);
     s.expect_nothing();
-    s.expect_after(ms(40), ack(201));
-    s.inject(data(201, 100).ack(51));
-    s.expect(ack(301));
+    s.expect_after(RTT / 4, ack(1 + 21 * QUESTION));
     // What is said so late is no answer.
-    s.advance(ms(50));
-    s.write(50, 50);
-    s.expect(data(51, 50));
-    s.inject(data(301, 100).ack(101));
-    s.expect(ack(401));
+    s.write(u64::from(20 * ANSWER), ANSWER as usize);
+    s.expect(data(1 + 20 * ANSWER, ANSWER as usize));
+    ask(&mut s, 21);
+    s.expect(ack(1 + 22 * QUESTION));
 }
 
 /// A path with a round trip of 0.3 ms and a large window; what was written to it so far, and the longest super-segment.

@@ -259,4 +259,7 @@ fn an_answer_goes_the_way_the_question_came_where_that_is_as_fast() {
     assert_eq!(answer(&back, 100_000), Some(FAST));
     let far = [fast, PathView { heard: heard(2), srtt: ms(12), ..slow }];
     assert_eq!(answer(&far, 100), Some(FAST));
+    // Nor does the end of something long go there, because the fast one is full for the moment.
+    let full = [path(FAST, 10, 10, 10), PathView { heard: heard(2), srtt: ms(60), min_rtt: ms(60), ..slow }];
+    assert_eq!(answer(&full, 100), None);
 }
