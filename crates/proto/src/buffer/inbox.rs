@@ -29,6 +29,14 @@ impl Inbox {
         self.len + self.crumbs.capacity() - self.crumbs.len() + self.pieces.len() * PIECE
     }
 
+    /// Gives back memory that nothing is in.
+    pub(crate) fn give_back(&mut self) {
+        self.pieces.shrink_to_fit();
+        if self.crumbs.is_empty() {
+            self.crumbs = BytesMut::new();
+        }
+    }
+
     pub(crate) fn push(&mut self, data: Bytes) {
         let first = self.len == 0;
         self.len += data.len();

@@ -10,6 +10,11 @@ pub(crate) struct RangeSet {
 }
 
 impl RangeSet {
+    /// An empty one.
+    pub(crate) const fn new() -> Self {
+        RangeSet { ranges: VecDeque::new() }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Range<u64>> {
         self.ranges.iter()
     }

@@ -1,6 +1,5 @@
 //! Which subflow carries what: views for the scheduler, and the queue of bytes to be sent once more.
 
-use super::in_flight_limit::InFlightLimit;
 use super::{Connection, Multipath, Role, SendHalf, Subflow};
 use crate::SubflowId;
 use crate::mib::Counter;
@@ -81,7 +80,7 @@ impl Connection {
         if !self.has_several_paths() {
             for id in self.ids() {
                 if let Some(s) = self.get_mut(id) {
-                    s.limit = InFlightLimit::default();
+                    s.limit = None;
                 }
             }
         }
@@ -128,14 +127,14 @@ impl Connection {
             srtt: s.tcp.rtt.srtt().unwrap_or_default(),
             min_rtt: s.tcp.rtt.min().unwrap_or_default(),
             rttvar: s.tcp.rtt.rttvar(),
-            cwnd: s.limit.of(self.congestion.window(id)),
+            cwnd: s.usable_window(self.congestion.window(id)),
             in_flight: s.tcp.in_flight(),
             // [8684-3.3.5-3]
             room: s
                 .tcp
                 .congestion_room(self.congestion.window(id))
                 .min(window_room(s, self.is_active()))
-                .min(s.limit.room(s.tcp.in_flight())),
+                .min(s.limit_room()),
             oldest_sent: s.tcp.outstanding().find(|r| !r.sacked).map(|r| r.sent_at),
             heard: s.tcp.last_data_received(),
             delivery_rate: s.tcp.delivery_rate().unwrap_or_default(),

@@ -317,6 +317,7 @@ impl Stack {
             } else {
                 self.arm(id);
             }
+            self.give_back_if_idle(id);
         }
     }
 
@@ -421,7 +422,7 @@ impl Stack {
         let mut mib = self.mib.clone();
         for (_, slot) in self.connections.iter() {
             for (_, subflow) in slot.connection.iter() {
-                mib.add_subflow(&subflow.tcp.counters);
+                mib.add_subflow(&subflow.tcp.counters.counters());
             }
         }
         mib

@@ -30,6 +30,13 @@ pub(super) struct AckPolicy {
     answered: bool,
     /// When data last arrived.
     last_data: Instant,
+    /// What there is to report besides; none while everything arrives once and in order.
+    reports: Option<Box<Reports>>,
+}
+
+/// What SACK blocks are made from, besides the ranges themselves.
+#[derive(Debug, Default)]
+struct Reports {
     /// Where segments out of order arrived, the latest first: their ranges are reported in this order (RFC 2018,
     /// section 4).
     recent: ArrayVec<u64, RECENT>,
@@ -46,8 +53,7 @@ impl Default for AckPolicy {
             hurried: false,
             answered: false,
             last_data: Instant::ZERO,
-            recent: ArrayVec::new(),
-            duplicate: None,
+            reports: None,
         }
     }
 }
@@ -119,20 +125,21 @@ impl Tcp {
     }
 
     pub(super) fn ack_out_of_order(&mut self, at: Ssn) {
-        self.counters.out_of_order += 1;
+        self.counters.rare().out_of_order += 1;
         self.ack.now = true;
         let ranges = self.assembler.ranges();
         let range = ranges.containing(at.0);
+        let recent = &mut self.ack.reports.get_or_insert_default().recent;
         // One place for each range.
-        self.ack.recent.retain(|other| ranges.containing(*other).is_some_and(|r| Some(r) != range));
-        self.ack.recent.truncate(RECENT - 1);
-        self.ack.recent.insert(0, at.0);
+        recent.retain(|other| ranges.containing(*other).is_some_and(|r| Some(r) != range));
+        recent.truncate(RECENT - 1);
+        recent.insert(0, at.0);
     }
 
     pub(super) fn ack_duplicate(&mut self, range: Range<u64>) {
-        self.counters.duplicates_received += 1;
+        self.counters.rare().duplicates_received += 1;
         self.ack.now = true;
-        self.ack.duplicate = Some(range);
+        self.ack.reports.get_or_insert_default().duplicate = Some(range);
     }
 
     /// Every segment with ACK acknowledges all there is.
@@ -140,7 +147,11 @@ impl Tcp {
         // [9293-MUST-58]
         self.ack.now = false;
         self.ack.unacknowledged = 0;
-        self.ack.duplicate = None;
+        if !self.assembler.has_gap() {
+            self.ack.reports = None;
+        } else if let Some(reports) = &mut self.ack.reports {
+            reports.duplicate = None;
+        }
         self.last_ack_sent = self.rcv_nxt();
         self.timers.stop(Timer::DelayedAck);
     }
@@ -155,13 +166,17 @@ impl Tcp {
             left: self.rcv_space.wrap(Ssn(r.start)),
             right: self.rcv_space.wrap(Ssn(r.end)),
         };
-        if let Some(duplicate) = &self.ack.duplicate {
+        let ranges = self.assembler.ranges();
+        let Some(reports) = &self.ack.reports else {
+            blocks.extend(ranges.iter().take(blocks.capacity()).map(block));
+            return blocks;
+        };
+        if let Some(duplicate) = &reports.duplicate {
             blocks.push(block(duplicate));
         }
-        let ranges = self.assembler.ranges();
         // [2018-4-2, 2018-4-4]
         let recent: ArrayVec<Range<u64>, RECENT> =
-            self.ack.recent.iter().filter_map(|at| ranges.containing(*at)).collect();
+            reports.recent.iter().filter_map(|at| ranges.containing(*at)).collect();
         for range in recent.iter().chain(ranges.iter().filter(|r| !recent.contains(*r))) {
             if blocks.try_push(block(range)).is_err() {
                 break;

@@ -111,6 +111,11 @@ impl Scoreboard {
         self.records.len() * size_of::<TxRecord>()
     }
 
+    /// Gives back memory that nothing is in.
+    pub(super) fn give_back(&mut self) {
+        self.records.shrink_to_fit();
+    }
+
     pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = &TxRecord> {
         self.records.iter()
     }
