@@ -2,7 +2,7 @@
 //!
 //! One stands in every subflow (positions are SSNs) and one in the connection (positions are DSNs).
 
-use super::RangeSet;
+use super::{RangeSet, push_one};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 
@@ -136,6 +136,9 @@ impl Queue {
 
     fn push(&mut self, index: usize, at: u64, data: Bytes) {
         self.waiting_bytes += data.len();
+        if index == self.waiting.len() {
+            return push_one(&mut self.waiting, (at, data));
+        }
         self.waiting.insert(index, (at, data));
     }
 

@@ -1,6 +1,6 @@
 //! What has arrived in order and was not read yet.
 
-use super::PIECE;
+use super::{PIECE, push_one};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 
@@ -43,7 +43,7 @@ impl Inbox {
         // Where the application keeps up there is nothing to put it together with.
         if data.len() >= CRUMB || first {
             self.gather_crumbs();
-            return self.pieces.push_back(data);
+            return push_one(&mut self.pieces, data);
         }
         if self.crumbs.capacity() - self.crumbs.len() < data.len() {
             self.gather_crumbs();
@@ -54,7 +54,7 @@ impl Inbox {
 
     fn gather_crumbs(&mut self) {
         if !self.crumbs.is_empty() {
-            self.pieces.push_back(self.crumbs.split().freeze());
+            push_one(&mut self.pieces, self.crumbs.split().freeze());
         }
     }
 

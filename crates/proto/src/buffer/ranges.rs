@@ -1,5 +1,6 @@
 //! A set of byte positions as disjoint, ordered ranges.
 
+use super::push_one;
 use core::ops::Range;
 use std::collections::VecDeque;
 
@@ -42,6 +43,7 @@ impl RangeSet {
             after += 1;
         }
         match after - first {
+            0 if first == self.ranges.len() => push_one(&mut self.ranges, new),
             0 => self.ranges.insert(first, new),
             1 => self.ranges[first] = new,
             _ => {

@@ -1,6 +1,6 @@
 //! The connection's send buffer: what the application wrote and the peer has not yet acknowledged, by DSN.
 
-use super::Chunks;
+use super::{Chunks, push_one};
 use crate::seq::Dsn;
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -56,14 +56,14 @@ impl SendBuffer {
         let at = self.end;
         self.end += data.len() as u64;
         if !data.is_empty() {
-            self.chunks.push_back((at, data));
+            push_one(&mut self.chunks, (at, data));
         }
     }
 
     fn freeze_tail(&mut self) {
         if !self.tail.is_empty() {
             let bytes = self.tail.split().freeze();
-            self.chunks.push_back((Dsn(self.end.0 - bytes.len() as u64), bytes));
+            push_one(&mut self.chunks, (Dsn(self.end.0 - bytes.len() as u64), bytes));
         }
     }
 

@@ -279,7 +279,7 @@ impl Connection {
                 counters: Box::new(s.tcp.counters.counters()),
                 what,
             };
-            self.news.push_back(super::News::Subflow(news));
+            self.news.push_back(super::News::Subflow(Box::new(news)));
         }
         self.note_subflow(id, what);
     }

@@ -146,7 +146,7 @@ pub(crate) enum News {
     Readable,
     Writable,
     Closed(Option<ConnectionError>),
-    Subflow(SubflowNews),
+    Subflow(Box<SubflowNews>),
 }
 
 /// The connection.
