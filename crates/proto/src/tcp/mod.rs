@@ -160,7 +160,8 @@ pub(crate) struct Tcp {
     board: scoreboard::Scoreboard,
     recovery: recovery::Recovery,
     rate: rate::RateEstimator,
-    pacer: pacing::Pacer,
+    /// None: as fast as the window allows.
+    pacer: Option<Box<pacing::Pacer>>,
     ecn: ecn::EcnState,
     /// What was sent before this has seen the window reduced once already.
     reduced_until: Option<Ssn>,
@@ -225,7 +226,7 @@ impl Tcp {
             board: scoreboard::Scoreboard::default(),
             recovery: recovery::Recovery::default(),
             rate: rate::RateEstimator::default(),
-            pacer: pacing::Pacer::default(),
+            pacer: None,
             ecn: ecn::EcnState::new(p.ecn, state, syn),
             reduced_until: None,
             fin_sent: false,

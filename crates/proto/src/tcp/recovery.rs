@@ -114,7 +114,9 @@ impl Tcp {
             // [6937-3-3]
             Phase::Open | Phase::Recovery { prr: None, .. } | Phase::Loss { .. } => cwnd,
         };
-        let room = window.saturating_sub(self.board.in_flight()).min(self.pacer.room(mss));
+        let room = window
+            .saturating_sub(self.board.in_flight())
+            .min(self.pacer.as_ref().map_or(u64::MAX, |pacer| pacer.room(mss)));
         if self.recovery.retransmit_due { room.max(mss) } else { room }
     }
 
