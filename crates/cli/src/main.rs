@@ -1,5 +1,6 @@
 //! The `polypath` command: one thin file for each subcommand.
 
+mod bench;
 mod demo;
 mod doctor;
 mod events;
@@ -38,6 +39,11 @@ enum Command {
     Demo(demo::Args),
     /// Experiments in real time: what kernel TCP, kernel MPTCP and polypath make of paths that differ.
     Lab(lab::Args),
+    /// Against the kernel on this machine: bulk, requests, connections, memory.
+    Bench(bench::Args),
+    /// An end of a benchmark.
+    #[command(hide = true)]
+    BenchEnd(bench::EndArgs),
     /// Serve test data over HTTP on a Multipath TCP listener (the demo's server where the kernel has no MPTCP).
     Serve(serve::Args),
     /// Show the connections and subflows of all running instances.
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::main(&args),
         Command::Demo(args) => demo::main(args),
         Command::Lab(args) => lab::main(&args),
+        Command::Bench(args) => bench::main(&args),
+        Command::BenchEnd(args) => bench::end(&args),
         Command::Serve(args) => serve::main(&args),
         Command::Ss(args) => ss::main(&args),
         Command::Sim(args) => sim::main(&args),

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use polypath_proto::{Instant, LinkId, Received, RxChecksum};
@@ -39,6 +40,16 @@ pub(crate) struct Driver {
     ignored: u64,
 }
 
+/// What comes after a round.
+pub(crate) enum Next {
+    /// Another one: there may be more to read.
+    Again,
+    /// Sleep until something happens, and for so long at most.
+    Sleep(Option<Duration>),
+    /// Nothing: the host has been stopped.
+    Stopped,
+}
+
 /// Why a batch ended.
 enum Batch {
     /// The device is empty.
@@ -52,26 +63,41 @@ impl Driver {
         Self { shared, tun, link, spare: None, batch: Vec::with_capacity(BATCH_PACKETS), ignored: 0 }
     }
 
+    /// Whoever has it ends the host with itself.
+    pub(crate) fn stop_on_drop(&self) -> StopOnDrop {
+        StopOnDrop { shared: Arc::clone(&self.shared), device: self.tun.name().to_owned() }
+    }
+
     /// Runs until the host is stopped or the device fails. Whatever ends this thread, a panic
     /// included, ends the host.
     pub(crate) fn run(mut self) {
-        let stop = StopOnDrop(Arc::clone(&self.shared));
+        let stop = self.stop_on_drop();
         let mut ready = Ready { readable: true, writable: false };
         loop {
-            match self.round(ready) {
+            let next = self.round(ready).and_then(|next| match next {
+                Next::Stopped => Ok(None),
+                Next::Again => Ok(Some(Ready { readable: true, writable: false })),
+                Next::Sleep(timeout) => {
+                    let ready = self.shared.poller.wait(timeout);
+                    self.awake();
+                    ready.map(Some)
+                }
+            });
+            match next {
                 Ok(Some(next)) => ready = next,
                 Ok(None) => return,
-                Err(error) => {
-                    tracing::error!(%error, device = self.tun.name(), "TUN device failed");
-                    stop.0.stop(&format!("TUN device {} failed: {error}", self.tun.name()));
-                    return;
-                }
+                Err(error) => return stop.device_failed(&error),
             }
         }
     }
 
-    /// One round. `None`: the host has been stopped.
-    fn round(&mut self, ready: Ready) -> io::Result<Option<Ready>> {
+    /// Up again after sleep, whatever the reason.
+    pub(crate) fn awake(&self) {
+        self.shared.driver_is_awake();
+    }
+
+    /// One round.
+    pub(crate) fn round(&mut self, ready: Ready) -> io::Result<Next> {
         let more = if ready.readable { self.read_batch()? } else { Batch::Drained };
         let going_to_sleep = matches!(more, Batch::Drained);
         let Self { shared, link, batch, ignored, .. } = self;
@@ -84,14 +110,9 @@ impl Driver {
                 core.device_writable(&shared.poller);
             }
         }) else {
-            return Ok(None);
+            return Ok(Next::Stopped);
         };
-        if !going_to_sleep {
-            return Ok(Some(Ready { readable: true, writable: false }));
-        }
-        let ready = self.shared.poller.wait(timeout);
-        self.shared.driver_is_awake();
-        ready.map(Some)
+        Ok(if going_to_sleep { Next::Sleep(timeout) } else { Next::Again })
     }
 
     fn read_batch(&mut self) -> io::Result<Batch> {
@@ -162,12 +183,23 @@ impl Packet {
     }
 }
 
-/// Stops the host when the driver thread ends, by a panic too.
-struct StopOnDrop(Arc<Shared>);
+/// Stops the host when the driver ends, by a panic too.
+pub(crate) struct StopOnDrop {
+    shared: Arc<Shared>,
+    device: String,
+}
+
+impl StopOnDrop {
+    pub(crate) fn device_failed(&self, error: &io::Error) {
+        let Self { shared, device } = self;
+        tracing::error!(%error, device, "TUN device failed");
+        shared.stop(&format!("TUN device {device} failed: {error}"));
+    }
+}
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         let reason = if std::thread::panicking() { "the stack panicked" } else { "it has been shut down" };
-        self.0.stop(reason);
+        self.shared.stop(reason);
     }
 }

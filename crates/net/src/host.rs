@@ -23,6 +23,7 @@ use crate::handle::ConnectionHandle;
 use crate::listener::ListenOptions;
 use crate::shared::Shared;
 use crate::stats::DeviceStats;
+use crate::task;
 
 /// RFC 8200 section 5 for the lower bound where IPv6 is spoken; IPv4 alone gets by with 576.
 const MTU_MIN: u32 = 576;
@@ -53,12 +54,18 @@ struct Inner {
     link: LinkId,
     tun_name: String,
     interface: Mutex<Interface>,
-    driver: Mutex<Option<JoinHandle<()>>>,
+    driver: Mutex<Option<Running>>,
     attached: Option<Arc<View>>,
     /// To the follower.
     requests: Option<Requests>,
     obstacles: Vec<Obstacle>,
     follower: Mutex<Option<Follower>>,
+}
+
+/// Who reads the device and keeps the stack's time.
+enum Running {
+    Thread(JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
 }
 
 /// What a [`Host`] is started from.
@@ -71,6 +78,7 @@ pub struct HostBuilder {
     offload: Offload,
     addresses: Vec<Address>,
     attach: Option<AttachOptions>,
+    in_runtime: bool,
     config: Config,
 }
 
@@ -90,6 +98,7 @@ impl HostBuilder {
             offload: Offload::Segmentation,
             addresses: Vec::new(),
             attach: None,
+            in_runtime: false,
             config: Config::default(),
         }
     }
@@ -142,6 +151,15 @@ impl HostBuilder {
         self
     }
 
+    /// Whether the stack lives in a task of the tokio runtime in which the host is started, and not in a thread of its own.
+    /// Then packets are read by the thread that waits for them: no hop between two threads, no lock that both want. The price:
+    /// as long as the runtime's threads are busy with something else, nothing is acknowledged or sent again, and when the
+    /// runtime ends, so does the host. The runtime needs its I/O driver (`enable_io`). Off unless set.
+    pub fn in_runtime(mut self, on: bool) -> Self {
+        self.in_runtime = on;
+        self
+    }
+
     /// Sets the stack's configuration.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -190,14 +208,20 @@ impl HostBuilder {
         let follower = attachment.map(follow).transpose()?;
         let requests = follower.as_ref().map(Follower::requests);
         let driver = Driver::new(Arc::clone(&shared), tun, link);
-        let thread = std::thread::Builder::new().name(format!("polypath {tun_name}")).spawn(move || driver.run())?;
+        let running = if self.in_runtime {
+            let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
+            Running::Task(runtime.spawn(task::prepare(&shared, driver)?))
+        } else {
+            let thread = std::thread::Builder::new().name(format!("polypath {tun_name}"));
+            Running::Thread(thread.spawn(move || driver.run())?)
+        };
         Ok(Host {
             inner: Arc::new(Inner {
                 shared,
                 link,
                 tun_name,
                 interface: Mutex::new(interface),
-                driver: Mutex::new(Some(thread)),
+                driver: Mutex::new(Some(running)),
                 attached,
                 requests,
                 obstacles,
@@ -416,7 +440,13 @@ impl Host {
         let drained = tokio::time::timeout(limit, self.shared().drained()).await;
         let left = self.shared().undelivered();
         self.shared().abandon_ended();
-        self.inner.stop();
+        if let Some(task) = self.inner.stop() {
+            // It may be this very task that called us; then it ends afterwards.
+            if tokio::task::try_id() != Some(task.id()) {
+                // A panic has been reported by the panic hook.
+                let _ = task.await;
+            }
+        }
         if drained.is_err() && left > 0 {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
@@ -442,25 +472,31 @@ impl fmt::Debug for Host {
 }
 
 impl Inner {
-    /// Stops the driver thread and waits for its end, so that the device is gone afterwards.
-    fn stop(&self) {
+    /// Stops the driver. Waits for the end of a thread, so that the device is gone afterwards; a task is given back to be
+    /// waited for.
+    fn stop(&self) -> Option<tokio::task::JoinHandle<()>> {
         self.shared.stop("it has been shut down");
         if let Some(mut follower) = self.follower.lock().unwrap_or_else(PoisonError::into_inner).take() {
             follower.stop();
         }
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(driver) = driver
-            // The driver may drop the last handle itself, by waking a task that owns it.
-            && driver.thread().id() != std::thread::current().id()
-        {
-            // A panic has been reported by the panic hook.
-            let _ = driver.join();
+        match driver? {
+            Running::Task(task) => Some(task),
+            Running::Thread(thread) => {
+                // The driver may drop the last handle itself, by waking a task that owns it.
+                if thread.thread().id() != std::thread::current().id() {
+                    // A panic has been reported by the panic hook.
+                    let _ = thread.join();
+                }
+                None
+            }
         }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stop();
+        // A task ends by itself.
+        drop(self.stop());
     }
 }

@@ -34,6 +34,7 @@ mod split;
 mod spool;
 mod stats;
 mod stream;
+mod task;
 #[cfg(test)]
 #[path = "../tests/kernel/namespace.rs"]
 mod testing;

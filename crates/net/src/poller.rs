@@ -2,13 +2,14 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 
 const DEVICE: u64 = 0;
 const KICK: u64 = 1;
+const ALARM: u64 = 2;
 
 /// Why [`Poller::wait`] returned. Everything false: the time is up.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -57,19 +58,44 @@ impl Poller {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         });
-        let mut events = [const { MaybeUninit::uninit() }; 2];
-        let (events, _) = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
+        Ok(self.look(timeout.as_ref())?.unwrap_or_default())
+    }
+
+    /// What there is, without sleeping; `None` where nothing has happened since the last time.
+    pub(crate) fn poll(&self) -> io::Result<Option<Ready>> {
+        self.look(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
+    }
+
+    /// Has `alarm` wake whoever waits, too.
+    pub(crate) fn watch(&self, alarm: &impl AsFd) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.epoll, alarm, epoll::EventData::new_u64(ALARM), flags)?)
+    }
+
+    fn look(&self, timeout: Option<&Timespec>) -> io::Result<Option<Ready>> {
+        let mut events = [const { MaybeUninit::uninit() }; 3];
+        let (events, _) = match epoll::wait(&self.epoll, &mut events, timeout) {
             Ok(events) => events,
-            Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
+            Err(rustix::io::Errno::INTR) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        if events.is_empty() {
+            return Ok(None);
+        }
         let mut ready = Ready::default();
         for event in events.iter().filter(|event| event.data.u64() == DEVICE) {
             let flags = event.flags;
             ready.readable |= flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::ERR | epoll::EventFlags::HUP);
             ready.writable |= flags.contains(epoll::EventFlags::OUT);
         }
-        Ok(ready)
+        Ok(Some(ready))
+    }
+}
+
+/// For another poller, such as tokio's: readable when [`Poller::poll`] may find something.
+impl AsRawFd for Poller {
+    fn as_raw_fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     /// The stack's time until which the driver sleeps, in nanoseconds, or one of the constants
     /// above. Set under the lock before sleeping, reset to awake without it afterwards.
     asleep_until: AtomicU64,
+    /// When the driver last said it would wake up by itself; its own.
+    alarm: AtomicU64,
     events: broadcast::Sender<Event>,
     /// Told after every change while the host drains.
     changed: Arc<Notify>,
@@ -89,6 +91,7 @@ impl Shared {
             pool: BufferPool::default(),
             poller: Poller::new(&**tun)?,
             asleep_until: AtomicU64::new(AWAKE),
+            alarm: AtomicU64::new(AWAKE),
             events: broadcast::Sender::new(EVENT_BACKLOG),
             changed: Arc::new(Notify::new()),
         })
@@ -131,8 +134,9 @@ impl Shared {
             core.stack.handle_timeout(now);
         }
         let wakeups = self.settle(&mut core, now);
-        let next = core.next_timeout();
+        let mut next = core.next_timeout();
         if going_to_sleep {
+            next = self.keep_alarm(now, next);
             self.asleep_until.store(next, Ordering::Relaxed);
         }
         drop(core);
@@ -142,6 +146,15 @@ impl Shared {
         }
         let left = next.saturating_sub(self.clock.now().as_nanos());
         Ok(Some(Duration::from_nanos(left)))
+    }
+
+    /// When to wake up where the next timer is at `next`. An earlier wake-up that was once wanted is kept: it costs less than to
+    /// kick the driver for each write of an application that waits for an answer each time, which sets a timer and clears it.
+    fn keep_alarm(&self, now: Instant, next: u64) -> u64 {
+        let alarm = self.alarm.load(Ordering::Relaxed);
+        let until = if alarm > now.as_nanos() { alarm.min(next) } else { next };
+        self.alarm.store(until, Ordering::Relaxed);
+        until
     }
 
     /// The driver is up again and will look at the timers before it sleeps.

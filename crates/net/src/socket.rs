@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use polypath_proto::{Connection, ConnectionError, ConnectionId, Instant};
 use tokio::io::{Interest, ReadBuf, Ready};
-use tokio::sync::Notify;
 
 use crate::error;
 use crate::handle::ConnectionHandle;
@@ -43,8 +41,6 @@ pub(crate) struct Socket {
     id: ConnectionId,
     local: SocketAddr,
     remote: SocketAddr,
-    read_waiters: Arc<Notify>,
-    write_waiters: Arc<Notify>,
     linger: Mutex<Option<Duration>>,
 }
 
@@ -58,16 +54,8 @@ impl Socket {
         phase: Phase,
     ) -> io::Result<Self> {
         let info = core.connection(now, id).map(|connection| connection.info()).ok_or_else(error::not_connected)?;
-        let wait = core.waiting.add_connection(id, phase);
-        Ok(Self {
-            host: host.clone(),
-            id,
-            local: info.local,
-            remote: info.remote,
-            read_waiters: wait.read.waiters(),
-            write_waiters: wait.write.waiters(),
-            linger: Mutex::new(None),
-        })
+        core.waiting.add_connection(id, phase);
+        Ok(Self { host: host.clone(), id, local: info.local, remote: info.remote, linger: Mutex::new(None) })
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -196,9 +184,13 @@ impl Socket {
             let message = "a Multipath TCP stream can be waited for to be readable or writable, and nothing else";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
+        let (reading, writing) = self.host.shared().look(|core, _| {
+            let wait = core.waiting.connection(self.id).ok_or_else(error::not_connected)?;
+            io::Result::Ok((wait.read.waiters(), wait.write.waiters()))
+        })??;
         loop {
-            let read = self.read_waiters.notified();
-            let write = self.write_waiters.notified();
+            let read = reading.notified();
+            let write = writing.notified();
             tokio::pin!(read, write);
             // Enlisted before looking, so that nothing falls between.
             read.as_mut().enable();

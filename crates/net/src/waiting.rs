@@ -59,8 +59,8 @@ pub(crate) struct Direction {
     ready: bool,
     /// The task of the last `poll_read` or `poll_write`; as with tokio there is only one.
     waker: Option<Waker>,
-    /// Any number of tasks in `readable()` or `writable()`.
-    waiters: Arc<Notify>,
+    /// Any number of tasks in `readable()` or `writable()`; none where nobody ever was.
+    waiters: Option<Arc<Notify>>,
 }
 
 impl Direction {
@@ -69,7 +69,7 @@ impl Direction {
             // Unknown, so let a call find out.
             ready: true,
             waker: None,
-            waiters: Arc::new(Notify::new()),
+            waiters: None,
         }
     }
 
@@ -91,14 +91,16 @@ impl Direction {
         Poll::Pending
     }
 
-    pub(crate) fn waiters(&self) -> Arc<Notify> {
-        Arc::clone(&self.waiters)
+    pub(crate) fn waiters(&mut self) -> Arc<Notify> {
+        Arc::clone(self.waiters.get_or_insert_default())
     }
 
     fn set_ready(&mut self, wakeups: &mut Wakeups) {
         self.ready = true;
         wakeups.add_slot(&mut self.waker);
-        wakeups.add_notify(&self.waiters);
+        if let Some(waiters) = &self.waiters {
+            wakeups.add_notify(waiters);
+        }
     }
 }
 
@@ -141,9 +143,9 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) fn add_connection(&mut self, id: ConnectionId, phase: Phase) -> &ConnectionWait {
+    pub(crate) fn add_connection(&mut self, id: ConnectionId, phase: Phase) {
         let wait = ConnectionWait { phase, read: Direction::new(), write: Direction::new(), peeked: Bytes::new() };
-        self.connections.entry(id).insert_entry(wait).into_mut()
+        self.connections.insert(id, wait);
     }
 
     pub(crate) fn connection(&mut self, id: ConnectionId) -> Option<&mut ConnectionWait> {

@@ -51,6 +51,11 @@ impl Journal {
         self.waiting = None;
     }
 
+    /// Gives back memory that nothing is in.
+    pub(crate) fn give_back(&mut self) {
+        self.counted.shrink_to_fit();
+    }
+
     pub(crate) fn take_traced(&mut self) -> impl Iterator<Item = TraceEvent> + use<> {
         self.traced.as_mut().map(core::mem::take).unwrap_or_default().into_iter()
     }

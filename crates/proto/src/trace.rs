@@ -416,6 +416,8 @@ pub enum WaitReason {
     Sliver,
     /// Too little for a whole segment, while an earlier small piece is unacknowledged.
     Nagle,
+    /// Too little for a whole super-segment, while others are on the way and soon acknowledged.
+    SuperSegment,
 }
 
 /// Why bytes go on another subflow.

@@ -3,6 +3,7 @@
 mod multipath;
 mod namespace;
 mod peer;
+mod runtime;
 mod shutdown;
 mod sockets;
 mod transfer;

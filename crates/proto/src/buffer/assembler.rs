@@ -2,7 +2,7 @@
 //!
 //! One stands in every subflow (positions are SSNs) and one in the connection (positions are DSNs).
 
-use super::RangeSet;
+use super::{RangeSet, push_one};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 
@@ -10,7 +10,14 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(crate) struct Assembler {
     next: u64,
-    /// Out of order, ascending, not overlapping, all at or after `next`.
+    /// None: nothing waits, and nothing has lately.
+    queue: Option<Box<Queue>>,
+}
+
+/// All that lies at or after the next position.
+#[derive(Debug, Default)]
+struct Queue {
+    /// Out of order, ascending, not overlapping.
     waiting: VecDeque<(u64, Bytes)>,
     waiting_bytes: usize,
     ranges: RangeSet,
@@ -19,7 +26,7 @@ pub(crate) struct Assembler {
 impl Assembler {
     /// Expects the byte at position `next` first.
     pub(crate) fn new(next: u64) -> Self {
-        Assembler { next, waiting: VecDeque::new(), waiting_bytes: 0, ranges: RangeSet::default() }
+        Assembler { next, queue: None }
     }
 
     /// The position of the next byte in order.
@@ -29,36 +36,42 @@ impl Assembler {
 
     /// Bytes that wait for others before them.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.queue.as_ref().map_or(0, |queue| queue.waiting_bytes)
     }
 
     /// One past the last byte that waits.
     pub(crate) fn waiting_end(&self) -> Option<u64> {
-        self.waiting.back().map(|(at, data)| at + data.len() as u64)
+        self.queue.as_ref()?.waiting.back().map(|(at, data)| at + data.len() as u64)
     }
 
     /// Pieces that wait: what they cost beyond their bytes.
     pub(crate) fn pieces(&self) -> usize {
-        self.waiting.len()
+        self.queue.as_ref().map_or(0, |queue| queue.waiting.len())
     }
 
     /// What all that waits costs.
     pub(crate) fn memory(&self) -> usize {
-        self.waiting_bytes + self.waiting.len() * super::PIECE
+        self.waiting_bytes() + self.pieces() * super::PIECE
+    }
+
+    /// Gives back memory that nothing is in.
+    pub(crate) fn give_back(&mut self) {
+        self.queue.take_if(|queue| queue.waiting.is_empty());
     }
 
     pub(crate) fn has_gap(&self) -> bool {
-        !self.waiting.is_empty()
+        self.pieces() > 0
     }
 
     /// What has arrived out of order, as ranges (the source of SACK blocks).
     pub(crate) fn ranges(&self) -> &RangeSet {
-        &self.ranges
+        static NONE: RangeSet = RangeSet::new();
+        self.queue.as_ref().map_or(&NONE, |queue| &queue.ranges)
     }
 
     /// Skips one position that holds no byte (a FIN or DATA_FIN).
     pub(crate) fn skip_one(&mut self) {
-        debug_assert!(self.waiting.is_empty());
+        debug_assert!(!self.has_gap());
         self.next += 1;
     }
 
@@ -73,6 +86,42 @@ impl Assembler {
         if data.is_empty() {
             return 0;
         }
+        self.queue.get_or_insert_default().insert(at, data)
+    }
+
+    /// Takes the next piece in order, as far as it lies before `limit`.
+    pub(crate) fn pop_before(&mut self, limit: u64) -> Option<(u64, Bytes)> {
+        let queue = self.queue.as_mut()?;
+        let (at, data) = queue.waiting.front_mut().filter(|(at, _)| *at == self.next && *at < limit)?;
+        let before = limit - *at;
+        if before >= data.len() as u64 {
+            return self.pop();
+        }
+        let (start, piece) = (*at, data.split_to(before as usize));
+        *at = limit;
+        self.next = limit;
+        queue.waiting_bytes -= piece.len();
+        queue.ranges.remove_before(limit);
+        Some((start, piece))
+    }
+
+    /// Takes the next piece in order, with its position.
+    pub(crate) fn pop(&mut self) -> Option<(u64, Bytes)> {
+        let queue = self.queue.as_mut()?;
+        if queue.waiting.front()?.0 != self.next {
+            return None;
+        }
+        let (at, data) = queue.waiting.pop_front()?;
+        queue.waiting_bytes -= data.len();
+        self.next += data.len() as u64;
+        queue.ranges.remove_before(self.next);
+        Some((at, data))
+    }
+}
+
+impl Queue {
+    /// Returns how many bytes were new.
+    fn insert(&mut self, at: u64, data: Bytes) -> usize {
         let before = self.waiting_bytes;
         self.ranges.insert(at..at + data.len() as u64);
         // The common cases: nothing waits, or the new piece comes after all that does.
@@ -87,6 +136,9 @@ impl Assembler {
 
     fn push(&mut self, index: usize, at: u64, data: Bytes) {
         self.waiting_bytes += data.len();
+        if index == self.waiting.len() {
+            return push_one(&mut self.waiting, (at, data));
+        }
         self.waiting.insert(index, (at, data));
     }
 
@@ -110,33 +162,6 @@ impl Assembler {
             at += skip as u64;
             i += 1;
         }
-    }
-
-    /// Takes the next piece in order, as far as it lies before `limit`.
-    pub(crate) fn pop_before(&mut self, limit: u64) -> Option<(u64, Bytes)> {
-        let (at, data) = self.waiting.front_mut().filter(|(at, _)| *at == self.next && *at < limit)?;
-        let before = limit - *at;
-        if before >= data.len() as u64 {
-            return self.pop();
-        }
-        let (start, piece) = (*at, data.split_to(before as usize));
-        *at = limit;
-        self.next = limit;
-        self.waiting_bytes -= piece.len();
-        self.ranges.remove_before(limit);
-        Some((start, piece))
-    }
-
-    /// Takes the next piece in order, with its position.
-    pub(crate) fn pop(&mut self) -> Option<(u64, Bytes)> {
-        if self.waiting.front()?.0 != self.next {
-            return None;
-        }
-        let (at, data) = self.waiting.pop_front()?;
-        self.waiting_bytes -= data.len();
-        self.next += data.len() as u64;
-        self.ranges.remove_before(self.next);
-        Some((at, data))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What has arrived in order and was not read yet.
 
-use super::PIECE;
+use super::{PIECE, push_one};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 
@@ -29,13 +29,21 @@ impl Inbox {
         self.len + self.crumbs.capacity() - self.crumbs.len() + self.pieces.len() * PIECE
     }
 
+    /// Gives back memory that nothing is in.
+    pub(crate) fn give_back(&mut self) {
+        self.pieces.shrink_to_fit();
+        if self.crumbs.is_empty() {
+            self.crumbs = BytesMut::new();
+        }
+    }
+
     pub(crate) fn push(&mut self, data: Bytes) {
         let first = self.len == 0;
         self.len += data.len();
         // Where the application keeps up there is nothing to put it together with.
         if data.len() >= CRUMB || first {
             self.gather_crumbs();
-            return self.pieces.push_back(data);
+            return push_one(&mut self.pieces, data);
         }
         if self.crumbs.capacity() - self.crumbs.len() < data.len() {
             self.gather_crumbs();
@@ -46,7 +54,7 @@ impl Inbox {
 
     fn gather_crumbs(&mut self) {
         if !self.crumbs.is_empty() {
-            self.pieces.push_back(self.crumbs.split().freeze());
+            push_one(&mut self.pieces, self.crumbs.split().freeze());
         }
     }
 

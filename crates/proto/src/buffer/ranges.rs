@@ -1,5 +1,6 @@
 //! A set of byte positions as disjoint, ordered ranges.
 
+use super::push_one;
 use core::ops::Range;
 use std::collections::VecDeque;
 
@@ -10,6 +11,11 @@ pub(crate) struct RangeSet {
 }
 
 impl RangeSet {
+    /// An empty one.
+    pub(crate) const fn new() -> Self {
+        RangeSet { ranges: VecDeque::new() }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Range<u64>> {
         self.ranges.iter()
     }
@@ -37,6 +43,7 @@ impl RangeSet {
             after += 1;
         }
         match after - first {
+            0 if first == self.ranges.len() => push_one(&mut self.ranges, new),
             0 => self.ranges.insert(first, new),
             1 => self.ranges[first] = new,
             _ => {

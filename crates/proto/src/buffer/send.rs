@@ -1,12 +1,14 @@
 //! The connection's send buffer: what the application wrote and the peer has not yet acknowledged, by DSN.
 
-use super::Chunks;
+use super::{Chunks, push_one};
 use crate::seq::Dsn;
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 
-/// Small writes are gathered in blocks of this many bytes.
-const BLOCK: usize = 64 * 1024;
+/// Small writes are gathered in blocks: four of them, but so many bytes at least...
+const SMALLEST_BLOCK: usize = 1024;
+/// ...and so many at most.
+const LARGEST_BLOCK: usize = 64 * 1024;
 
 /// Bytes from the oldest unacknowledged one to the last one written.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ impl SendBuffer {
     pub(crate) fn write(&mut self, data: &[u8]) {
         if self.tail.capacity() - self.tail.len() < data.len() {
             self.freeze_tail();
-            self.tail = BytesMut::with_capacity(data.len().max(BLOCK));
+            self.tail = BytesMut::with_capacity(data.len().max((4 * data.len()).clamp(SMALLEST_BLOCK, LARGEST_BLOCK)));
         }
         self.tail.extend_from_slice(data);
         self.end += data.len() as u64;
@@ -54,14 +56,14 @@ impl SendBuffer {
         let at = self.end;
         self.end += data.len() as u64;
         if !data.is_empty() {
-            self.chunks.push_back((at, data));
+            push_one(&mut self.chunks, (at, data));
         }
     }
 
     fn freeze_tail(&mut self) {
         if !self.tail.is_empty() {
             let bytes = self.tail.split().freeze();
-            self.chunks.push_back((Dsn(self.end.0 - bytes.len() as u64), bytes));
+            push_one(&mut self.chunks, (Dsn(self.end.0 - bytes.len() as u64), bytes));
         }
     }
 
@@ -82,6 +84,11 @@ impl SendBuffer {
             }
         }
         out
+    }
+
+    /// Gives back memory that nothing is in.
+    pub(crate) fn give_back(&mut self) {
+        self.chunks.shrink_to_fit();
     }
 
     /// Forgets everything before `una`: the peer has it (DATA_ACK).
@@ -105,6 +112,9 @@ impl SendBuffer {
         // Acknowledged without ever having been sliced: only in a fallback that skips what another holds.
         let tail_start = Dsn(self.end.0 - self.tail.len() as u64);
         self.tail.advance(una.since(tail_start) as usize);
+        if self.len() == 0 {
+            self.tail = BytesMut::new();
+        }
     }
 }
 

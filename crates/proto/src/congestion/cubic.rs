@@ -33,7 +33,8 @@ pub struct Cubic {
     /// No congestion avoidance since the last timeout.
     timed_out: bool,
     hystart: HyStart,
-    undo: Option<Before>,
+    /// Rarely there for long: on its own.
+    undo: Option<Box<Before>>,
 }
 
 /// What a sign of congestion changes, as it was before.
@@ -143,7 +144,8 @@ impl SinglePath for Cubic {
     fn on_congestion(&mut self, _now: Instant, what: Congestion, in_flight: u64) {
         let Cubic { cwnd, ssthresh, w_max, prior, epoch, timed_out, mss: _, hystart: _, undo: _ } = *self;
         // A mark is never a mistake.
-        self.undo = (what != Congestion::Ecn).then_some(Before { cwnd, ssthresh, w_max, prior, epoch, timed_out });
+        self.undo =
+            (what != Congestion::Ecn).then(|| Box::new(Before { cwnd, ssthresh, w_max, prior, epoch, timed_out }));
         self.epoch = None;
         self.timed_out = what == Congestion::Timeout;
         self.prior = self.cwnd;
@@ -163,7 +165,8 @@ impl SinglePath for Cubic {
     }
 
     fn on_spurious(&mut self, _now: Instant) {
-        if let Some(Before { cwnd, ssthresh, w_max, prior, epoch, timed_out }) = self.undo.take() {
+        if let Some(before) = self.undo.take() {
+            let Before { cwnd, ssthresh, w_max, prior, epoch, timed_out } = *before;
             // RFC 9438, section 4.9. [9438-4.9-1]
             self.cwnd = self.cwnd.max(cwnd);
             (self.ssthresh, self.w_max, self.prior) = (ssthresh, w_max, prior);

@@ -185,6 +185,12 @@ impl<C: SinglePath> PerSubflow<C> {
     fn get_mut(&mut self, id: SubflowId) -> Option<&mut C> {
         self.paths.iter_mut().find(|(i, _)| *i == id).map(|(_, c)| c)
     }
+
+    /// There are few, and they seldom change: no room for more.
+    fn put(&mut self, id: SubflowId, control: C) {
+        self.paths.reserve_exact(1);
+        self.paths.push((id, control));
+    }
 }
 
 impl<C: SinglePath> CongestionControl for PerSubflow<C> {
@@ -194,12 +200,12 @@ impl<C: SinglePath> CongestionControl for PerSubflow<C> {
 
     fn on_subflow_added(&mut self, id: SubflowId, mss: u64, initial: u64) {
         self.on_subflow_removed(id);
-        self.paths.push((id, C::new(mss, initial)));
+        self.put(id, C::new(mss, initial));
     }
 
     fn on_subflow_adopted(&mut self, id: SubflowId, mss: u64, window: u64, ssthresh: u64) {
         self.on_subflow_removed(id);
-        self.paths.push((id, C::adopt(mss, window, ssthresh)));
+        self.put(id, C::adopt(mss, window, ssthresh));
     }
 
     fn on_subflow_removed(&mut self, id: SubflowId) {

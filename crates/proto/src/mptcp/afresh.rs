@@ -19,7 +19,7 @@ impl Connection {
         let (local, remote, backup) = (s.tcp.local.ip(), s.tcp.remote, s.backup);
         let under_way = |s: &super::Subflow| !s.established && (s.tcp.local.ip(), s.tcp.remote) == (local, remote);
         if !self.iter().any(|(_, s)| under_way(s)) {
-            self.renewing = Some((local, remote));
+            self.renewing = Some(Box::new((local, remote)));
             self.requests.push(Request::Open { local, remote, backup });
         }
     }
@@ -28,7 +28,7 @@ impl Connection {
     pub(super) fn replace_silent(&mut self, now: Instant, env: &Env<'_>, new: SubflowId) {
         let Some(s) = self.get(new).filter(|_| self.role == Role::Client) else { return };
         let ends = (s.tcp.local.ip(), s.tcp.remote);
-        if self.renewing.take_if(|renewing| *renewing == ends).is_none() {
+        if self.renewing.take_if(|renewing| **renewing == ends).is_none() {
             return;
         }
         let twin = |(id, s): &(SubflowId, &super::Subflow)| {

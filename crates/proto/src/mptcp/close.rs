@@ -264,7 +264,7 @@ impl Connection {
             self.journal.count(Counter::MPTcpExtRmSubflow);
         }
         self.congestion.on_subflow_removed(id);
-        self.retired += s.tcp.counters;
+        **self.retired.get_or_insert_default() += s.tcp.counters.counters();
         self.orphan_reinjections(id);
         self.lift_limits();
         let time_wait = (s.tcp.state == State::TimeWait).then(|| TimeWait {
@@ -274,9 +274,9 @@ impl Connection {
             timestamps: s.tcp.timestamps(now),
             owes_ack: s.tcp.wants_ack(),
         });
-        let (local, remote, counters) = (s.tcp.local, s.tcp.remote, Box::new(s.tcp.counters));
+        let (local, remote, counters) = (s.tcp.local, s.tcp.remote, Box::new(s.tcp.counters.counters()));
         self.requests.push(Request::Release { local, remote, time_wait, counters });
-        self.judge_doubt(now, s.refusals);
+        self.judge_doubt(now, s.refusals.as_deref());
     }
 
     /// Removes a subflow and lets the path manager think about it.

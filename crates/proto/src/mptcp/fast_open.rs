@@ -50,7 +50,7 @@ impl Connection {
         if negotiating && cookie.as_bytes().len() > MAX_COOKIE_WITH_CAPABLE {
             return;
         }
-        self.fast_open = Some(FastOpen { cookie, mss, syn_lost: false, sent: 0 });
+        self.fast_open = Some(Box::new(FastOpen { cookie, mss, syn_lost: false, sent: 0 }));
         if !cookie.is_request() {
             self.timers.set(ConnectionTimer::FastOpen, now + WAIT);
         }
@@ -65,20 +65,20 @@ impl Connection {
     /// The option for a SYN or SYN/ACK.
     pub(super) fn fast_open_option(&self, flags: TcpFlags) -> Option<FastOpenCookie> {
         match (flags.contains(TcpFlags::SYN), flags.contains(TcpFlags::ACK)) {
-            (true, false) => self.fast_open.filter(|f| !f.syn_lost).map(|f| f.cookie),
+            (true, false) => self.fast_open.as_ref().filter(|f| !f.syn_lost).map(|f| f.cookie),
             // Joins that come later asked for none.
-            (true, true) => self.granted_cookie.filter(|_| !self.established),
+            (true, true) => self.granted_cookie.as_deref().copied().filter(|_| !self.established),
             _ => None,
         }
     }
 
     /// The data for the first SYN.
     pub(super) fn syn_payload(&mut self, id: SubflowId) -> Chunks {
-        let Some(fast_open) = self.fast_open else { return Chunks::default() };
+        let Some(fast_open) = self.fast_open.as_deref().copied() else { return Chunks::default() };
         let Some(s) = self.get_mut(id) else { return Chunks::default() };
         if s.tcp.handshake_began() {
             // What went once with its SYN may not get through: now it is any other. [7413-4.1.3.1-1]
-            self.fast_open = Some(FastOpen { syn_lost: true, ..fast_open });
+            self.fast_open = Some(Box::new(FastOpen { syn_lost: true, ..fast_open }));
             return Chunks::default();
         }
         self.timers.stop(ConnectionTimer::FastOpen);
@@ -90,7 +90,7 @@ impl Connection {
         let Some(room) = self.get(id).map(|s| s.tcp.syn_room(fast_open.mss)) else { return Chunks::default() };
         let len = room.min(self.send.len() as u64);
         let payload = self.send.slice(self.data_una, len as usize);
-        self.fast_open = Some(FastOpen { sent: len, ..fast_open });
+        self.fast_open = Some(Box::new(FastOpen { sent: len, ..fast_open }));
         if let Some(s) = self.get_mut(id) {
             s.tcp.note_syn_data(len);
         }
@@ -129,7 +129,7 @@ impl Connection {
 
     /// A server gives the client a cookie for the next time.
     pub(crate) fn grant_cookie(&mut self, cookie: FastOpenCookie) {
-        self.granted_cookie = Some(cookie);
+        self.granted_cookie = Some(Box::new(cookie));
     }
 
     /// A server takes the data of a SYN with a good cookie: the application has it before the handshake is over.

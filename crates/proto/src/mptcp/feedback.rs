@@ -1,7 +1,7 @@
 //! What acknowledgements tell congestion control, and what it makes of them.
 
 use super::Connection;
-use super::in_flight_limit::{InFlightLimit, Path};
+use super::in_flight_limit::Path;
 use crate::SubflowId;
 use crate::congestion::{AckSample, Congestion};
 use crate::tcp::AckOutcome;
@@ -16,14 +16,15 @@ impl Connection {
         let Some(s) = self.get_mut(id) else { return };
         if !several {
             // There is nobody to be held up.
-            s.limit = InFlightLimit::default();
+            s.limit = None;
             return;
         }
         let (min_rtt, mss, in_flight) = (s.tcp.rtt.min().unwrap_or_default(), s.tcp.mss_with(0), out.prior_in_flight);
         let path = Path { now, min_rtt, rate: s.tcp.delivery_rate().unwrap_or_default(), queue, cwnd, in_flight, mss };
-        s.limit.on_delivered(&path, out.rtt);
+        let limit = s.limit.get_or_insert_default();
+        limit.on_delivered(&path, out.rtt);
         if out.round_start {
-            s.limit.on_round(&path);
+            limit.on_round(&path);
         }
     }
 
@@ -34,7 +35,7 @@ impl Connection {
 
     pub(super) fn feed_congestion(&mut self, now: Instant, id: SubflowId, cwnd: u64, srtt: Duration, out: &AckOutcome) {
         self.measure_queue(now, id, cwnd, out);
-        let limited = self.get(id).is_some_and(|s| s.limit.binds(cwnd));
+        let limited = self.get(id).and_then(|s| s.limit.as_ref()).is_some_and(|limit| limit.binds(cwnd));
         if out.spurious {
             self.congestion.on_spurious(id, now);
             self.journal.trace(|| TraceEvent::Spurious { subflow: id });

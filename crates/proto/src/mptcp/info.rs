@@ -197,8 +197,8 @@ impl Connection {
             bytes_sent: self.data_nxt.min(self.send.end()).since(Dsn::FIRST),
             bytes_received: Dsn(self.assembler.next()).since(Dsn::FIRST) - u64::from(self.eof && self.is_active()),
             bytes_reinjected: self.bytes_reinjected,
-            counters: self.iter().fold(self.retired, |mut all, (_, s)| {
-                all += s.tcp.counters;
+            counters: self.iter().fold(self.retired.as_deref().copied().unwrap_or_default(), |mut all, (_, s)| {
+                all += s.tcp.counters.counters();
                 all
             }),
             send_queue: self.send.len(),
@@ -263,8 +263,8 @@ impl Connection {
             delivery_rate: s.tcp.delivery_rate(),
             bytes_sent: s.tcp.counters.bytes_sent,
             bytes_received: s.tcp.counters.bytes_received,
-            retransmits: s.tcp.counters.retransmits,
-            counters: s.tcp.counters,
+            retransmits: s.tcp.counters.counters().retransmits,
+            counters: s.tcp.counters.counters(),
             tcp: s.tcp.info(),
         })
     }
@@ -276,10 +276,10 @@ impl Connection {
                 local: s.tcp.local,
                 remote: s.tcp.remote,
                 name: s.name.clone(),
-                counters: Box::new(s.tcp.counters),
+                counters: Box::new(s.tcp.counters.counters()),
                 what,
             };
-            self.news.push_back(super::News::Subflow(news));
+            self.news.push_back(super::News::Subflow(Box::new(news)));
         }
         self.note_subflow(id, what);
     }

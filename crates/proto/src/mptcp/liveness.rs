@@ -89,7 +89,7 @@ impl Connection {
         if self.iter().any(|(other, s)| other != id && s.local_id == address_id) {
             return;
         }
-        self.given_up = Some((local, now));
+        self.given_up = Some(Box::new((local, now)));
         self.withdraw(address_id);
         if self.role == Role::Server {
             // The client's joins find out when the path is back, but only to an address that they know. It is announced
@@ -103,10 +103,9 @@ impl Connection {
 impl Connection {
     /// A join is through: had its path been given up just before, that was hasty.
     pub(super) fn judge_alarm(&mut self, now: Instant, local: IpAddr) {
-        if let Some((address, at)) = self.given_up.take_if(|(address, _)| *address == local)
-            && now - at < FALSE_ALARM
+        if let Some(given_up) = self.given_up.take_if(|given_up| given_up.0 == local)
+            && now - given_up.1 < FALSE_ALARM
         {
-            debug_assert_eq!(address, local);
             self.false_alarms = (self.false_alarms + 1).min(MAX_FALSE_ALARMS);
         }
     }

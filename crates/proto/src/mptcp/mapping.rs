@@ -33,7 +33,7 @@ pub(crate) struct RxMappings {
     /// One that puts bytes elsewhere than where they stand in the subflow.
     shifted: bool,
     /// Bytes of the first mapping that wait for the rest of it to be verified.
-    held: Held,
+    held: Option<Box<Held>>,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ pub(crate) enum Mapped {
 impl RxMappings {
     /// Bytes that wait for the rest of their mapping.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.held.len as usize
+        self.held.as_ref().map_or(0, |held| held.len as usize)
     }
 
     /// Takes in a mapping; the same one again, as retransmissions and the copies of a segmented
@@ -116,7 +116,14 @@ impl RxMappings {
 
     /// What is kept, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        self.mappings.len() * size_of::<RxMapping>() + self.held.len as usize + self.held.pieces.len() * PIECE
+        let held = self.held.as_ref().map_or(0, |held| held.len as usize + held.pieces.len() * PIECE);
+        self.mappings.len() * size_of::<RxMapping>() + held
+    }
+
+    /// Gives back memory that nothing is in.
+    pub(crate) fn give_back(&mut self) {
+        self.mappings.shrink_to_fit();
+        self.held.take_if(|held| held.pieces.is_empty());
     }
 
     /// Every byte so far stands at the same place in the subflow and in the connection.
@@ -134,15 +141,16 @@ impl RxMappings {
         let offset = ssn - m.ssn;
         let piece = data.split_to(((m.len - offset) as usize).min(data.len()));
         let Some(check) = m.check else { return Mapped::At(m.dsn + offset, piece) };
+        let held = self.held.get_or_insert_default();
         if offset == 0 {
-            self.held = Held { sum: check, ..Held::default() };
+            **held = Held { sum: check, ..Held::default() };
         }
-        self.held.sum.add_bytes(&piece);
-        self.held.len += piece.len() as u64;
-        self.held.pieces.push((ssn, piece));
-        match self.held.len == m.len {
+        held.sum.add_bytes(&piece);
+        held.len += piece.len() as u64;
+        held.pieces.push((ssn, piece));
+        match held.len == m.len {
             false => Mapped::Held,
-            true if self.held.sum.finish() == 0 => Mapped::Verified,
+            true if held.sum.finish() == 0 => Mapped::Verified,
             true => Mapped::Corrupt(m.dsn),
         }
     }
@@ -155,7 +163,7 @@ impl RxMappings {
 
     /// The bytes held, with their places in the subflow.
     pub(crate) fn take_held(&mut self) -> Vec<(Ssn, Bytes)> {
-        core::mem::take(&mut self.held).pieces
+        self.held.take().map(|held| held.pieces).unwrap_or_default()
     }
 
     /// The place in the connection of a byte whose mapping is known.

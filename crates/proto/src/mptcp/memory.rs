@@ -18,6 +18,25 @@ impl Connection {
         size_of::<Connection>() + subflows + self.received_memory() + self.send.memory() + reinjections
     }
 
+    /// Nothing is under way: queues keep no room for what may come one day. Of many connections most are idle.
+    pub(crate) fn give_back(&mut self) {
+        for s in self.subflows.iter_mut().flatten() {
+            s.give_back();
+        }
+        self.subflows.shrink_to_fit();
+        self.send.give_back();
+        self.assembler.give_back();
+        self.inbox.give_back();
+        self.reinjections.shrink_to_fit();
+        self.signals.shrink_to_fit();
+        self.news.shrink_to_fit();
+        self.requests.shrink_to_fit();
+        self.path_events.shrink_to_fit();
+        self.known_remotes.shrink_to_fit();
+        self.local_ids.shrink_to_fit();
+        self.journal.give_back();
+    }
+
     fn received_memory(&self) -> usize {
         self.inbox.memory() + self.assembler.memory()
     }

@@ -69,7 +69,6 @@ use crate::tcp::Counters;
 use crate::time::Instant;
 use crate::{Config, LinkConfig, LocalAddress, Mechanisms, SubflowId};
 use checksum::Farewell;
-use placement::Refusals;
 use polypath_wire::{FastOpenCookie, MpFail, MptcpOption};
 use receive_window::ReceiveWindow;
 use schedule::Reinjection;
@@ -154,7 +153,7 @@ pub(crate) enum News {
     Readable,
     Writable,
     Closed(Option<ConnectionError>),
-    Subflow(SubflowNews),
+    Subflow(Box<SubflowNews>),
 }
 
 /// The connection.
@@ -171,9 +170,9 @@ pub(crate) struct Connection {
     peer_denies_join_initial: bool,
     established: bool,
     /// What a client's SYN carries, until it is answered (RFC 7413).
-    fast_open: Option<fast_open::FastOpen>,
+    fast_open: Option<Box<fast_open::FastOpen>>,
     /// The cookie on a server's SYN/ACK.
-    granted_cookie: Option<FastOpenCookie>,
+    granted_cookie: Option<Box<FastOpenCookie>>,
     /// The application has this since the SYN, with its data.
     fast_opened: bool,
     // Sending, by DSN.
@@ -237,14 +236,14 @@ pub(crate) struct Connection {
     path_events: Vec<PathEvent>,
     bytes_reinjected: u64,
     /// A new subflow between these is to take the place of one that is silent.
-    renewing: Option<(IpAddr, SocketAddr)>,
+    renewing: Option<Box<(IpAddr, SocketAddr)>>,
     /// Since when all is delivered on its subflow and no DATA_ACK comes, and how often that was found.
     stuck: Option<(Instant, u32)>,
     /// What subflows that are gone have counted.
-    retired: Counters,
+    retired: Option<Box<Counters>>,
     ever_joined: bool,
     /// The path last given up as silent, and how often that was hasty.
-    given_up: Option<(IpAddr, Instant)>,
+    given_up: Option<Box<(IpAddr, Instant)>>,
     false_alarms: u32,
     fruitless: fruitless::Fruitless,
     /// A DATA_ACK has come.
@@ -264,7 +263,7 @@ pub(crate) struct Connection {
     /// Segments without an answer to that, since.
     unanswered: u32,
     /// An infinite mapping, on data until some of that is acknowledged.
-    farewell: Option<Farewell>,
+    farewell: Option<Box<Farewell>>,
 }
 
 impl Connection {
@@ -335,7 +334,7 @@ impl Connection {
             bytes_reinjected: 0,
             renewing: None,
             stuck: None,
-            retired: Counters::default(),
+            retired: None,
             ever_joined: false,
             given_up: None,
             false_alarms: 0,
@@ -400,7 +399,7 @@ impl Connection {
     fn fall_back(&mut self, reason: FallbackReason) {
         // [8684-3.7-18]
         // The peer may not know yet.
-        let farewell = self.multipath.session().map(|session| Farewell::new(session, self.data_una));
+        let farewell = self.multipath.session().map(|session| Box::new(Farewell::new(session, self.data_una)));
         self.farewell = farewell.or(self.farewell.take());
         self.multipath = Multipath::Fallback(reason);
         self.trace_multipath();
@@ -421,7 +420,7 @@ impl Connection {
         self.signals.clear();
         self.reinjections.clear();
         for s in self.subflows.iter_mut().flatten() {
-            s.refusals = Refusals::default();
+            s.refusals = None;
         }
         self.release_held();
     }

@@ -51,7 +51,7 @@ impl Connection {
         if mechanisms.penalisation && holder.rate() < fast.rate() {
             let (srtt, in_flight, mss) = (holder.srtt, holder.in_flight, holder.mss);
             if let Some(s) = self.get_mut(slow) {
-                s.limit.penalise(now, srtt, in_flight, mss);
+                s.limit.get_or_insert_default().penalise(now, srtt, in_flight, mss);
             }
         }
         true

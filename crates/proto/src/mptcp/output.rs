@@ -209,7 +209,7 @@ impl Connection {
             return None;
         };
         if let Some(s) = self.get_mut(a.on) {
-            s.tcp.counters.bytes_reinjected += a.len;
+            s.tcp.counters.rare().bytes_reinjected += a.len;
         }
         Some(self.send_data(now, env, a.on, a.dsn, a.len, out))
     }
@@ -347,14 +347,14 @@ impl Connection {
                     // With one byte of garbage: Linux answers empty ones only twice a second
                     // (tcp_invalid_ratelimit), and silence is what is asked about.
                     Question::Window => {
-                        s.tcp.counters.window_probes += 1;
+                        s.tcp.counters.rare().window_probes += 1;
                         // Where a FIN may stand there are no bytes any more.
                         if s.tcp.can_send() {
                             garbage.push(Bytes::from_static(&[0]));
                         }
                     }
                     // [9293-SHLD-12]
-                    Question::Keepalive => s.tcp.counters.keepalives += 1,
+                    Question::Keepalive => s.tcp.counters.rare().keepalives += 1,
                 }
                 let ssn = Ssn(s.tcp.snd_una().0 - 1);
                 let option = self.ack_option(id);

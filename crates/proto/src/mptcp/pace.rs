@@ -42,7 +42,7 @@ impl Connection {
             let cwnd = self.congestion.window(id);
             let Some(s) = self.get_mut(id).filter(|s| s.is_usable() && !s.tcp.has_lost()) else { continue };
             let mss = s.tcp.mss_with(0);
-            let queued = s.limit.room(s.tcp.in_flight()) < mss;
+            let queued = s.limit_room() < mss;
             let held = shut || queued || (unsent && schedule::window_room(s, multipath) < mss);
             if s.tcp.congestion_room(cwnd) >= mss && !(held && s.tcp.has_queue()) {
                 s.tcp.on_app_limited();

@@ -100,7 +100,7 @@ impl Connection {
         if seq > rcv_nxt {
             return true;
         }
-        let refusals = &mut s.refusals;
+        let refusals = s.refusals.get_or_insert_default();
         refusals.until = refusals.until.max(Some(seq + payload as u64));
         refusals.count = if refusals.at.replace(rcv_nxt) == Some(rcv_nxt) { refusals.count + 1 } else { 1 };
         let for_good = refusals.count >= MAX_REFUSALS;
@@ -153,17 +153,22 @@ impl Connection {
         let Some(s) = self.get_mut(id) else { return };
         let rcv_nxt = s.tcp.rcv_nxt();
         // At the beginning of a mapping nothing of it was taken.
-        s.refusals.doubt = s.refusals.doubt.or(s.rx.dsn_of(rcv_nxt));
+        let refusals = s.refusals.get_or_insert_default();
+        refusals.doubt = refusals.doubt.or(s.rx.dsn_of(rcv_nxt));
     }
 
     /// How far the stream may be delivered.
     pub(super) fn doubted_from(&self) -> Option<Dsn> {
-        self.iter().filter_map(|(_, s)| s.refusals.doubt).min()
+        self.iter().filter_map(|(_, s)| s.refusals.as_ref()?.doubt).min()
     }
 
     /// A subflow is gone. What was in doubt on it will never be known now.
-    pub(super) fn judge_doubt(&mut self, now: Instant, refusals: Refusals) {
-        if refusals.doubt.is_some() && self.is_active() && !self.finished && self.error.is_none() {
+    pub(super) fn judge_doubt(&mut self, now: Instant, refusals: Option<&Refusals>) {
+        if refusals.is_some_and(|refusals| refusals.doubt.is_some())
+            && self.is_active()
+            && !self.finished
+            && self.error.is_none()
+        {
             self.abort(now);
         }
     }
@@ -172,9 +177,7 @@ impl Connection {
     pub(super) fn settle_doubt(&mut self, id: SubflowId) {
         let Some(s) = self.get_mut(id) else { return };
         let rcv_nxt = s.tcp.rcv_nxt();
-        if s.refusals.until.is_some_and(|until| rcv_nxt >= until) {
-            s.refusals = Refusals::default();
-        }
+        s.refusals.take_if(|refusals| refusals.until.is_some_and(|until| rcv_nxt >= until));
     }
 
     /// The peer was told that plain TCP would do, and has not answered: nobody may join.

@@ -1,6 +1,5 @@
 //! Which subflow carries what: views for the scheduler, and the queue of bytes to be sent once more.
 
-use super::in_flight_limit::InFlightLimit;
 use super::{Connection, Multipath, Role, SendHalf, Subflow};
 use crate::SubflowId;
 use crate::mib::Counter;
@@ -15,6 +14,11 @@ use smallvec::SmallVec;
 const MAX_SEGMENT_LIFETIME: Duration = Duration::from_secs(120);
 /// So many bytes tell how fast the numbers are used up.
 const RATE_OVER: u64 = 1 << 26;
+
+/// Less than this is no time to wait (tcp_tso_should_defer).
+const SOON: Duration = Duration::from_millis(1);
+/// Super-segments on the way that keep a path busy meanwhile.
+const IN_HAND: u64 = 2;
 
 /// Bytes that another subflow shall carry too.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -76,7 +80,7 @@ impl Connection {
         if !self.has_several_paths() {
             for id in self.ids() {
                 if let Some(s) = self.get_mut(id) {
-                    s.limit = InFlightLimit::default();
+                    s.limit = None;
                 }
             }
         }
@@ -123,15 +127,16 @@ impl Connection {
             srtt: s.tcp.rtt.srtt().unwrap_or_default(),
             min_rtt: s.tcp.rtt.min().unwrap_or_default(),
             rttvar: s.tcp.rtt.rttvar(),
-            cwnd: s.limit.of(self.send_window(id, s)),
+            cwnd: s.usable_window(self.send_window(id, s)),
             in_flight: s.tcp.in_flight(),
             // [8684-3.3.5-3]
             room: s
                 .tcp
                 .congestion_room(self.send_window(id, s))
                 .min(window_room(s, self.is_active()))
-                .min(s.limit.room(s.tcp.in_flight())),
+                .min(s.limit_room()),
             oldest_sent: s.tcp.outstanding().find(|r| !r.sacked).map(|r| r.sent_at),
+            heard: s.tcp.last_data_received(),
             delivery_rate: s.tcp.delivery_rate().unwrap_or_default(),
             mss: s.tcp.mss_with(self.option_bytes(s)),
             backup: s.is_backup(),
@@ -186,6 +191,17 @@ impl Connection {
         may_wait && len == unsent && !len.is_multiple_of(mss) && small_one_out()
     }
 
+    /// The same for super-segments, where an acknowledgement is due at once (Linux does it, too): what is less than one waits
+    /// for the next write, or for that acknowledgement. Otherwise each write would end with a small packet, which costs
+    /// nearly as much as a large one.
+    fn super_segment_holds(&self, now: Instant, path: &PathView, len: u64, unsent: u64, max: u64) -> bool {
+        let may_wait = !self.settings.nodelay && self.send_half == SendHalf::Open;
+        let full = max - max % path.mss;
+        let busy = full > path.mss && path.in_flight >= IN_HAND * full;
+        let soon = || !path.srtt.is_zero() && path.acknowledgement_due(now) < SOON;
+        may_wait && len == unsent && len < full && busy && soon()
+    }
+
     /// The next new bytes. None: nothing to send, or no room anywhere.
     pub(super) fn assign_new_data(
         &mut self,
@@ -208,7 +224,12 @@ impl Connection {
             return None;
         };
         let on = path.id;
-        let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max_payload(self.get(on)?));
+        let max = max_payload(self.get(on)?);
+        let len = self.fit_to_segments(on, limit.min(path.room).min(pending), pending, max);
+        if self.super_segment_holds(now, path, len, unsent, max) {
+            self.trace_waiting(WaitReason::SuperSegment, pending);
+            return None;
+        }
         let held = if self.nagle_holds(len, unsent, path.mss) { len % path.mss } else { 0 };
         if held > 0 && held == len {
             self.trace_waiting(WaitReason::Nagle, pending);

@@ -85,7 +85,7 @@ pub(crate) struct Subflow {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) rx: RxMappings,
     /// Bytes that came without a place in the stream.
-    pub(crate) refusals: Refusals,
+    pub(crate) refusals: Option<Box<Refusals>>,
     /// The retransmission timer expired, and nothing was acknowledged since.
     pub(crate) stalled: Option<Instant>,
     /// Its acknowledgements are overdue, and others carry its data meanwhile.
@@ -98,8 +98,8 @@ pub(crate) struct Subflow {
     pub(crate) prompt_acks: u32,
     /// When it last delivered something.
     pub(crate) last_delivered: Instant,
-    /// What it may have in flight, besides the congestion window.
-    pub(crate) limit: InFlightLimit,
+    /// What it may have in flight, besides the congestion window, while it carries data beside others.
+    pub(crate) limit: Option<Box<InFlightLimit>>,
     /// Since when a question to a silent peer is on its way, and how often it was asked.
     pub(crate) probed_at: Option<(Instant, u32)>,
     /// What the peer is to be asked, with a segment below its window.
@@ -158,14 +158,14 @@ impl Subflow {
             remote_backup: false,
             name: None,
             rx: RxMappings::default(),
-            refusals: Refusals::default(),
+            refusals: None,
             stalled: None,
             suspected: None,
             probe_judged: false,
             false_suspicions: 0,
             prompt_acks: 0,
             last_delivered: now,
-            limit: InFlightLimit::default(),
+            limit: None,
             probed_at: None,
             question: None,
             keepalives: 0,
@@ -207,6 +207,23 @@ impl Subflow {
     /// Either end wants it used only where nothing else works.
     pub(crate) fn is_backup(&self) -> bool {
         self.backup || self.remote_backup
+    }
+
+    /// How much of a congestion window may be used.
+    pub(crate) fn usable_window(&self, cwnd: u64) -> u64 {
+        self.limit.as_ref().map_or(cwnd, |limit| limit.of(cwnd))
+    }
+
+    /// How much more may be in flight, as far as the congestion window does not say it.
+    pub(crate) fn limit_room(&self) -> u64 {
+        self.limit.as_ref().map_or(u64::MAX, |limit| limit.room(self.tcp.in_flight()))
+    }
+
+    /// Nothing is under way: gives back what is only there for data.
+    pub(super) fn give_back(&mut self) {
+        self.tcp.give_back();
+        self.rx.give_back();
+        self.limit.take_if(|limit| limit.is_none());
     }
 
     /// Nothing is overdue on it.

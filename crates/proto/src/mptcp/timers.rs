@@ -184,7 +184,7 @@ impl Connection {
     fn on_subflow_timer(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, timer: Timer) {
         let Some(s) = self.get_mut(id) else { return };
         match timer {
-            Timer::DelayedAck => s.tcp.ack_now(),
+            Timer::DelayedAck => s.tcp.delayed_ack_due(),
             Timer::Persist => self.on_persist_timer(now, id),
             Timer::Reorder => {
                 let out = s.tcp.on_reorder_timer(now);

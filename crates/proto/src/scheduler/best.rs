@@ -1,9 +1,13 @@
 //! polypath's own.
 
 use super::{Decision, PathView, Scheduler, SubflowSet, View};
+use crate::time::Duration;
 
 /// Estimates this close count as the same: then the faster path has it.
 const PREFERENCE: f64 = 1.125;
+
+/// Round trips that differ by less are as good as the same to a conversation.
+const CLOSE: Duration = Duration::from_millis(1);
 
 /// Two unequal paths are never worse than the better one.
 ///
@@ -26,6 +30,9 @@ impl Scheduler for Best {
         if view.reinjection_of.is_some() {
             return Decision::on(Some(next));
         }
+        if let Some(back) = way_back(view) {
+            return Decision::on(Some(back));
+        }
         if let Some(main) = in_need_of_window(view, next) {
             return Decision::on(Some(main));
         }
@@ -43,6 +50,14 @@ impl Scheduler for Best {
             bytes => Decision::Send { on: SubflowSet::only(next.id), limit: bytes.min(next.room) },
         }
     }
+}
+
+/// Where data came from last, if what is pending may be the answer to it and gets there as fast: it carries the
+/// acknowledgement, which would otherwise be a packet of its own.
+fn way_back<'a>(view: &View<'a>) -> Option<&'a PathView> {
+    let latest = view.eligible().filter(|p| p.heard.is_some() && p.fits(view.pending)).max_by_key(|p| p.heard)?;
+    let as_fast = latest.srtt.saturating_sub(view.fastest()?.srtt) < CLOSE;
+    (view.pending <= latest.mss && as_fast).then_some(latest)
 }
 
 /// How much of what is pending is there on `next` before the faster ones could have delivered it: the more is sent on it,

@@ -55,6 +55,8 @@ pub struct PathView {
     pub room: u64,
     /// When the oldest of them was sent.
     pub oldest_sent: Option<Instant>,
+    /// When data last arrived on it.
+    pub heard: Option<Instant>,
     /// How fast the path delivered lately, in bytes per second; zero before the first sample.
     pub delivery_rate: u64,
     /// Payload of a full segment, in bytes.

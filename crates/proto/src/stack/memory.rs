@@ -24,6 +24,16 @@ impl Stack {
         self.connections.get(id.0).map_or(0, |slot| slot.connection.send_limit(max, left))
     }
 
+    /// A connection's deadline has passed: where no other stands, nothing is under way.
+    pub(super) fn give_back_if_idle(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.connections.get_mut(id.0)
+            && slot.armed.is_none()
+        {
+            slot.connection.give_back();
+            self.account(id);
+        }
+    }
+
     /// After anything happened to a connection.
     pub(super) fn account(&mut self, id: ConnectionId) {
         if let Some(slot) = self.connections.get_mut(id.0) {

@@ -316,6 +316,7 @@ impl Stack {
             } else {
                 self.arm(id);
             }
+            self.give_back_if_idle(id);
         }
     }
 
@@ -420,7 +421,7 @@ impl Stack {
         let mut mib = self.mib.clone();
         for (_, slot) in self.connections.iter() {
             for (_, subflow) in slot.connection.iter() {
-                mib.add_subflow(&subflow.tcp.counters);
+                mib.add_subflow(&subflow.tcp.counters.counters());
             }
         }
         mib

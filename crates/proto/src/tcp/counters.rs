@@ -49,6 +49,31 @@ pub struct Counters {
     pub segments_sent: u64,
 }
 
+/// Counters while they count: most never move, and take no room until one does.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) segments_sent: u64,
+    pub(crate) segments_received: u64,
+    /// All others.
+    rare: Option<Box<Counters>>,
+}
+
+impl Tally {
+    /// Those that [`Tally`] itself does not have.
+    pub(crate) fn rare(&mut self) -> &mut Counters {
+        self.rare.get_or_insert_default()
+    }
+
+    /// All of them.
+    pub(crate) fn counters(&self) -> Counters {
+        let Tally { bytes_sent, bytes_received, segments_sent, segments_received, ref rare } = *self;
+        let rare = rare.as_deref().copied().unwrap_or_default();
+        Counters { bytes_sent, bytes_received, segments_sent, segments_received, ..rare }
+    }
+}
+
 impl core::ops::AddAssign for Counters {
     /// Every field: a new one has to be thought of here.
     fn add_assign(&mut self, more: Counters) {

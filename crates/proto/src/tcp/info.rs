@@ -74,7 +74,7 @@ impl Tcp {
             delivered: self.delivered(),
             app_limited: self.rate.is_app_limited(),
             send_window: self.snd_wnd.current(),
-            pacing_rate: self.pacer.rate(),
+            pacing_rate: self.pacer.as_ref().and_then(|pacer| pacer.rate()),
             last_data_sent: self.last_data_sent,
             last_data_received: self.last_data_received(),
             last_received: self.last_received,

@@ -24,6 +24,7 @@ mod timers;
 
 pub(crate) use challenge::Challenges;
 pub use counters::Counters;
+pub(crate) use counters::Tally;
 pub use info::TcpInfo;
 pub(crate) use path_mtu::{ProbeOutcome, RAISE_AFTER};
 pub(crate) use receive::{AckOutcome, Verdict};
@@ -159,7 +160,8 @@ pub(crate) struct Tcp {
     board: scoreboard::Scoreboard,
     recovery: recovery::Recovery,
     rate: rate::RateEstimator,
-    pacer: pacing::Pacer,
+    /// None: as fast as the window allows.
+    pacer: Option<Box<pacing::Pacer>>,
     ecn: ecn::EcnState,
     /// What was sent before this has seen the window reduced once already.
     reduced_until: Option<Ssn>,
@@ -184,7 +186,7 @@ pub(crate) struct Tcp {
     /// The round trip as a receiver sees it: from our ACK to data that echoes its timestamp.
     pub(crate) rcv_rtt: Option<Duration>,
     pub(crate) last_received: Instant,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Tally,
 }
 
 use send_window::SendWindow;
@@ -224,7 +226,7 @@ impl Tcp {
             board: scoreboard::Scoreboard::default(),
             recovery: recovery::Recovery::default(),
             rate: rate::RateEstimator::default(),
-            pacer: pacing::Pacer::default(),
+            pacer: None,
             ecn: ecn::EcnState::new(p.ecn, state, syn),
             reduced_until: None,
             fin_sent: false,
@@ -242,7 +244,7 @@ impl Tcp {
             timers: Timers::default(),
             rcv_rtt: None,
             last_received: now,
-            counters: Counters::default(),
+            counters: Tally::default(),
         }
     }
 
@@ -257,6 +259,12 @@ impl Tcp {
     /// What waits out of order, and what has to be known of what is out. The bytes that are out belong to the connection.
     pub(crate) fn memory(&self) -> usize {
         self.assembler.memory() + self.board.memory()
+    }
+
+    /// Gives back memory that nothing is in.
+    pub(crate) fn give_back(&mut self) {
+        self.assembler.give_back();
+        self.board.give_back();
     }
 
     /// Bytes that have arrived before others that have not.

@@ -68,27 +68,25 @@ impl Pacer {
 impl Tcp {
     /// How fast to send from now on, in bytes per second; none: as fast as the window allows.
     pub(crate) fn set_pacing_rate(&mut self, rate: Option<u64>) {
-        if self.pacer.rate.is_none() {
-            // Nothing has waited for the first quantum.
-            self.pacer.left = u64::MAX;
-        }
         // A segment in a second is next to nothing already.
-        self.pacer.rate = rate.map(|rate| rate.max(self.mss_with(0)));
+        let Some(rate) = rate.map(|rate| rate.max(self.mss_with(0))) else { return self.pacer = None };
+        // Nothing has waited for the first quantum.
+        let pacer = self.pacer.get_or_insert_with(|| Box::new(Pacer { left: u64::MAX, ..Pacer::default() }));
+        pacer.rate = Some(rate);
     }
 
     /// It is `now`: another quantum may leave, if it is time for one.
     pub(crate) fn pace(&mut self, now: Instant) {
-        if self.pacer.rate.is_some() {
-            let mss = self.mss_with(0);
-            self.pacer.refill(now, mss);
+        let mss = self.mss_with(0);
+        if let Some(pacer) = &mut self.pacer {
+            pacer.refill(now, mss);
         }
     }
 
     /// Data leaves, again or for the first time.
     pub(super) fn note_paced(&mut self, now: Instant, bytes: u64) {
-        if self.pacer.rate.is_some()
-            && let Some(next) = self.pacer.on_sent(now, bytes, self.mss_with(0))
-        {
+        let mss = self.mss_with(0);
+        if let Some(next) = self.pacer.as_mut().and_then(|pacer| pacer.on_sent(now, bytes, mss)) {
             self.timers.set(Timer::Pacing, next);
         }
     }

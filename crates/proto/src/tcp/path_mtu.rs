@@ -40,12 +40,12 @@ struct Probe {
     size: u16,
 }
 
-#[derive(Copy, Clone, Debug)]
+#[derive(Debug)]
 enum Search {
     /// Nothing larger is tried before.
     Resting { until: Instant },
     /// What is known not to pass, the next size to try, and how often that was lost.
-    Searching { too_large: u16, next: u16, lost: u8, probe: Option<Probe> },
+    Searching { too_large: u16, next: u16, lost: u8, probe: Option<Box<Probe>> },
 }
 
 impl Search {
@@ -94,7 +94,7 @@ impl PathMtu {
 
     fn probe(&self) -> Option<Probe> {
         match self.search {
-            Search::Searching { probe, .. } => probe,
+            Search::Searching { ref probe, .. } => probe.as_deref().copied(),
             Search::Resting { .. } => None,
         }
     }
@@ -114,8 +114,8 @@ impl PathMtu {
     }
 
     fn on_lost(&mut self, now: Instant) -> Option<ProbeOutcome> {
-        let Search::Searching { too_large, next, lost, probe } = self.search else { return None };
-        let size = probe?.size;
+        let Search::Searching { too_large, next, lost, ref probe } = self.search else { return None };
+        let size = probe.as_ref()?.size;
         // A router may have said meanwhile that it is too large.
         if size < too_large && lost + 1 < MAX_PROBES {
             self.search = Search::Searching { too_large, next, lost: lost + 1, probe: None };
@@ -218,7 +218,7 @@ impl Tcp {
     pub(crate) fn begin_mtu_probe(&mut self, len: u64) {
         let ssn = self.snd_nxt;
         if let Search::Searching { next, probe, .. } = &mut self.path.search {
-            *probe = Some(Probe { ssn, end: ssn + len, size: *next });
+            *probe = Some(Box::new(Probe { ssn, end: ssn + len, size: *next }));
         }
     }
 

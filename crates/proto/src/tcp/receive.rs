@@ -78,7 +78,7 @@ impl Tcp {
             seq + payload as u64 + u64::from(flags.contains(TcpFlags::FIN)) + u64::from(flags.contains(TcpFlags::SYN));
         // [7323-5.3-1, 7323-5.2-1]
         if !flags.contains(TcpFlags::RST) && self.is_too_old(now, seg) {
-            self.counters.old_timestamps += 1;
+            self.counters.rare().old_timestamps += 1;
             self.challenge(now);
             return Verdict::Drop;
         }
@@ -132,9 +132,9 @@ impl Tcp {
         // [5961-7-1]
         if self.challenges.take(now) {
             self.ack_now();
-            self.counters.challenge_acks += 1;
+            self.counters.rare().challenge_acks += 1;
         } else {
-            self.counters.challenges_skipped += 1;
+            self.counters.rare().challenges_skipped += 1;
         }
     }
 
@@ -325,7 +325,7 @@ impl Tcp {
                     if self.recovery.last_probe != Some(right) {
                         rack.on_dsack(ack, self.snd_nxt);
                     }
-                    self.counters.duplicates_sent += 1;
+                    self.counters.rare().duplicates_sent += 1;
                     self.recovery.dsack_seen = true;
                     continue;
                 }

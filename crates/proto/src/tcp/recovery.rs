@@ -15,12 +15,12 @@ const WORST_ACK_DELAY: Duration = Duration::from_millis(200);
 /// Without SACK: RFC 5681, section 3.2.
 const DUPTHRESH: u32 = 3;
 
-#[derive(Copy, Clone, Debug, Default)]
+#[derive(Debug, Default)]
 enum Phase {
     #[default]
     Open,
     /// Fast recovery until `point` is acknowledged. No PRR: congestion control has a window of its own for it.
-    Recovery { point: Ssn, prr: Option<Prr> },
+    Recovery { point: Ssn, prr: Option<Box<Prr>> },
     /// After a timeout, until `point` is acknowledged.
     Loss { point: Ssn, judged: bool },
 }
@@ -114,7 +114,9 @@ impl Tcp {
             // [6937-3-3]
             Phase::Open | Phase::Recovery { prr: None, .. } | Phase::Loss { .. } => cwnd,
         };
-        let room = window.saturating_sub(self.board.in_flight()).min(self.pacer.room(mss));
+        let room = window
+            .saturating_sub(self.board.in_flight())
+            .min(self.pacer.as_ref().map_or(u64::MAX, |pacer| pacer.room(mss)));
         if self.recovery.retransmit_due { room.max(mss) } else { room }
     }
 
@@ -123,7 +125,7 @@ impl Tcp {
         let mss = self.mss_with(0);
         let in_flight = self.board.in_flight();
         if let Phase::Recovery { prr, .. } = &mut self.recovery.phase {
-            let prr = prr.insert(Prr::new(outcome.prior_in_flight, ssthresh));
+            let prr = prr.insert(Box::new(Prr::new(outcome.prior_in_flight, ssthresh)));
             prr.on_ack(outcome.delivered, in_flight, outcome.advanced, mss);
         }
     }
@@ -166,8 +168,8 @@ impl Tcp {
         self.recovery.probe = None;
         self.timers.stop(Timer::LossProbe);
         match self.sack_ok {
-            true => self.counters.sack_recoveries += 1,
-            false => self.counters.reno_recoveries += 1,
+            true => self.counters.rare().sack_recoveries += 1,
+            false => self.counters.rare().reno_recoveries += 1,
         }
         // What was lost before the last reduction is no reason for another one (RFC 3168, section 6.1.2).
         out.congestion = self.reduced_until.is_none_or(|until| self.snd_una >= until);
@@ -188,7 +190,7 @@ impl Tcp {
                 self.board.unmark_lost();
                 out.spurious = true;
                 self.reduced_until = None;
-                self.counters.spurious_timeouts += 1;
+                self.counters.rare().spurious_timeouts += 1;
             }
             Phase::Loss { point, .. } if self.snd_una >= point => self.recovery.phase = Phase::Open,
             // RFC 3522, section 3.2: only the first acknowledgement after the timeout can tell. Later ones may echo the
@@ -246,7 +248,7 @@ impl Tcp {
         // [8985-7.4-1]
         if repaired && matches!(self.recovery.phase, Phase::Open) {
             out.congestion = true;
-            self.counters.loss_probe_recoveries += 1;
+            self.counters.rare().loss_probe_recoveries += 1;
         }
     }
 
@@ -273,7 +275,7 @@ impl Tcp {
         self.recovery.probe = Some(Probe { end: self.snd_nxt });
         self.recovery.last_probe = Some(self.snd_nxt);
         self.recovery.dsack_seen = false;
-        self.counters.loss_probes += 1;
+        self.counters.rare().loss_probes += 1;
         // [8985-7.3-1, 8985-7.3-2]
         let mss = self.mss_with(option_bytes);
         let stamp = self.rate.stamp(now, false);
@@ -286,7 +288,7 @@ impl Tcp {
     /// The retransmission timer (RFC 6298, section 5.4 to 5.7). `back_off` doubles the next timeout. Returns whether
     /// this is the first timeout for this window of data, and the bytes newly lost.
     pub(crate) fn on_retransmission_timeout(&mut self, now: Instant, back_off: bool) -> (bool, u64) {
-        self.counters.timeouts += 1;
+        self.counters.rare().timeouts += 1;
         self.recovery.backoff += u32::from(back_off);
         self.recovery.probe = None;
         self.timers.stop(Timer::LossProbe);
@@ -370,8 +372,8 @@ impl Tcp {
     }
 
     fn count_retransmit(&mut self, record: &TxRecord) {
-        self.counters.retransmits += 1;
-        self.counters.fast_retransmits += u64::from(matches!(self.recovery.phase, Phase::Recovery { .. }));
-        self.counters.bytes_retransmitted += record.payload.len() as u64;
+        self.counters.rare().retransmits += 1;
+        self.counters.rare().fast_retransmits += u64::from(matches!(self.recovery.phase, Phase::Recovery { .. }));
+        self.counters.rare().bytes_retransmitted += record.payload.len() as u64;
     }
 }

@@ -1,7 +1,7 @@
 //! What has been sent and not yet acknowledged cumulatively: the retransmission queue and its SACK marks.
 
 use super::rate::TxStamp;
-use crate::buffer::Chunks;
+use crate::buffer::{Chunks, push_one};
 use crate::seq::{Dsn, Ssn};
 use crate::time::Instant;
 use std::collections::VecDeque;
@@ -111,6 +111,11 @@ impl Scoreboard {
         self.records.len() * size_of::<TxRecord>()
     }
 
+    /// Gives back memory that nothing is in.
+    pub(super) fn give_back(&mut self) {
+        self.records.shrink_to_fit();
+    }
+
     pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = &TxRecord> {
         self.records.iter()
     }
@@ -128,7 +133,7 @@ impl Scoreboard {
 
     pub(crate) fn push(&mut self, record: TxRecord) {
         self.total += record.seq_len();
-        self.records.push_back(record);
+        push_one(&mut self.records, record);
     }
 
     /// Everything before `una` has arrived.

@@ -135,6 +135,7 @@ impl Tcp {
         let len = payload.len() as u64;
         let stamp = self.rate.stamp(now, self.board.is_empty());
         self.counters.bytes_sent += len;
+        self.note_answer(now);
         self.snd_nxt += len;
         self.push_record(
             now,

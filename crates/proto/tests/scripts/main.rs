@@ -9,6 +9,7 @@ mod blackhole;
 mod checksum;
 mod close;
 mod congestion;
+mod conversation;
 mod coupled;
 mod data;
 mod ecn;

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use polypath_proto::scheduler::{Decision, PathView, Scheduler, SchedulerKind, SubflowSet, View};
-use polypath_proto::{Config, Instant, SubflowId};
+use polypath_proto::{Config, Duration, Instant, SubflowId};
 
 const MSS: u64 = 1_428;
 const FAST: SubflowId = SubflowId(0);
@@ -19,6 +19,7 @@ fn path(id: SubflowId, rtt: u64, cwnd: u64, in_flight: u64) -> PathView {
         in_flight: in_flight * MSS,
         room: (cwnd - in_flight) * MSS,
         oldest_sent: (in_flight > 0).then_some(Instant::from_millis(1_000)),
+        heard: None,
         delivery_rate: 0,
         mss: MSS,
         backup: false,
@@ -244,4 +245,21 @@ fn an_application_brings_its_own_and_changes_it_for_one_connection() {
     pair.send(Side::Client, BYTES);
     pair.drive(ms(3_000));
     assert!(since(&pair, WIFI, now) > 100);
+}
+
+#[test]
+fn an_answer_goes_the_way_the_question_came_where_that_is_as_fast() {
+    let heard = |at: u64| Some(Instant::from_millis(at));
+    let (fast, slow) =
+        (path(FAST, 10, 10, 0), PathView { srtt: ms(10) + Duration::from_micros(900), ..path(SLOW, 10, 10, 0) });
+    let answer = |paths: &[PathView], pending| target(named("default")(&view(paths, pending)));
+    let back = [PathView { heard: heard(1), ..fast }, PathView { heard: heard(2), ..slow }];
+    assert_eq!(answer(&back, 100), Some(SLOW));
+    // More than a segment is no answer, and what is far away no way for one.
+    assert_eq!(answer(&back, 100_000), Some(FAST));
+    let far = [fast, PathView { heard: heard(2), srtt: ms(12), ..slow }];
+    assert_eq!(answer(&far, 100), Some(FAST));
+    // Nor does the end of something long go there, because the fast one is full for the moment.
+    let full = [path(FAST, 10, 10, 10), PathView { heard: heard(2), srtt: ms(60), min_rtt: ms(60), ..slow }];
+    assert_eq!(answer(&full, 100), None);
 }
