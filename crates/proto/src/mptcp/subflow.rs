@@ -88,6 +88,8 @@ pub(crate) struct Subflow {
     pub(crate) refusals: Option<Box<Refusals>>,
     /// The retransmission timer expired, and nothing was acknowledged since.
     pub(crate) stalled: Option<Instant>,
+    /// The congestion window that the last timeout left, in bytes.
+    pub(super) loss_window: u64,
     /// Its acknowledgements are overdue, and others carry its data meanwhile.
     pub(crate) suspected: Option<Instant>,
     /// Its probe has had the time to be answered, and others were told.
@@ -160,6 +162,7 @@ impl Subflow {
             rx: RxMappings::default(),
             refusals: None,
             stalled: None,
+            loss_window: 0,
             suspected: None,
             probe_judged: false,
             false_suspicions: 0,

@@ -298,7 +298,7 @@ impl Connection {
         if !s.tcp.has_outstanding() {
             return;
         }
-        let (in_flight, mss) = (s.tcp.in_flight(), s.tcp.mss_with(0));
+        let (in_flight, loss_window) = (s.tcp.in_flight(), s.loss_window);
         let (first, lost) = s.tcp.on_retransmission_timeout(now, alone);
         let (rto, backoff) = (s.tcp.rtt.rto(), s.tcp.backoff());
         let newly_stalled = s.stalled.is_none();
@@ -313,8 +313,12 @@ impl Connection {
         }
         // Again, where it has grown or come back since.
         // [5681-3.1-6]
-        if first || self.congestion.window(id) > mss {
+        if first || self.congestion.window(id) > loss_window {
             self.reduce_window(now, id, Congestion::Timeout, in_flight);
+            let window = self.congestion.window(id);
+            if let Some(s) = self.get_mut(id) {
+                s.loss_window = window;
+            }
         }
         self.suspect_black_hole(now, id);
         if alone {

@@ -196,7 +196,6 @@ const TOGETHER: &[Exception] = &[
     (Kind::CoalesceFirst, Kind::WindowUnscaled, 'F', ONE_AT_A_TIME),
     (Kind::CoalesceLast, Kind::WindowUnscaled, 'F', ONE_AT_A_TIME),
     (Kind::CoalesceLast, Kind::DropAcks, 'R', NEVER_ALONE),
-    (Kind::AlgLonger, Kind::DropAcks, 'R', "one segment for each timeout: the end takes longer than anybody waits"),
     (Kind::AlgLonger, Kind::Proxy, 'R', "the proxy has acknowledged what was not taken"),
     (Kind::AlgLonger, Kind::IdleDrop, 'f', KEPT_AWAKE),
     (Kind::AlgLonger, Kind::IdleRst, 'f', KEPT_AWAKE),
