@@ -95,7 +95,7 @@ fn play(
     let seen = scenario.client().run(work).expect("inside the client");
     let transfer = match &seen {
         Ok(_) => match server.finished(1, Duration::from_secs(20)).pop() {
-            Some((_, transfer)) => transfer.map_err(|error| error.to_string()),
+            Some((_, transfer)) => transfer,
             None => Err("it has not ended".into()),
         },
         Err(_) => Err("the client has failed".into()),

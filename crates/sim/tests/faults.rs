@@ -98,6 +98,14 @@ const ONCE_FAILED: &[(&str, &str)] = &[
         "joins whose option is removed were tried seven times a second for ever",
         r#"{"client":{"links":[{"down":{"delay_us":24210,"loss":53,"reorder":5,"reorder_us":30513}},{"boxes":["no_multipath"]}],"settings":{"congestion":"lia"}},"connections":[{"down":{"bytes":1602},"start_ms":196},{"down":{"bytes":13852},"start_ms":10,"up":{"bytes":34725,"write":[1,200],"write_pause_after":4960,"write_pause_ms":3}},{"start_ms":36,"up":{"bytes":18163}}],"events":[{"at":{"bytes":39664},"link":0,"side":"client","what":{"leave":0}}],"seed":300420,"server":{"links":[{"down":{"duplicate":15,"kbit":335,"loss":53,"queue":12112,"reorder":25,"reorder_us":242},"up":{"kbit":335,"queue":12112}}]}}"#,
     ),
+    (
+        "a FIN that was sent again did not say the end of the stream, and the peer forgot the connection without it",
+        r#"{"client":{"links":[{"down":{"delay_us":955},"ipv6":true,"up":{"delay_us":955,"duplicate":1,"jitter_us":73,"loss":44}}]},"connections":[{"down":{"bytes":62},"start_ms":12},{"down":{"bytes":4504,"read_pause_after":2941,"read_pause_ms":15717}}],"events":[{"at":{"bytes":58},"link":0,"side":"server","what":{"flap":{"down":507,"times":4,"up":337}}}],"seed":19219,"server":{"links":[{"down":{"delay_us":32930},"ipv6":true,"up":{"delay_us":32930,"jitter_us":6825,"loss":23,"reorder":14,"reorder_us":996}}]}}"#,
+    ),
+    (
+        "the same where no join is possible",
+        r#"{"client":{"links":[{"boxes":["no_joins"],"ipv6":true,"up":{"delay_us":2175}}]},"connections":[{}],"events":[{"at":{"ms":3},"link":0,"side":"client","what":{"lossy":{"down":true,"loss":1000,"ms":279,"up":true}}}],"seed":100794,"server":{"links":[{"down":{"delay_us":100},"ipv6":true,"up":{"delay_us":100}}]}}"#,
+    ),
 ];
 
 #[test]

@@ -177,6 +177,21 @@ impl Connection {
         self.journal.trace(|| TraceEvent::Closed { error: None });
     }
 
+    /// All data is acknowledged, and the DATA_FIN is not.
+    pub(super) fn waits_for_end_alone(&self) -> bool {
+        self.send_half == SendHalf::FinSent && self.data_una >= self.send.end()
+    }
+
+    /// The peer does not know the connection any more. Where only its word on our DATA_FIN was missing, it has heard that.
+    pub(super) fn on_forgotten(&mut self, now: Instant, id: SubflowId) {
+        if !self.eof || !self.waits_for_end_alone() {
+            return self.fail(now, ConnectionError::Reset);
+        }
+        self.drop_subflow(now, id, CloseReason::ResetByPeer);
+        self.send_half = SendHalf::FinAcked;
+        self.finish(now);
+    }
+
     fn close_all_subflows(&mut self) {
         for id in self.ids() {
             if let Some(s) = self.get_mut(id) {

@@ -29,7 +29,7 @@ impl Connection {
     }
 
     /// Nobody is known to have heard of this connection more than its SYN, and it says its end.
-    pub(super) fn ends_unheard(&self) -> bool {
+    fn ends_unheard(&self) -> bool {
         let unconfirmed = self.multipath.session().is_some_and(|session| !session.confirmed);
         let said = self.send_half == SendHalf::FinSent;
         self.role == Role::Client && unconfirmed && said && self.data_fin() == Dsn::FIRST

@@ -180,7 +180,7 @@ impl Connection {
                 self.take_reset_reason(id, seg);
                 if self.subflow_count() == 1 && is_transient(seg) != Some(true) {
                     // Nothing else is left, and the peer knows the connection no more.
-                    return self.fail(now, ConnectionError::Reset);
+                    return self.on_forgotten(now, id);
                 }
                 self.close_subflow(now, env, id, CloseReason::ResetByPeer);
             }

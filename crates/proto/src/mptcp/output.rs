@@ -317,9 +317,9 @@ impl Connection {
         MptcpOption::Dss(Dss { data_ack: Some(data_ack), mapping: Some(mapping), data_fin: true })
     }
 
-    /// What goes with a FIN that ends at `end`.
+    /// What goes with a FIN that ends at `end`: the DATA_FIN too, where that is all that is left to be heard.
     fn fin_option(&mut self, id: SubflowId, end: Ssn) -> Option<MptcpOption> {
-        match self.multipath.session().filter(|_| self.ends_unheard()) {
+        match self.multipath.session().filter(|_| self.waits_for_end_alone()) {
             Some(session) => Some(self.data_fin_option(session)),
             // [8684-3.7-6]
             None => self.ack_option(id).or_else(|| self.farewell_option(id, end)),
