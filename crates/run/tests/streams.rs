@@ -113,6 +113,28 @@ print(attempt(s.recv, 1))
     });
 }
 
+/// More is asked for than ever comes, and it comes in pieces (a class of the kernel's own faults: a peek that never ends). A
+/// UNIX socket waits for no more than the first piece.
+#[test]
+fn a_peek_that_waits_for_all_ends_with_the_stream() {
+    isolated(|| {
+        let port = serve(echo);
+        let code = r"
+import threading
+PEEK, ALL = socket.MSG_PEEK, socket.MSG_WAITALL
+s = socket.create_connection(peer)
+def rest():
+    print(s.recv(5, PEEK | ALL)); s.sendall(b'56789'); s.shutdown(socket.SHUT_WR)
+other = threading.Thread(target=rest)
+s.sendall(b'01234'); other.start()
+peeked = s.recv(100, PEEK | ALL)
+other.join()
+print(peeked in (b'01234', b'0123456789'), s.recv(100, PEEK | ALL), s.recv(100, ALL), s.recv(1, PEEK | ALL), s.recv(1))
+";
+        differential(code, &port);
+    });
+}
+
 #[test]
 fn questions_by_ioctl_are_answered() {
     isolated(|| {
