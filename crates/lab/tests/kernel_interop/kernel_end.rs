@@ -6,7 +6,6 @@ use std::thread;
 
 use polypath_lab::kernel::{KernelClient, Transport, listen};
 use polypath_lab::payload::Hasher;
-use socket2::SockRef;
 
 use crate::cell::{Cell, Ending, Fallback};
 use crate::network::{self, Network, PORT};
@@ -33,10 +32,21 @@ impl Opening {
             };
             return Ok(Self::Connect { transport, local: SocketAddr::new(local, 0), remote });
         }
-        let listener = listen(network.kernel(), transport, PORT)?;
-        SockRef::from(&listener).set_read_timeout(Some(PATIENCE))?;
-        Ok(Self::Accept(listener))
+        Ok(Self::Accept(listen(network.kernel(), transport, PORT)?))
     }
+}
+
+/// In time: Linux's Multipath TCP knows no SO_RCVTIMEO in accept, and a client that has failed never comes.
+fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stream, _) = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
+        tokio::time::timeout(PATIENCE, listener.accept()).await?
+    })?;
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Plays the kernel's part of a cell; to be called inside its namespace.
@@ -45,7 +55,7 @@ pub(crate) fn run(cell: &Cell, opening: Opening, signals: &Signals) -> Result<()
     // Linux refuses joins once the listener is closed: it is kept to the end.
     let (_listener, stream) = match opening {
         Opening::Accept(listener) => {
-            let (stream, _) = listener.accept().map_err(said)?;
+            let stream = accept(&listener).map_err(said)?;
             (Some(listener), stream)
         }
         Opening::Connect { transport, local, remote } => {
