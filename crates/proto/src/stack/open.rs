@@ -10,7 +10,7 @@ use crate::time::Instant;
 use crate::{ConnectOptions, LinkId, SubflowId};
 use bytes::Bytes;
 use core::hash::BuildHasher;
-use polypath_wire::{FastOpenCookie, Key, MptcpOption, Segment, TcpFlags, TcpOptions};
+use polypath_wire::{FastOpenCookie, Key, Segment, TcpFlags, TcpOptions};
 use rand::Rng;
 use std::net::{IpAddr, SocketAddr};
 
@@ -355,16 +355,11 @@ impl Stack {
         }
         self.mib.count(Counter::TcpExtSyncookiesRecv);
         let syn = baked.syn(seg);
-        let echoed = mptcp::echoed_key(seg) == Some(baked.key);
-        if echoed && self.by_token.contains_key(&baked.key.token()) {
+        if self.by_token.contains_key(&baked.key.token()) {
             // This cookie has made a connection, which has lost that subflow since.
             return false;
         }
-        let says_more = seg.options.mptcp.iter().any(|option| !matches!(option, MptcpOption::MpCapable(_)));
-        if !echoed && self.config.multipath && says_more {
-            // Only who has answered MP_CAPABLE says such things: this is not the handshake's last segment.
-            return true;
-        }
+        let echoed = mptcp::echoed_key(seg) == Some(baked.key);
         let multipath = match (self.config.multipath, echoed) {
             (true, true) => Multipath::Negotiating { local_key: baked.key },
             (true, false) if syn_cookies::was_multipath(seg) => {

@@ -1,7 +1,7 @@
 //! Servers for the programs under test.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use super::HOST;
@@ -50,10 +50,13 @@ pub(crate) fn reset(mut stream: TcpStream) {
     linger_zero(&stream);
 }
 
-/// A port of [`HOST`] where nobody listens.
+/// A port of [`HOST`] where nobody listens. It stays taken: a listener that may have any would be given it now and then.
 pub(crate) fn closed_port() -> String {
-    let listener = TcpListener::bind((HOST, 0)).unwrap();
-    listener.local_addr().unwrap().port().to_string()
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((HOST.parse::<Ipv4Addr>().unwrap(), 0)).into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    std::mem::forget(socket);
+    port.to_string()
 }
 
 /// Makes the close of `stream` a reset.
