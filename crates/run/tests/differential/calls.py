@@ -185,8 +185,8 @@ SENDS = {name for name in OPERATIONS if name.startswith(('send', 'write', 'sendm
 # What of these counts are remains of a handshake or a FIN, which may have been acknowledged or not.
 LEFT_OVER = {(state, name) for name in ('SIOCOUTQ', 'SIOCOUTQNSD')
              for state in ('write shut', 'both shut', 'listener shut', 'refused', 'refused, told', 'refused, blocking', 'disconnected', 'connected mptcp')}
-BY_CHANCE = {('peer closed', 'shutdown twice'), ('peer closed', 'shutdown write, read')}
-UNSETTLED = {('peer closed', name) for name in SENDS} | {('read shut', name) for name in SENDS}
+BY_CHANCE = {(state, name) for state in ('peer closed', 'peer half-closed') for name in ('shutdown twice', 'shutdown write, read')}
+UNSETTLED = {('peer closed', name) for name in SENDS} | {('read shut', name) for name in SENDS} | BY_CHANCE
 
 def ask_all(states):
     for state in states:
