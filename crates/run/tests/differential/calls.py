@@ -185,8 +185,10 @@ SENDS = {name for name in OPERATIONS if name.startswith(('send', 'write', 'sendm
 # What of these counts are remains of a handshake or a FIN, which may have been acknowledged or not.
 LEFT_OVER = {(state, name) for name in ('SIOCOUTQ', 'SIOCOUTQNSD')
              for state in ('write shut', 'both shut', 'listener shut', 'refused', 'refused, told', 'refused, blocking', 'disconnected', 'connected mptcp')}
+# Both ends have been said: nothing remains but for the peer to acknowledge ours, and a second call may find either.
 BY_CHANCE = {(state, name) for state in ('peer closed', 'peer half-closed') for name in ('shutdown twice', 'shutdown write, read')}
-UNSETTLED = {('peer closed', name) for name in SENDS} | {('read shut', name) for name in SENDS} | BY_CHANCE
+LAST_ENDS = {(state, name) for state in ('peer closed', 'peer half-closed') for name in ('shutdown write', 'shutdown both')} | BY_CHANCE
+UNSETTLED = {(state, name) for state in ('peer closed', 'read shut') for name in SENDS if (state, name) not in LAST_ENDS}
 
 def ask_all(states):
     for state in states:
@@ -200,6 +202,7 @@ def ask_all(states):
             if (state, name) not in BY_CHANCE: out(state, name, result)
             # To an end that is the same, where it is on its way.
             if not os.get_blocking(s.fileno()): await_settled(s, state, name)
+            if (state, name) in LAST_ENDS: await_the_end(s)
             if (state, name) not in UNSETTLED:
                 for what, told in afterwards(s, state, name): out(state, f'{name}, then {what}', told)
             s.close()
@@ -209,5 +212,10 @@ def await_settled(s, state, name):
     if state == 'connecting' and name.startswith('shutdown'): await_events(s, select.POLLHUP)
     elif 'connect' in name or 'fast open' in name:
         p = select.poll(); p.register(s, select.POLLOUT); p.poll(20)
+
+def await_the_end(s):
+    """Until the end has been acknowledged: a connection that is no more has no peer."""
+    until = time.monotonic() + 5
+    while name_of('getpeername', 64)(s.fileno())[0] == '0' and time.monotonic() < until: pass
 
 ask_all(sys.argv[4].split(',') if len(sys.argv) > 4 else STATES)

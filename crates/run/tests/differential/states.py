@@ -3,7 +3,7 @@
 Each line is `state: operation = result`. Run with: the port of the obedient peer, a port where nobody listens, and what is
 to be added to the port of a listener of ours for a connection to come in over the network."""
 
-import ctypes, errno, faulthandler, os, select, signal, socket, struct, sys
+import ctypes, errno, faulthandler, os, select, signal, socket, struct, sys, time
 from socket import *
 
 HOST, SILENT = '10.77.0.1', '10.77.0.99'
