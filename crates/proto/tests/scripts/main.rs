@@ -23,6 +23,7 @@ mod keepalive;
 mod listen;
 mod nagle;
 mod open;
+mod options_vanish;
 mod path_managers;
 mod path_mtu;
 mod paths;
