@@ -362,9 +362,7 @@ impl Connection {
     }
 
     fn ids(&self) -> impl Iterator<Item = SubflowId> + use<> {
-        let taken: u64 =
-            self.subflows.iter().enumerate().filter(|(_, s)| s.is_some()).fold(0, |set, (i, _)| set | 1 << i);
-        (0..64u16).filter(move |i| taken & (1 << i) != 0).map(SubflowId)
+        self.iter().fold(SubflowSet::default(), |set, (id, _)| set.with(id)).iter()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SubflowId, &Subflow)> {
