@@ -7,7 +7,7 @@
 //! - `case` is what is run, `plan` who is held against whom and against which bar;
 //! - `network` makes the hosts: two namespaces and a veth pair for each subflow; `process` the ends in them, each this program
 //!   started again ([`play_end`]); `run` one run of both, with what `cost` says of processor time and memory;
-//! - `crowd` asks what a packet and a timer cost among many connections, in memory;
+//! - `pair` is two stacks in memory; `crowd` asks there what a packet and a timer cost among many connections;
 //! - `stats`, `figure`, `report` and `chart` tell.
 //!
 //! It needs root, touches nothing outside its namespaces, and leaves nothing behind.
@@ -15,11 +15,12 @@
 pub mod case;
 mod chart;
 mod cost;
-mod crowd;
+pub mod crowd;
 mod end;
 mod figure;
 mod network;
 mod options;
+pub mod pair;
 mod plan;
 mod process;
 mod progress;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use polypath_proto::{Connection, ConnectionError, ConnectionId, Instant};
+use polypath_proto::{Connection, ConnectionError, ConnectionId, Ends, Instant};
 use tokio::io::{Interest, ReadBuf, Ready};
 
 use crate::error;
@@ -39,8 +39,7 @@ enum Otherwise<'a, 'b> {
 pub(crate) struct Socket {
     host: Host,
     id: ConnectionId,
-    local: SocketAddr,
-    remote: SocketAddr,
+    ends: Ends,
     linger: Mutex<Option<Duration>>,
 }
 
@@ -55,15 +54,15 @@ impl Socket {
     ) -> io::Result<Self> {
         let info = core.connection(now, id).map(|connection| connection.info()).ok_or_else(error::not_connected)?;
         core.waiting.add_connection(id, phase);
-        Ok(Self { host: host.clone(), id, local: info.local, remote: info.remote, linger: Mutex::new(None) })
+        Ok(Self { host: host.clone(), id, ends: Ends::new(info.local, info.remote), linger: Mutex::new(None) })
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local
+        self.ends.local()
     }
 
     pub(crate) fn peer_addr(&self) -> SocketAddr {
-        self.remote
+        self.ends.remote()
     }
 
     /// Waits for the handshake to end.
@@ -347,8 +346,8 @@ impl Drop for Socket {
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket")
-            .field("local", &self.local)
-            .field("remote", &self.remote)
+            .field("local", &self.ends.local())
+            .field("remote", &self.ends.remote())
             .field("host", &self.host)
             .finish_non_exhaustive()
     }

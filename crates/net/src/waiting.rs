@@ -138,18 +138,19 @@ struct ListenerWait {
 /// The waiting tasks of a whole host.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    connections: HashMap<ConnectionId, ConnectionWait>,
+    /// On their own: the table is larger than what is in it.
+    connections: HashMap<ConnectionId, Box<ConnectionWait>>,
     listeners: HashMap<ListenerId, ListenerWait>,
 }
 
 impl Waiting {
     pub(crate) fn add_connection(&mut self, id: ConnectionId, phase: Phase) {
         let wait = ConnectionWait { phase, read: Direction::new(), write: Direction::new(), peeked: Bytes::new() };
-        self.connections.insert(id, wait);
+        self.connections.insert(id, Box::new(wait));
     }
 
     pub(crate) fn connection(&mut self, id: ConnectionId) -> Option<&mut ConnectionWait> {
-        self.connections.get_mut(&id)
+        self.connections.get_mut(&id).map(|wait| &mut **wait)
     }
 
     /// Connections that applications hold.
@@ -158,7 +159,7 @@ impl Waiting {
     }
 
     /// Forgets a connection that its application has let go. Nobody waits on it any more.
-    pub(crate) fn remove_connection(&mut self, id: ConnectionId) -> Option<ConnectionWait> {
+    pub(crate) fn remove_connection(&mut self, id: ConnectionId) -> Option<Box<ConnectionWait>> {
         self.connections.remove(&id)
     }
 

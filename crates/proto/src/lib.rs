@@ -13,6 +13,7 @@
 mod buffer;
 mod config;
 pub mod congestion;
+mod ends;
 mod journal;
 pub mod mib;
 mod mptcp;
@@ -25,6 +26,7 @@ pub mod time;
 pub mod trace;
 
 pub use config::{Config, ConnectOptions, EcnMode, Keepalive, LinkConfig, LocalAddress, Mechanisms};
+pub use ends::Ends;
 pub use mptcp::{
     CloseReason, ConnectionError, ConnectionInfo, FallbackReason, MultipathState, Role, SessionInfo, SteeringError,
     SubflowInfo,

@@ -47,7 +47,7 @@ impl Connection {
     }
 
     pub(super) fn run_path_manager(&mut self, now: Instant, env: &Env<'_>, event: &PathEvent) {
-        let port = env.config.announce_port.unwrap_or(self.initial_local.port());
+        let port = env.config.announce_port.unwrap_or(self.initial.local().port());
         let view = |a: &LocalAddress| {
             let announced = self.announced.iter().any(|known| known.addr == a.addr);
             let reached = env.reach.has(SocketAddr::new(a.addr, port));
@@ -57,8 +57,8 @@ impl Connection {
         let subflows: Vec<SubflowView> = self
             .iter()
             .map(|(_, s)| SubflowView {
-                local: s.tcp.local,
-                remote: s.tcp.remote,
+                local: s.tcp.local(),
+                remote: s.tcp.remote(),
                 established: s.established,
                 stalled: s.gets_nothing_through(),
             })
@@ -66,7 +66,7 @@ impl Connection {
         let remotes: Vec<SocketAddr> = self.remote_addresses.iter().map(|(_, a)| *a).collect();
         let view = PathManagerView {
             is_client: self.role == Role::Client,
-            initial_remote: self.initial_remote,
+            initial_remote: self.initial.remote(),
             // [8684-3.4.2-6]
             deny_join_initial: self.initial_removed || self.multipath.session().is_some_and(|s| s.deny_join_initial),
             locals: &locals,
@@ -85,7 +85,8 @@ impl Connection {
                     self.requests.push(Request::Open { local, remote, backup });
                 }
                 PathCommand::Close { local, remote } => {
-                    let meant = |(_, s): &(SubflowId, &super::Subflow)| (s.tcp.local, s.tcp.remote) == (local, remote);
+                    let meant =
+                        |(_, s): &(SubflowId, &super::Subflow)| (s.tcp.local(), s.tcp.remote()) == (local, remote);
                     let found = self.iter().find(meant).map(|(id, _)| id);
                     if let Some(id) = found {
                         let reset = ResetReason::UnacceptablePerformance;
@@ -156,7 +157,7 @@ impl Connection {
             self.signals.push_back(Signal { option: echo, on: None });
         }
         // [8684-3.4.1-5, 8684-3.9.1-1]
-        let port = add.port.unwrap_or_else(|| self.get(id).map_or(0, |s| s.tcp.remote.port()));
+        let port = add.port.unwrap_or_else(|| self.get(id).map_or(0, |s| s.tcp.remote().port()));
         let remote = SocketAddr::new(add.addr, port);
         if add.addr.is_unspecified() || add.addr.is_multicast() || add.addr.is_loopback() {
             return;
@@ -259,7 +260,9 @@ impl Connection {
     /// Subflows from a local address are to be used only as a backup, or no longer only so (RFC 8684, section 3.3.8).
     pub(crate) fn on_backup_changed(&mut self, addr: IpAddr, backup: bool) {
         for id in self.ids() {
-            let Some(s) = self.get_mut(id).filter(|s| s.tcp.local.ip() == addr && s.backup != backup) else { continue };
+            let Some(s) = self.get_mut(id).filter(|s| s.tcp.local().ip() == addr && s.backup != backup) else {
+                continue;
+            };
             s.backup = backup;
             s.priority_said = false;
             if s.established {
@@ -291,7 +294,7 @@ impl Connection {
     /// A local address is gone: its subflows are dead at once. A plain TCP connection has nothing else, and
     /// waits for the address to come back, as the kernel's sockets do (RFC 9293, section 3.8.3: until R2).
     pub(crate) fn on_address_removed(&mut self, now: Instant, env: &Env<'_>, addr: IpAddr) {
-        let hit: Vec<SubflowId> = self.iter().filter(|(_, s)| s.tcp.local.ip() == addr).map(|(id, _)| id).collect();
+        let hit: Vec<SubflowId> = self.iter().filter(|(_, s)| s.tcp.local().ip() == addr).map(|(id, _)| id).collect();
         // [8684-3.4.2-2]
         if hit.is_empty() && !self.announced.iter().any(|a| a.addr == addr) {
             return;

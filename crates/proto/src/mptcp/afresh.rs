@@ -16,8 +16,8 @@ impl Connection {
         let confirmed = self.multipath.session().is_some_and(|session| session.confirmed);
         let wanted = timeouts == TIMEOUTS && self.role == Role::Client && confirmed && self.established;
         let Some(s) = self.get(id).filter(|_| wanted && !self.finished && self.error.is_none()) else { return };
-        let (local, remote, backup) = (s.tcp.local.ip(), s.tcp.remote, s.backup);
-        let under_way = |s: &super::Subflow| !s.established && (s.tcp.local.ip(), s.tcp.remote) == (local, remote);
+        let (local, remote, backup) = (s.tcp.local().ip(), s.tcp.remote(), s.backup);
+        let under_way = |s: &super::Subflow| !s.established && (s.tcp.local().ip(), s.tcp.remote()) == (local, remote);
         if !self.iter().any(|(_, s)| under_way(s)) {
             self.renewing = Some(Box::new((local, remote)));
             self.requests.push(Request::Open { local, remote, backup });
@@ -27,12 +27,12 @@ impl Connection {
     /// A subflow is established. Where it was to take the place of another, one of the two goes.
     pub(super) fn replace_silent(&mut self, now: Instant, env: &Env<'_>, new: SubflowId) {
         let Some(s) = self.get(new).filter(|_| self.role == Role::Client) else { return };
-        let ends = (s.tcp.local.ip(), s.tcp.remote);
+        let ends = (s.tcp.local().ip(), s.tcp.remote());
         if self.renewing.take_if(|renewing| **renewing == ends).is_none() {
             return;
         }
         let twin = |(id, s): &(SubflowId, &super::Subflow)| {
-            *id != new && s.is_usable() && (s.tcp.local.ip(), s.tcp.remote) == ends
+            *id != new && s.is_usable() && (s.tcp.local().ip(), s.tcp.remote()) == ends
         };
         let Some((old, stalled)) = self.iter().find(twin).map(|(id, s)| (id, s.stalled.is_some())) else { return };
         let which = if stalled { old } else { new };

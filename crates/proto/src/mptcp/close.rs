@@ -235,8 +235,8 @@ impl Connection {
             }
             if matches!(state, State::TimeWait | State::Closed) {
                 self.path_events.extend(self.get(id).map(|s| PathEvent::SubflowClosed {
-                    local: s.tcp.local,
-                    remote: s.tcp.remote,
+                    local: s.tcp.local(),
+                    remote: s.tcp.remote(),
                     reason: CloseReason::Finished,
                     answered: true,
                     transient: None,
@@ -289,7 +289,7 @@ impl Connection {
             timestamps: s.tcp.timestamps(now),
             owes_ack: s.tcp.wants_ack(),
         });
-        let (local, remote, counters) = (s.tcp.local, s.tcp.remote, Box::new(s.tcp.counters.counters()));
+        let (local, remote, counters) = (s.tcp.local(), s.tcp.remote(), Box::new(s.tcp.counters.counters()));
         self.requests.push(Request::Release { local, remote, time_wait, counters });
         self.judge_doubt(now, s.refusals.as_deref());
     }
@@ -297,7 +297,8 @@ impl Connection {
     /// Removes a subflow and lets the path manager think about it.
     pub(super) fn close_subflow(&mut self, now: Instant, env: &Env<'_>, id: SubflowId, reason: CloseReason) {
         let Some(s) = self.get(id) else { return };
-        let (local, remote, established, transient) = (s.tcp.local, s.tcp.remote, s.established, s.reset_is_transient);
+        let (local, remote, established, transient) =
+            (s.tcp.local(), s.tcp.remote(), s.established, s.reset_is_transient);
         let answered = !matches!(s.handshake, Handshake::JoinSyn { .. });
         self.drop_subflow(now, id, reason);
         if self.error.is_some() {

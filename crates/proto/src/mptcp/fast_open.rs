@@ -109,7 +109,7 @@ impl Connection {
     pub(super) fn settle_fast_open(&mut self, env: &Env<'_>, id: SubflowId, seg: &Segment) {
         self.settle_syn_data(env, id);
         let Some(s) = self.get(id) else { return };
-        let (local, remote, taken) = (s.tcp.local.ip(), s.tcp.remote.ip(), s.tcp.syn_bytes_sent());
+        let (local, remote, taken) = (s.tcp.local().ip(), s.tcp.remote().ip(), s.tcp.syn_bytes_sent());
         let Some(fast_open) = self.fast_open.take() else { return };
         if fast_open.sent > 0 {
             let active = taken > 0;

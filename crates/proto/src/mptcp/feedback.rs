@@ -12,7 +12,7 @@ impl Connection {
     /// What round trips say of queues on the way.
     fn measure_queue(&mut self, now: Instant, id: SubflowId, cwnd: u64, out: &AckOutcome) {
         let several = self.has_several_paths();
-        let queue = self.mechanisms.queue_limit;
+        let queue = self.config.mechanisms.queue_limit;
         let Some(s) = self.get_mut(id) else { return };
         if !several {
             // There is nobody to be held up.

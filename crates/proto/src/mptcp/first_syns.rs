@@ -30,7 +30,7 @@ impl Connection {
             }
             Multipath::Fallback(_) | Multipath::Active(_) => return,
         };
-        let (local, remote) = (s.tcp.local.ip(), s.tcp.remote.ip());
+        let (local, remote) = (s.tcp.local().ip(), s.tcp.remote().ip());
         self.requests.push(Request::LearnCapable { local, remote, outcome });
     }
 }

@@ -189,7 +189,7 @@ impl Connection {
         // [9293-3.10.7.3-2]
         if flags.contains(TcpFlags::ACK) && !s.tcp.acknowledges_syn(seg) {
             // RFC 9293, section 3.10.7.3: somebody has an old connection there; it must go first.
-            let (local, remote, link) = (s.tcp.local, s.tcp.remote, s.tcp.link);
+            let (local, remote, link) = (s.tcp.local(), s.tcp.remote(), s.tcp.link);
             return self.requests.push(Request::Refuse { local, remote, link, seq: seg.tcp.ack });
         }
         if flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN {
@@ -357,7 +357,7 @@ impl Connection {
         let mss = s.tcp.mss_with(option_bytes);
         // A SYN that asked whether a dead path lives was lost for another reason than congestion. [5681-3.1-2]
         let initial = if s.tcp.handshake_was_lost() && !s.worked_before { 1 } else { INITIAL_WINDOW_SEGMENTS };
-        let (local, remote) = (s.tcp.local.ip(), s.tcp.remote);
+        let (local, remote) = (s.tcp.local().ip(), s.tcp.remote());
         self.ever_joined |= joined;
         self.judge_alarm(now, local);
         if self.role == Role::Client && !self.known_remotes.contains(&remote) && self.known_remotes.len() < MAX_REMOTES
@@ -395,7 +395,7 @@ impl Connection {
     }
 
     pub(crate) fn name_subflow(&self, env: &Env<'_>, subflow: &mut Subflow) {
-        if let Some(address) = env.addresses.iter().find(|a| a.addr == subflow.tcp.local.ip()) {
+        if let Some(address) = env.addresses.iter().find(|a| a.addr == subflow.tcp.local().ip()) {
             subflow.name.clone_from(&address.name);
             subflow.backup = address.backup;
             // MP_CAPABLE has no flag for it.

@@ -12,7 +12,7 @@ impl Connection {
     /// The peer acknowledged more of the stream. A subflow that has timed out, and keeps more than half a send buffer
     /// of what is acknowledged, is reset: another can be opened, and what nobody has is given to the others.
     pub(super) fn limit_held(&mut self, now: Instant, env: &Env<'_>, heard_on: SubflowId) {
-        let limit = (self.send_buffer_max / 2) as u64;
+        let limit = (self.config.send_buffer_max / 2) as u64;
         for id in self.ids().filter(|id| *id != heard_on) {
             let una = self.data_una;
             let silent = |s: &&Subflow| s.is_usable() && s.stalled.is_some() && s.tcp.outstanding_bytes() > limit;

@@ -189,8 +189,8 @@ impl Connection {
             // [8684-4-6]
             role: self.role,
             orphaned: self.orphaned,
-            local: self.initial_local,
-            remote: self.initial_remote,
+            local: self.initial.local(),
+            remote: self.initial.remote(),
             multipath: self.multipath_state(),
             subflows: self.iter().map(|(id, _)| self.subflow_info(id)).collect::<Option<_>>().unwrap_or_default(),
             bytes_acked: self.data_una.min(self.send.end()).since(Dsn::FIRST),
@@ -247,8 +247,8 @@ impl Connection {
         let s = self.get(id)?;
         Some(SubflowInfo {
             id,
-            local: s.tcp.local,
-            remote: s.tcp.remote,
+            local: s.tcp.local(),
+            remote: s.tcp.remote(),
             name: s.name.clone(),
             state: s.tcp.state,
             address_ids: (s.local_id, s.remote_id),
@@ -273,8 +273,8 @@ impl Connection {
         if let Some(s) = self.get(id) {
             let news = SubflowNews {
                 id,
-                local: s.tcp.local,
-                remote: s.tcp.remote,
+                local: s.tcp.local(),
+                remote: s.tcp.remote(),
                 name: s.name.clone(),
                 counters: Box::new(s.tcp.counters.counters()),
                 what,

@@ -145,7 +145,7 @@ impl Connection {
         if !self.takes_subflows() {
             return None;
         }
-        let local_id = self.local_id(tcp.local.ip())?;
+        let local_id = self.local_id(tcp.local().ip())?;
         let max = env.config.max_subflows;
         let working = self.iter().filter(|(_, s)| s.established && silent_since(now, s).is_none()).count();
         if working >= max {
@@ -184,7 +184,7 @@ impl Connection {
             self.close_subflow_with_reset(now, env, id, ResetReason::UnacceptablePerformance, CloseReason::TimedOut);
             return true;
         }
-        let addr = |id: SubflowId| self.get(id).map(|s| s.tcp.local.ip());
+        let addr = |id: SubflowId| self.get(id).map(|s| s.tcp.local().ip());
         let shared = |id: SubflowId| old().any(|(other, _)| other != id && addr(other) == addr(id));
         let spare = old().filter(|(id, _)| self.role == Role::Client && !shared(new) && shared(*id));
         let which = spare.max_by_key(|(_, s)| s.opened_at).map_or(new, |(id, _)| id);
@@ -222,14 +222,15 @@ impl Connection {
         if !self.takes_subflows() {
             return None;
         }
-        let local_id = self.local_id(tcp.local.ip())?;
-        let remote_id = self.remote_addresses.iter().find(|(_, a)| *a == tcp.remote).map_or(0, |(id, _)| *id);
+        let local_id = self.local_id(tcp.local().ip())?;
+        let remote_id = self.remote_addresses.iter().find(|(_, a)| *a == tcp.remote()).map_or(0, |(id, _)| *id);
         let mut subflow = Subflow::new(now, tcp, Handshake::JoinSyn { nonce }, local_id, remote_id);
         // An address that the peer announced may be anybody's: only RFC 6298's pace until it has answered.
-        let (local, remote) = (subflow.tcp.local.ip(), subflow.tcp.remote);
-        let known = remote == self.initial_remote || self.known_remotes.contains(&remote);
+        let (local, remote) = (subflow.tcp.local().ip(), subflow.tcp.remote());
+        let known = remote == self.initial.remote() || self.known_remotes.contains(&remote);
         // Nor has one over the only path there is a faster pace than what it is to replace. [6298-5-5]
-        subflow.worked_before = known && !self.iter().any(|(_, s)| (s.tcp.local.ip(), s.tcp.remote) == (local, remote));
+        subflow.worked_before =
+            known && !self.iter().any(|(_, s)| (s.tcp.local().ip(), s.tcp.remote()) == (local, remote));
         self.name_subflow(env, &mut subflow);
         subflow.backup |= backup;
         self.add_subflow(self.most_subflows(env), subflow)

@@ -19,7 +19,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 impl Connection {
     /// Begins to wait for silence, or stops where nobody asks for that.
     pub(super) fn start_keepalive(&mut self, now: Instant, id: SubflowId) {
-        let keepalive = self.settings.keepalive;
+        let keepalive = self.settings.keepalive.as_deref().copied();
         let Some(s) = self.get_mut(id).filter(|s| s.established) else { return };
         s.keepalives = 0;
         match keepalive {
@@ -30,7 +30,7 @@ impl Connection {
 
     /// It has been quiet for a while, or a question had its time for an answer.
     pub(super) fn on_keepalive_timer(&mut self, now: Instant, env: &Env<'_>, id: SubflowId) {
-        let Some(k) = self.settings.keepalive else { return };
+        let Some(k) = self.settings.keepalive.as_deref().copied() else { return };
         let (idle, interval) = (k.idle.max(SHORTEST), k.interval.max(SHORTEST));
         let Some(s) = self.get_mut(id) else { return };
         let quiet_until = s.tcp.last_received + idle;

@@ -84,7 +84,7 @@ impl Connection {
         if self.data_fin_at.is_some() || matches!(self.send_half, SendHalf::FinSent | SendHalf::FinAcked) {
             return;
         }
-        let Some((address_id, local)) = self.get(id).map(|s| (s.local_id, s.tcp.local.ip())) else { return };
+        let Some((address_id, local)) = self.get(id).map(|s| (s.local_id, s.tcp.local().ip())) else { return };
         // REMOVE_ADDR ends every subflow of the address: a server with one address must leave it to the sender.
         if self.iter().any(|(other, s)| other != id && s.local_id == address_id) {
             return;

@@ -34,7 +34,7 @@ impl Connection {
     /// A reset of this subflow gets lost. A client finds out by its own joins.
     pub(super) fn note_lost_reset(&mut self, now: Instant, id: SubflowId) {
         let Some(s) = self.get(id).filter(|s| s.established) else { return };
-        let (local, remote, link, seq) = (s.tcp.local, s.tcp.remote, s.tcp.link, s.tcp.wire_snd_nxt());
+        let (local, remote, link, seq) = (s.tcp.local(), s.tcp.remote(), s.tcp.link, s.tcp.wire_snd_nxt());
         let goes_on = self.role == Role::Server && self.is_active() && self.error.is_none() && !self.finished;
         if goes_on && self.lost_resets.len() < MAX_LOST_RESETS {
             let next = now + PROBE_PACE;
@@ -47,7 +47,7 @@ impl Connection {
         let mut resets = core::mem::take(&mut self.lost_resets);
         let ends = |local: SocketAddr, remote: SocketAddr| (local.ip(), remote.ip());
         resets.retain(|r| {
-            let replaced = self.iter().any(|(_, s)| ends(s.tcp.local, s.tcp.remote) == ends(r.local, r.remote));
+            let replaced = self.iter().any(|(_, s)| ends(s.tcp.local(), s.tcp.remote()) == ends(r.local, r.remote));
             !replaced && now - r.since < GIVE_UP_AFTER
         });
         for r in resets.iter_mut().filter(|r| r.next <= now) {

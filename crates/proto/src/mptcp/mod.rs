@@ -57,6 +57,7 @@ pub use output::{Transmit, TransmitBuf};
 pub(crate) use session::{Multipath, Session};
 pub(crate) use subflow::{Handshake, Subflow};
 
+use crate::Ends;
 use crate::buffer::{Assembler, Inbox, SendBuffer};
 use crate::congestion::CongestionControl;
 use crate::journal::Journal;
@@ -67,7 +68,7 @@ use crate::seq::Dsn;
 use crate::stack::Reach;
 use crate::tcp::Counters;
 use crate::time::Instant;
-use crate::{Config, LinkConfig, LocalAddress, Mechanisms, SubflowId};
+use crate::{Config, LinkConfig, LocalAddress, SubflowId};
 use checksum::Farewell;
 use polypath_wire::{FastOpenCookie, MpFail, MptcpOption};
 use receive_window::ReceiveWindow;
@@ -75,6 +76,7 @@ use schedule::Reinjection;
 use settings::Settings;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use timers::ConnectionTimers;
 
 /// What a connection may look at and draw from while it works.
@@ -159,11 +161,13 @@ pub(crate) enum News {
 /// The connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// The stack's.
+    config: Arc<Config>,
     pub(crate) role: Role,
     pub(crate) multipath: Multipath,
     pub(crate) subflows: Vec<Option<Box<Subflow>>>,
-    initial_local: SocketAddr,
-    initial_remote: SocketAddr,
+    /// Of the first subflow.
+    initial: Ends,
     // What our MP_CAPABLE says, and what the peer's SYN said.
     checksum: bool,
     deny_join_initial: bool,
@@ -177,7 +181,6 @@ pub(crate) struct Connection {
     fast_opened: bool,
     // Sending, by DSN.
     send: SendBuffer,
-    send_buffer_max: usize,
     send_half: SendHalf,
     data_una: Dsn,
     data_nxt: Dsn,
@@ -189,7 +192,6 @@ pub(crate) struct Connection {
     unblocked_to: Dsn,
     /// How much that was in all.
     unblocked_bytes: u64,
-    mechanisms: Mechanisms,
     /// Where the DATA_FIN is to be sent now.
     data_fin_on: SubflowSet,
     data_fin_tries: u32,
@@ -270,17 +272,17 @@ impl Connection {
     pub(crate) fn new(
         role: Role,
         multipath: Multipath,
-        config: &Config,
+        config: &Arc<Config>,
         local: SocketAddr,
         remote: SocketAddr,
         journal: Journal,
     ) -> Self {
         let mut connection = Connection {
+            config: Arc::clone(config),
             role,
             multipath,
             subflows: Vec::new(),
-            initial_local: local,
-            initial_remote: remote,
+            initial: Ends::new(local, remote),
             checksum: config.dss_checksum,
             deny_join_initial: !config.allow_join_initial,
             peer_denies_join_initial: false,
@@ -289,7 +291,6 @@ impl Connection {
             granted_cookie: None,
             fast_opened: false,
             send: SendBuffer::new(Dsn::FIRST),
-            send_buffer_max: config.send_buffer_max,
             send_half: SendHalf::Open,
             data_una: Dsn::FIRST,
             data_nxt: Dsn::FIRST,
@@ -298,7 +299,6 @@ impl Connection {
             reinjections: VecDeque::new(),
             unblocked_to: Dsn::FIRST,
             unblocked_bytes: 0,
-            mechanisms: config.mechanisms,
             data_fin_on: SubflowSet::default(),
             data_fin_tries: 0,
             lost_resets: Vec::new(),
@@ -362,9 +362,7 @@ impl Connection {
     }
 
     fn ids(&self) -> impl Iterator<Item = SubflowId> + use<> {
-        let taken: u64 =
-            self.subflows.iter().enumerate().filter(|(_, s)| s.is_some()).fold(0, |set, (i, _)| set | 1 << i);
-        (0..64u16).filter(move |i| taken & (1 << i) != 0).map(SubflowId)
+        self.iter().fold(SubflowSet::default(), |set, (id, _)| set.with(id)).iter()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SubflowId, &Subflow)> {
@@ -443,7 +441,7 @@ impl Connection {
 
     /// Of the first subflow: local, remote.
     pub(crate) fn first_ends(&self) -> (SocketAddr, SocketAddr) {
-        (self.initial_local, self.initial_remote)
+        (self.initial.local(), self.initial.remote())
     }
 
     pub(crate) fn was_established(&self) -> bool {

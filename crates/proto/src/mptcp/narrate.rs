@@ -31,7 +31,7 @@ fn is_signal(option: &MptcpOption) -> bool {
 
 impl Connection {
     pub(super) fn trace_started(&mut self) {
-        let (role, local, remote) = (self.role, self.initial_local, self.initial_remote);
+        let (role, local, remote) = (self.role, self.initial.local(), self.initial.remote());
         let (scheduler, congestion_control, path_manager) =
             (self.scheduler.name(), self.congestion.name(), self.path_manager.name());
         self.journal.trace(|| TraceEvent::Started { role, local, remote, scheduler, congestion_control, path_manager });
@@ -58,8 +58,8 @@ impl Connection {
         self.journal.trace(|| TraceEvent::PathOpened {
             subflow: id,
             path: s.name.clone(),
-            local: s.tcp.local,
-            remote: s.tcp.remote,
+            local: s.tcp.local(),
+            remote: s.tcp.remote(),
             backup: s.backup,
             reason,
         });

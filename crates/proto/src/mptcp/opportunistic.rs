@@ -19,7 +19,7 @@ impl Connection {
     /// New data has to wait for the peer's window, or for the send buffer. Each byte is sent again for that once.
     /// True: something is to be sent again.
     pub(super) fn unblock_window(&mut self, now: Instant) -> bool {
-        let mechanisms = self.mechanisms;
+        let mechanisms = self.config.mechanisms;
         if !mechanisms.opportunistic_retransmission || !self.is_active() || self.subflow_count() < 2 {
             return false;
         }
@@ -60,7 +60,7 @@ impl Connection {
     /// What a slow subflow has lost arrives sooner on a fast one: all that comes after it waits for it. The subflow sends it
     /// again too, since its own numbers have to be complete.
     pub(super) fn reinject_lost(&mut self, now: Instant, id: SubflowId) {
-        if !self.mechanisms.opportunistic_retransmission || !self.is_active() || self.subflow_count() < 2 {
+        if !self.config.mechanisms.opportunistic_retransmission || !self.is_active() || self.subflow_count() < 2 {
             return;
         }
         let paths = self.views(now);

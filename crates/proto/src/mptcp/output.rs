@@ -491,7 +491,6 @@ impl Connection {
         let mp_fail = self.mp_fail_option(what);
         let signals = if mp_fail.is_some() { mp_fail.as_slice() } else { what.signals };
         self.note_sent(id, what.flags, what.option.iter().chain(signals));
-        let settings = self.settings;
         let is_syn = what.flags.contains(TcpFlags::SYN);
         let fast_open = self.fast_open_option(what.flags);
         let Some(s) = self.get_mut(id) else {
@@ -512,14 +511,14 @@ impl Connection {
         // Data segments have no room for SACK: an acknowledgement that needs it follows by itself. [2018-4-1]
         let owes_sack = has_payload && s.tcp.wants_ack() && !sack.is_empty();
         let mut segment: Segment = s.tcp.segment(what.ssn, what.flags, window, fitted.options);
-        settings.mark(&mut segment.ip);
         if owes_sack {
             s.tcp.ack_now();
         }
-        let mss = s.tcp.segment_payload(what.ssn, option_bytes);
+        let (mss, on) = (s.tcp.segment_payload(what.ssn, option_bytes), s.tcp.link);
+        self.settings.mark(&mut segment.ip);
         let payload: &[Bytes] = what.payload.map_or(&[], Chunks::pieces);
         let payload_len = what.payload.map_or(0, Chunks::len);
-        let link = env.links.get(s.tcp.link.0 as usize);
+        let link = env.links.get(on.0 as usize);
         emit_headers(
             &segment,
             payload,
@@ -528,7 +527,7 @@ impl Connection {
         );
         out.payload.extend_from_slice(payload);
         Transmit {
-            link: s.tcp.link,
+            link: on,
             len: out.headers.len() + payload_len,
             segment_size: (payload_len as u64 > mss && !is_syn).then_some(mss as u16),
         }

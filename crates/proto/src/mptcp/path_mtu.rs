@@ -53,7 +53,7 @@ impl Connection {
 
     // [8201-5.2-1]
     fn share_path_mtu(&mut self, id: SubflowId) {
-        let known = self.get(id).map(|s| (s.tcp.local.ip(), s.tcp.remote.ip(), s.tcp.path_mtu()));
+        let known = self.get(id).map(|s| (s.tcp.local().ip(), s.tcp.remote().ip(), s.tcp.path_mtu()));
         self.requests.extend(known.map(|(local, remote, mtu)| Request::LearnPathMtu { local, remote, mtu }));
     }
 

@@ -118,7 +118,7 @@ impl Connection {
     }
 
     fn is_joined(&self, s: &Subflow) -> bool {
-        s.tcp.local != self.initial_local || s.tcp.remote != self.initial_remote
+        s.tcp.local() != self.initial.local() || s.tcp.remote() != self.initial.remote()
     }
 
     pub(super) fn views(&self, now: Instant) -> SmallVec<[PathView; 8]> {
@@ -161,7 +161,7 @@ impl Connection {
     ) -> View<'a> {
         let in_flight = self.data_nxt.since(self.data_una);
         // What lies in the send buffer is what the application could write: that is a window, too.
-        let buffer = self.send_capacity(self.send_buffer_max) as u64;
+        let buffer = self.send_capacity(self.config.send_buffer_max) as u64;
         let window = self.data_wnd_end.since(self.data_una).min(buffer.max(in_flight));
         View { now, paths, pending, window, in_flight, reinjection_of }
     }

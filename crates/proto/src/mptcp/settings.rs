@@ -9,10 +9,11 @@ use crate::{Config, ConnectOptions, Keepalive};
 use polypath_wire::IpHeader;
 
 /// One connection's settings; at first those of its stack.
-#[derive(Copy, Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Settings {
     pub(super) nodelay: bool,
-    pub(super) keepalive: Option<Keepalive>,
+    /// Few have it: on its own.
+    pub(super) keepalive: Option<Box<Keepalive>>,
     pub(super) user_timeout: Option<Duration>,
     hop_limit: u8,
     dscp: u8,
@@ -21,7 +22,13 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn new(config: &Config) -> Self {
         let Config { nodelay, keepalive, user_timeout, hop_limit, dscp, .. } = *config;
-        Settings { nodelay, keepalive, user_timeout, hop_limit: hop_limit.max(1), dscp: dscp.min(63) }
+        Settings {
+            nodelay,
+            keepalive: keepalive.map(Box::new),
+            user_timeout,
+            hop_limit: hop_limit.max(1),
+            dscp: dscp.min(63),
+        }
     }
 
     /// What goes with every packet.
@@ -39,7 +46,9 @@ impl Connection {
         if let Some(congestion) = congestion {
             self.set_congestion(now, congestion.build());
         }
-        self.settings.keepalive = keepalive.or(self.settings.keepalive);
+        if let Some(keepalive) = keepalive {
+            self.settings.keepalive = Some(Box::new(keepalive));
+        }
         self.settings.user_timeout = user_timeout.or(self.settings.user_timeout);
         self.settings.hop_limit = hop_limit.map_or(self.settings.hop_limit, |limit| limit.max(1));
         self.settings.dscp = dscp.map_or(self.settings.dscp, |dscp| dscp.min(63));
@@ -86,7 +95,7 @@ impl Connection {
 
     // [9293-MUST-24, 9293-MUST-27]
     pub(crate) fn set_keepalive(&mut self, now: Instant, keepalive: Option<Keepalive>) {
-        self.settings.keepalive = keepalive;
+        self.settings.keepalive = keepalive.map(Box::new);
         for id in self.ids() {
             self.start_keepalive(now, id);
         }

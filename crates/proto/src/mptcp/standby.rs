@@ -13,7 +13,7 @@ use crate::time::Instant;
 impl Connection {
     /// Data was sent.
     pub(super) fn watch_backups(&mut self, now: Instant) {
-        if let Some(pace) = self.mechanisms.backup_probe
+        if let Some(pace) = self.config.mechanisms.backup_probe
             && !self.timers.is_set(ConnectionTimer::Backups)
             && self.iter().any(|(_, s)| s.is_usable() && s.is_backup())
         {
@@ -23,7 +23,7 @@ impl Connection {
 
     /// Data was sent a while ago.
     pub(super) fn ask_backups(&mut self, now: Instant) {
-        let Some(pace) = self.mechanisms.backup_probe else { return };
+        let Some(pace) = self.config.mechanisms.backup_probe else { return };
         let waits = |s: &Subflow| s.is_usable() && s.is_backup() && !s.tcp.has_outstanding();
         for id in self.ids() {
             // Half the pace: it was asked at this pace, and answered a round trip later.

@@ -50,7 +50,7 @@ impl Connection {
     /// There is somebody else: a lone subflow has its timeout.
     fn may_suspect(&self) -> bool {
         let works = |(_, s): &(SubflowId, &Subflow)| s.is_usable() && s.stalled.is_none();
-        self.mechanisms.early_reinjection && self.is_active() && self.iter().filter(works).nth(1).is_some()
+        self.config.mechanisms.early_reinjection && self.is_active() && self.iter().filter(works).nth(1).is_some()
     }
 
     /// The time has come to look.

@@ -258,7 +258,7 @@ impl Connection {
                 self.close_subflow(now, env, id, CloseReason::TimedOut);
             }
             State::SynSent if !initial && s.worked_before && tries == UNANSWERED_SYNS => {
-                let event = PathEvent::SubflowStalled { local: s.tcp.local, remote: s.tcp.remote };
+                let event = PathEvent::SubflowStalled { local: s.tcp.local(), remote: s.tcp.remote() };
                 self.notify_path_manager(now, env, &event);
             }
             State::SynReceived if tries > SYN_ACK_RETRIES => {
@@ -327,7 +327,7 @@ impl Connection {
         if newly_stalled {
             // [9293-SHLD-9]
             self.subflow_news(id, super::info::SubflowChange::Stalled);
-            if let Some((local, remote)) = self.get(id).map(|s| (s.tcp.local, s.tcp.remote)) {
+            if let Some((local, remote)) = self.get(id).map(|s| (s.tcp.local(), s.tcp.remote())) {
                 self.path_events.push(PathEvent::SubflowStalled { local, remote });
             }
         }

@@ -32,7 +32,13 @@ impl SubflowSet {
 
     /// Its members, in ascending order.
     pub fn iter(self) -> impl Iterator<Item = SubflowId> {
-        (0..64u16).map(SubflowId).filter(move |id| self.contains(*id))
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let next = left.trailing_zeros();
+            // Without its lowest bit.
+            left &= left.wrapping_sub(1);
+            (next < u64::BITS).then_some(SubflowId(next as u16))
+        })
     }
 }
 

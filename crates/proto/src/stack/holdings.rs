@@ -69,7 +69,7 @@ impl Stack {
         Holdings {
             connections: self.connections.iter().count(),
             tokens: self.by_token.len(),
-            flows: self.by_tuple.len(),
+            flows: self.flows.len(),
             time_waits: self.time_waits.len(),
             deadlines: self.timers.len(),
             replies: self.replies.len(),

@@ -19,7 +19,7 @@ impl Stack {
             local: SocketAddr::new(seg.ip.dst, seg.tcp.dst_port),
             remote: SocketAddr::new(seg.ip.src, seg.tcp.src_port),
         };
-        if let Some(&(id, subflow)) = self.by_tuple.get(&tuple) {
+        if let Some((id, subflow)) = self.flows.get(&tuple) {
             self.with_connection(id, |c, env| c.on_segment(now, env, subflow, &seg, rx.payload));
             return self.settle(now, id);
         }
@@ -51,7 +51,7 @@ impl Stack {
     pub fn handle_icmp(&mut self, now: Instant, packet: &[u8]) {
         let Some(error) = polypath_wire::IcmpError::parse(packet) else { return };
         let tuple = FourTuple { local: error.local, remote: error.remote };
-        if let Some(&(id, subflow)) = self.by_tuple.get(&tuple) {
+        if let Some((id, subflow)) = self.flows.get(&tuple) {
             self.with_connection(id, |c, env| c.on_icmp(now, env, subflow, &error));
             self.settle(now, id);
         }

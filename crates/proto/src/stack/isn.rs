@@ -9,13 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 /// Makes numbers that grow with the clock for each pair of ends, and tell nothing of any other pair's.
 #[derive(Debug)]
 pub(super) struct IsnGenerator {
-    secret: [u8; 32],
+    /// Has taken the secret already: that is half of the work.
+    keyed: Hmac<Sha256>,
 }
 
 impl IsnGenerator {
     /// `secret` is drawn anew for each stack.
     pub(super) fn new(secret: [u8; 32]) -> Self {
-        IsnGenerator { secret }
+        IsnGenerator { keyed: Hmac::new_from_slice(&secret).expect("HMAC takes a key of any length") }
     }
 
     /// The number for a SYN or SYN/ACK that leaves now.
@@ -28,7 +29,7 @@ impl IsnGenerator {
     /// A keyed hash: who knows the number of one pair cannot compute that of another.
     // [9293-SHLD-1, 9293-MUST-9, 6528-3-2]
     fn of_pair(&self, local: SocketAddr, remote: SocketAddr) -> SeqNum {
-        let mut mac: Hmac<Sha256> = Hmac::new_from_slice(&self.secret).expect("HMAC takes a key of any length");
+        let mut mac = self.keyed.clone();
         for end in [local, remote] {
             match end.ip() {
                 IpAddr::V4(v4) => mac.update(&v4.octets()),

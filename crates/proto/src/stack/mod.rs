@@ -3,6 +3,7 @@
 mod api;
 mod blackhole;
 mod fast_open;
+mod flows;
 mod holdings;
 mod input;
 mod isn;
@@ -36,6 +37,7 @@ use crate::{Config, LinkConfig, LinkId, LocalAddress, SubflowId};
 use blackhole::Blackholes;
 use bytes::Bytes;
 use fast_open::FastOpens;
+use flows::Flows;
 use foldhash::quality::SeedableRandomState;
 use isn::IsnGenerator;
 use listener::Listener;
@@ -161,7 +163,7 @@ struct Slot {
 /// A Multipath TCP stack.
 #[derive(Debug)]
 pub struct Stack {
-    config: Config,
+    config: Arc<Config>,
     links: Vec<LinkConfig>,
     addresses: Vec<LocalAddress>,
     reach: Reach,
@@ -170,7 +172,7 @@ pub struct Stack {
     isn: IsnGenerator,
     connections: Slab<Slot>,
     listeners: Slab<Listener>,
-    by_tuple: HashMap<FourTuple, (ConnectionId, SubflowId), SeedableRandomState>,
+    flows: Flows<SeedableRandomState>,
     by_token: HashMap<Token, ConnectionId, SeedableRandomState>,
     time_waits: TimeWaits<SeedableRandomState>,
     path_mtus: PathMtus,
@@ -225,14 +227,14 @@ impl Stack {
         let mut fast_open_secret = [0; 32];
         rng.fill_bytes(&mut fast_open_secret);
         Stack {
-            config,
+            config: Arc::new(config),
             links: Vec::new(),
             addresses: Vec::new(),
             reach: Reach::default(),
             rng,
             connections: Slab::new(),
             listeners: Slab::new(),
-            by_tuple: HashMap::with_hasher(hasher.clone()),
+            flows: Flows::new(hasher.clone()),
             by_token: HashMap::with_hasher(hasher.clone()),
             time_waits: TimeWaits::new(hasher.clone()),
             hasher,

@@ -79,7 +79,7 @@ impl Stack {
             Request::Release { local, remote, time_wait, counters } => {
                 self.mib.add_subflow(&counters);
                 let tuple = FourTuple { local, remote };
-                self.by_tuple.remove(&tuple);
+                self.flows.remove(&tuple);
                 if let Some(what) = time_wait {
                     if what.owes_ack {
                         self.replies.push_back((super::time_wait::acknowledgement(&tuple, &what), what.link));

@@ -138,12 +138,12 @@ impl Stack {
             Multipath::Negotiating { local_key } => Some(local_key.token()),
             Multipath::Active(_) | Multipath::Fallback(_) => None,
         };
-        let tuple = connection.iter().next().map(|(_, s)| FourTuple { local: s.tcp.local, remote: s.tcp.remote });
+        let tuple = connection.iter().next().map(|(_, s)| FourTuple { local: s.tcp.local(), remote: s.tcp.remote() });
         let slot = Slot { connection, listener, accepted: false, token, ready: false, armed: None, memory: 0 };
         let id = ConnectionId(self.connections.insert(slot));
         if let (Some(tuple), Some(subflow)) = (tuple, subflow) {
             self.time_waits.remove(&tuple);
-            self.by_tuple.insert(tuple, (id, subflow));
+            self.flows.insert(&tuple, (id, subflow));
         }
         if let Some(token) = token {
             self.by_token.insert(token, id);
@@ -173,7 +173,7 @@ impl Stack {
         port: u16,
         remote: SocketAddr,
     ) -> Result<SocketAddr, ConnectError> {
-        let used = |stack: &Stack, local| stack.by_tuple.contains_key(&FourTuple { local, remote });
+        let used = |stack: &Stack, local| stack.flows.contains(&FourTuple { local, remote });
         let waits = |stack: &Stack, local| stack.time_waits.contains(&FourTuple { local, remote });
         let reusable = |stack: &Stack, local| stack.time_waits.is_reusable(now, &FourTuple { local, remote });
         let free = |stack: &Stack, local| !used(stack, local) && (!waits(stack, local) || reusable(stack, local));
@@ -372,7 +372,7 @@ impl Stack {
         let mut tcp = Tcp::accept(now, &params, &syn);
         tcp.resume_handshake();
         self.take_in(now, listener, Newcomer { tuple, multipath, tcp, fast_open: FastOpenAnswer::None }, &syn);
-        if let Some(&(id, subflow)) = self.by_tuple.get(&tuple) {
+        if let Some((id, subflow)) = self.flows.get(&tuple) {
             self.with_connection(id, |c, env| {
                 c.resume_window();
                 c.on_segment(now, env, subflow, seg, payload.clone());
@@ -405,7 +405,7 @@ impl Stack {
                 self.mib.count(Counter::TcpPassiveOpens);
                 self.with_connection(id, |c, _| c.trace_received(subflow, seg));
                 self.time_waits.remove(&tuple);
-                self.by_tuple.insert(tuple, (id, subflow));
+                self.flows.insert(&tuple, (id, subflow));
                 self.settle(now, id);
             }
             // [8684-3.2-7]
@@ -438,7 +438,7 @@ impl Stack {
             self.mib.count(Counter::MPTcpExtMPJoinSynTx);
             let tuple = FourTuple { local, remote };
             self.time_waits.remove(&tuple);
-            self.by_tuple.insert(tuple, (id, subflow));
+            self.flows.insert(&tuple, (id, subflow));
         }
         self.mark_ready(id);
     }

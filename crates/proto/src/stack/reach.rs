@@ -37,7 +37,7 @@ impl Stack {
     pub fn addresses_in_use(&self, port: u16) -> impl Iterator<Item = IpAddr> {
         let live = self.connections.iter().filter(|(_, slot)| !slot.connection.is_over());
         let first = live.map(|(_, slot)| slot.connection.first_ends().0);
-        let subflows = self.by_tuple.keys().map(|tuple| tuple.local);
+        let subflows = self.flows.local_ends();
         let ends = first.chain(subflows).chain(self.time_waits.local_ends());
         ends.filter(move |local| local.port() == port).map(|local| local.ip())
     }

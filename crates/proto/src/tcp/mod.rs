@@ -32,11 +32,11 @@ pub(crate) use rtt::{INITIAL_RTO, MAX_RTO};
 pub(crate) use scoreboard::{Mapping, TxRecord};
 pub(crate) use timers::Timer;
 
-use crate::LinkId;
 use crate::buffer::Assembler;
 use crate::config::EcnMode;
 use crate::seq::{Ssn, SsnSpace};
 use crate::time::{Duration, Instant};
+use crate::{Ends, LinkId};
 use polypath_wire::{Ecn, IpHeader, Segment, SeqNum};
 use std::net::SocketAddr;
 
@@ -135,8 +135,7 @@ pub(crate) struct TcpParams {
 /// The engine.
 #[derive(Debug)]
 pub(crate) struct Tcp {
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
+    ends: Ends,
     pub(crate) link: LinkId,
     pub(crate) state: State,
     // What was agreed.
@@ -200,8 +199,7 @@ impl Tcp {
 
     fn new(now: Instant, p: &TcpParams, state: State, syn: Option<&Segment>) -> Tcp {
         Tcp {
-            local: p.local,
-            remote: p.remote,
+            ends: Ends::new(p.local, p.remote),
             link: p.link,
             state,
             local_mss: p.mss,
@@ -248,8 +246,16 @@ impl Tcp {
         }
     }
 
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.ends.local()
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.ends.remote()
+    }
+
     pub(crate) fn is_ipv4(&self) -> bool {
-        self.remote.is_ipv4()
+        self.remote().is_ipv4()
     }
 
     pub(crate) fn rcv_nxt(&self) -> Ssn {
@@ -326,8 +332,8 @@ impl Tcp {
     fn ip_header(&self, ecn: Ecn) -> IpHeader {
         IpHeader {
             // [9293-MUST-45]
-            src: self.local.ip(),
-            dst: self.remote.ip(),
+            src: self.local().ip(),
+            dst: self.remote().ip(),
             hop_limit: 64,
             ecn,
             dscp: 0,

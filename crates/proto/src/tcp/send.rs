@@ -66,8 +66,8 @@ impl Tcp {
             self.ack_sent();
         }
         let tcp = TcpHeader {
-            src_port: self.local.port(),
-            dst_port: self.remote.port(),
+            src_port: self.local().port(),
+            dst_port: self.remote().port(),
             seq: self.snd_space.wrap(ssn),
             ack: if acks { self.rcv_space.wrap(self.rcv_nxt()) } else { SeqNum(0) },
             flags: flags | more,
