@@ -36,9 +36,18 @@ impl Connection {
     pub(crate) fn take_options(&mut self, now: Instant, options: &ConnectOptions) {
         let ConnectOptions { local: _, no_multipath: _, fast_open: _, congestion, keepalive, .. } = *options;
         let ConnectOptions { user_timeout, hop_limit, dscp, .. } = *options;
+        let ConnectOptions { scheduler, path_manager, max_subflows, paths, .. } = options;
         if let Some(congestion) = congestion {
             self.set_congestion(now, congestion.build());
         }
+        if let Some(scheduler) = scheduler {
+            self.set_scheduler(scheduler.build());
+        }
+        if let Some(path_manager) = path_manager {
+            self.path_manager = path_manager.build();
+        }
+        self.max_subflows = max_subflows.map_or(self.max_subflows, |most| most.clamp(1, 64));
+        self.paths.clone_from(paths);
         self.settings.keepalive = keepalive.or(self.settings.keepalive);
         self.settings.user_timeout = user_timeout.or(self.settings.user_timeout);
         self.settings.hop_limit = hop_limit.map_or(self.settings.hop_limit, |limit| limit.max(1));
