@@ -158,6 +158,6 @@ impl Control for ConnectionHandle {
 
     fn look(&self) -> Option<Look> {
         let (now, info) = self.info_now().ok()?;
-        Some(Look { now, info, max_subflows: self.host().settings().max_subflows })
+        Some(Look { now, info })
     }
 }

@@ -202,8 +202,6 @@ pub struct Look {
     pub now: Instant,
     /// The connection.
     pub info: ConnectionInfo,
-    /// So many subflows it may have.
-    pub max_subflows: usize,
 }
 
 impl NetStream for TcpStream {

@@ -25,6 +25,7 @@ mod nagle;
 mod open;
 mod path_managers;
 mod path_mtu;
+mod path_policy;
 mod paths;
 mod rack;
 mod recovery;
