@@ -163,11 +163,13 @@ impl HostArgs {
     pub(crate) fn rules(&self) -> anyhow::Result<Arc<Rules>> {
         let interfaces = self.paths.iter().filter(|p| p.metered);
         let interfaces = interfaces.map(|p| (PathName::Name(p.options.interface.as_str().into()), p.options.backup));
-        let of_address = |a: &Address| match &a.name {
-            Some(name) => PathName::Name(name.as_str().into()),
-            None => PathName::Address(a.addr),
+        // Rules may know it by either.
+        let both = |a: &Address| {
+            let name = a.name.as_deref().map(|name| PathName::Name(name.into()));
+            name.into_iter().chain([PathName::Address(a.addr)])
         };
-        let addresses = self.addresses.iter().filter(|a| a.metered).map(|a| (of_address(a), a.backup));
+        let addresses = self.addresses.iter().filter(|a| a.metered);
+        let addresses = addresses.flat_map(|a| both(a).map(|path| (path, a.backup)));
         let metered = interfaces.chain(addresses).map(|(path, backup)| MeteredPath { path, backup }).collect();
         let mut rules = Rules::new(self.rules.clone(), metered, self.metered);
         if let Some((rule, path)) = rules.unknown_path(|path| self.may_be_a_path(path)) {
