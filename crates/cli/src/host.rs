@@ -16,16 +16,16 @@ use std::sync::Arc;
 /// Of `run` and `serve`. A line of help has room for one line of a screen; docs/configuration.md says the rest.
 #[derive(Debug, clap::Args)]
 pub(crate) struct HostArgs {
-    /// Read settings from here, not the usual places; none: from nowhere
+    /// The file with settings; none: read none
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Name of the TUN device
     #[arg(long, value_name = "NAME", default_value = "pp%d", hide_default_value = true)]
     pub(crate) tun: String,
-    /// Use this interface: NAME[:backup][:metered][:prio=N]
+    /// Use interface NAME[:backup][:metered][:prio=N]
     #[arg(long = "path", value_name = "PATH", conflicts_with = "addresses")]
     pub(crate) paths: Vec<Path>,
-    /// Or this address: ADDRESS[=NAME][:backup][:metered]
+    /// Or address ADDRESS[=NAME][:backup][:metered]
     #[arg(long = "address", value_name = "ADDRESS")]
     pub(crate) addresses: Vec<Address>,
     /// Largest packet on the paths of --address, in bytes; interfaces have their own
@@ -34,16 +34,16 @@ pub(crate) struct HostArgs {
     /// Metered paths: backup (the default), never, use
     #[arg(long, value_name = "USE", default_value = "backup", hide_default_value = true)]
     pub(crate) metered: Metered,
-    /// Congestion control: cubic, reno, bbr, lia, olia, ...
+    /// Congestion control: cubic, bbr, lia, olia, ...
     #[arg(long, value_name = "NAME", default_value = "cubic", hide_default_value = true)]
     pub(crate) cc: CongestionKind,
-    /// Packet scheduler: default, minrtt, redundant, ...
+    /// Packet scheduler: default, redundant, ecf, ...
     #[arg(long, value_name = "NAME", default_value = "default", hide_default_value = true)]
     pub(crate) scheduler: SchedulerKind,
-    /// Which subflows there are: subflow, fullmesh, ...
+    /// Which subflows there are: subflow, backup, ...
     #[arg(long, value_name = "NAME", default_value = "subflow", hide_default_value = true)]
     pub(crate) path_manager: PathManagerKind,
-    /// At most so many for a connection, 1 to 64; 8
+    /// At most so many for a connection, 1 to 64 (8)
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     #[arg(hide_default_value = true)]
     pub(crate) max_subflows: u8,
@@ -55,7 +55,7 @@ pub(crate) struct HostArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     #[arg(action = ArgAction::Set, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub(crate) no_multipath: bool,
-    /// Some differ: 'program = "curl", scheduler = ...'
+    /// Some differ: 'program = "curl", cc = "lia"'
     #[arg(long = "rule", value_name = "RULE")]
     pub(crate) rules: Vec<Rule>,
     /// Say which rule applies to each connection

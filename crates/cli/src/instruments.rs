@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Of `run` and `serve`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InstrumentArgs {
-    /// Write every packet (pcapng, an interface for each path)
+    /// Write every packet (pcapng)
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
     /// Write every decision and its reason (JSON lines)

@@ -14,9 +14,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A screen of 24 lines, with room for the prompt.
-const HELP: &str = "{usage-heading} {usage}\n{about}\n\n{options}\n{after-help}";
+const HELP: &str = "{usage-heading} {usage}\n{about}\n\n{options}{after-help}";
 /// What the screen has no room for.
-const MORE: &str = "An unknown NAME lists the known ones. All of it, and rules: docs/configuration.md";
+const MORE: &str = "An unknown NAME lists the known ones. More, and rules: docs/configuration.md";
 
 /// How long connections may take to deliver what the program wrote, once it has exited.
 const LINGER: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ const LINGER: Duration = Duration::from_secs(60);
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) host: HostArgs,
-    /// Write what happens to connections and subflows (JSON lines)
+    /// Write what happens to subflows (JSON lines)
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
     #[command(flatten)]
