@@ -76,6 +76,9 @@ fn as_flags(command: &Command, own: &Command, given: &ArgMatches, setting: &Sett
         return Err(Error::new(at, format!("there is no setting '{key}'; known: {}", known.join(", "))));
     };
     let flags: Vec<String> = match value {
+        Value::Flag(_) if arg.get_num_args().is_none_or(|values| values.min_values() > 0) => {
+            return Err(Error::new(at, format!("{key}: is a text or a number, not true or false")));
+        }
         Value::Flag(yes) => vec![format!("--{key}={yes}")],
         Value::Words(words) => words.iter().map(|word| format!("--{key}={word}")).collect(),
     };
@@ -182,6 +185,7 @@ mod tests {
             mistake("cc = [\"lia\", \"olia\"]")
         );
         assert!(mistake("summary = \"loud\"").starts_with("1: summary: "));
+        assert_eq!(mistake("path = true"), "1: path: is a text or a number, not true or false");
         let both = format!("{:#}", read(&[], "path = \"wlan0\"\naddress = \"10.1.0.2\"\n").unwrap_err());
         assert!(both.contains("cannot be used with"), "{both}");
     }

@@ -33,9 +33,9 @@ impl Settings {
 
 impl Connection {
     /// What one connection is opened with instead of the stack's.
-    pub(crate) fn take_options(&mut self, now: Instant, options: &ConnectOptions) {
-        let ConnectOptions { local: _, no_multipath: _, fast_open: _, congestion, keepalive, .. } = *options;
-        let ConnectOptions { user_timeout, hop_limit, dscp, .. } = *options;
+    pub(crate) fn take_options(&mut self, now: Instant, options: ConnectOptions) {
+        let ConnectOptions { local: _, no_multipath: _, fast_open: _, congestion, keepalive, .. } = options;
+        let ConnectOptions { user_timeout, hop_limit, dscp, .. } = options;
         let ConnectOptions { scheduler, path_manager, max_subflows, paths, .. } = options;
         if let Some(congestion) = congestion {
             self.set_congestion(now, congestion.build());
@@ -47,7 +47,7 @@ impl Connection {
             self.path_manager = path_manager.build();
         }
         self.max_subflows = max_subflows.map_or(self.max_subflows, |most| most.clamp(1, 64));
-        self.paths.clone_from(paths);
+        self.paths = paths;
         self.settings.keepalive = keepalive.or(self.settings.keepalive);
         self.settings.user_timeout = user_timeout.or(self.settings.user_timeout);
         self.settings.hop_limit = hop_limit.map_or(self.settings.hop_limit, |limit| limit.max(1));

@@ -104,13 +104,14 @@ impl Stack {
         };
         let params = self.params(now, local, remote, link);
         let mut connection = self.new_connection(Role::Client, multipath, local, remote);
-        connection.take_options(now, &options);
+        let fast_open = options.fast_open;
+        connection.take_options(now, options);
         connection.journal.count(Counter::TcpActiveOpens);
         if matches!(multipath, Multipath::Negotiating { .. }) {
             connection.journal.count(Counter::MPTcpExtMPCapableSYNTX);
         }
         let path = (local.ip(), remote.ip());
-        if let Some((cookie, mss)) = self.fast_opens.offer(now, path).filter(|_| options.fast_open) {
+        if let Some((cookie, mss)) = self.fast_opens.offer(now, path).filter(|_| fast_open) {
             connection.prepare_fast_open(now, cookie, mss);
         }
         let subflow = Subflow::new(now, Tcp::connect(now, &params), Handshake::Capable, 0, 0);
@@ -282,7 +283,7 @@ impl Stack {
     fn take_in(&mut self, now: Instant, listener: ListenerId, new: Newcomer, seg: &Segment) {
         let Newcomer { tuple, multipath, tcp, fast_open, options } = new;
         let mut connection = self.new_connection(Role::Server, multipath, tuple.local, tuple.remote);
-        connection.take_options(now, &options);
+        connection.take_options(now, options);
         connection.journal.count(Counter::TcpPassiveOpens);
         connection.take_terms(mptcp::Terms::offered(seg));
         if mptcp::offers_multipath(seg) {
