@@ -29,12 +29,7 @@ pub(crate) fn rule(source: &Source<'_>, table: &Spanned<DeTable<'_>>) -> Result<
     for (key, value) in table.get_ref() {
         let entry = Entry { source, key: key.get_ref(), value };
         match entry.key {
-            "program" => {
-                when.programs = entry.list(|name| match name.is_empty() {
-                    true => Err("a program's name is not empty"),
-                    false => Ok(name.to_owned()),
-                })?
-            }
+            "program" => when.programs = entry.list(program)?,
             "port" => when.ports = entry.list(ports)?,
             "remote" => when.remotes = entry.list(str::parse)?,
             "direction" => when.direction = Some(entry.one()?),
@@ -95,6 +90,10 @@ impl Entry<'_> {
     fn flag(&self) -> Result<bool, Error> {
         self.value.get_ref().as_bool().ok_or_else(|| self.error("is true or false"))
     }
+}
+
+fn program(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("a program's name is not empty") } else { Ok(text.to_owned()) }
 }
 
 fn path(text: &str) -> Result<RulePath, String> {
