@@ -26,9 +26,9 @@ fn usual_places() -> Vec<PathBuf> {
 }
 
 /// Reads the command line, and with it the configuration file. Ends the process where the flags are wrong, or for help.
-pub(crate) fn command_line(words: Vec<OsString>) -> anyhow::Result<Cli> {
+pub(crate) fn command_line(words: &[OsString]) -> anyhow::Result<Cli> {
     let command = Cli::command();
-    let given = command.clone().get_matches_from(&words);
+    let given = command.clone().get_matches_from(words);
     let Some((name, flags)) = given.subcommand().filter(|(name, _)| COMMANDS.contains(name)) else {
         return Ok(Cli::from_arg_matches(&given).unwrap_or_else(|error| error.exit()));
     };
@@ -123,7 +123,7 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let config = format!("--config={}", file.display());
         let words = ["polypath", "run", &config].into_iter().chain(flags.iter().copied()).chain(["--", "true"]);
-        let cli = command_line(words.map(OsString::from).collect());
+        let cli = command_line(&words.map(OsString::from).collect::<Vec<_>>());
         std::fs::remove_file(&file).unwrap();
         cli
     }

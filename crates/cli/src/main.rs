@@ -54,7 +54,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command_line = config::command_line(std::env::args_os().collect());
+    let command_line = config::command_line(&std::env::args_os().collect::<Vec<_>>());
     let result = command_line.and_then(|cli| match cli.command {
         Command::Run(args) => run::main(args),
         Command::Doctor(args) => doctor::main(&args),
