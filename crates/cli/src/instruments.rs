@@ -2,6 +2,7 @@
 
 use crate::summary;
 use anyhow::Context as _;
+use clap::ArgAction;
 use polypath_net::control::Control;
 use polypath_net::{Capture, Host, Monitor, TraceFile};
 use std::path::PathBuf;
@@ -9,14 +10,15 @@ use std::path::PathBuf;
 /// Of `run` and `serve`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InstrumentArgs {
-    /// Write every packet to this file (pcapng, an interface for each path).
+    /// Write every packet (pcapng)
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
-    /// Write every decision and its reason to this file (JSON lines; docs/trace.md says what they mean).
+    /// Write every decision and its reason (JSON lines)
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// At the end, show on standard error what went over which path.
-    #[arg(long)]
+    /// At the end, show what went over which path
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(action = ArgAction::Set, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     summary: bool,
 }
 

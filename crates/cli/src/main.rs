@@ -1,6 +1,7 @@
 //! The `polypath` command: one thin file for each subcommand.
 
 mod bench;
+mod config;
 mod demo;
 mod doctor;
 mod events;
@@ -53,7 +54,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command_line = config::command_line(&std::env::args_os().collect::<Vec<_>>());
+    let result = command_line.and_then(|cli| match cli.command {
         Command::Run(args) => run::main(args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Demo(args) => demo::main(args),
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::main(&args),
         Command::Ss(args) => ss::main(&args),
         Command::Sim(args) => sim::main(&args),
-    };
+    });
     result.unwrap_or_else(|error| {
         eprintln!("polypath: {error:#}");
         ExitCode::FAILURE

@@ -13,21 +13,28 @@ use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// A screen of 24 lines, with room for the prompt.
+const HELP: &str = "{usage-heading} {usage}\n{about}\n\n{options}{after-help}";
+/// What the screen has no room for.
+const MORE: &str = "An unknown NAME lists the known ones. More, and rules: docs/configuration.md";
+
 /// How long connections may take to deliver what the program wrote, once it has exited.
 const LINGER: Duration = Duration::from_secs(60);
 
 /// Run an unmodified program over Multipath TCP.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "polypath run [OPTIONS] -- PROGRAM [ARGUMENTS]")]
+#[command(help_template = HELP, after_help = MORE)]
 pub(crate) struct Args {
     #[command(flatten)]
-    host: HostArgs,
-    /// Write what happens to connections and subflows to this file, as JSON lines.
+    pub(crate) host: HostArgs,
+    /// Write what happens to subflows (JSON lines)
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
     #[command(flatten)]
     instruments: InstrumentArgs,
-    /// The program and its arguments.
-    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM", hide = true)]
     program: Vec<OsString>,
 }
 
@@ -50,6 +57,7 @@ pub(crate) fn main(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The outer error: the program was not even tried.
 async fn run(args: Args) -> anyhow::Result<Result<ExitStatus, RunError>> {
+    let rules = args.host.rules()?;
     let host = args.host.start()?;
     let events = args.events.as_deref().map(|path| EventLog::start(&host, path)).transpose()?;
     let words: Vec<_> = args.program.iter().map(|word| word.to_string_lossy()).collect();
@@ -59,7 +67,7 @@ async fn run(args: Args) -> anyhow::Result<Result<ExitStatus, RunError>> {
     command.args(arguments);
     // From here on there are paths to follow and programs to carry, and nothing else to be done with privileges.
     let options = Options::default().keep_privileges(false);
-    let status = Runner::new(command, HostNetwork::new(host.clone())).options(options).run().await;
+    let status = Runner::new(command, HostNetwork::new(host.clone()).rules(rules)).options(options).run().await;
     // The runner leaves tokio's handlers in place: a signal would do nothing by itself.
     let mut terminate = signal(SignalKind::terminate()).context("waiting for signals")?;
     let delivered = tokio::select! {

@@ -3,10 +3,12 @@
 use crate::host::HostArgs;
 use crate::instruments::InstrumentArgs;
 use anyhow::Context as _;
-use polypath_net::{Host, MptcpListener, MptcpStream};
+use polypath_config::Rules;
+use polypath_net::{Host, ListenOptions, MptcpListener, MptcpStream};
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
@@ -19,7 +21,7 @@ const LINGER: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    host: HostArgs,
+    pub(crate) host: HostArgs,
     #[command(flatten)]
     instruments: InstrumentArgs,
     /// The address to listen on: one of the host's, or all of them.
@@ -62,8 +64,9 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let host = args.host.start()?;
         let instruments = args.instruments.start(&host, &format!("serve --port {}", args.port))?;
+        let rules = args.host.rules()?;
         let served = tokio::select! {
-            served = serve(&host, args) => served,
+            served = serve(&host, args, &rules) => served,
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
         };
@@ -78,8 +81,11 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Accepts connections for as long as it can.
-async fn serve(host: &Host, args: &Args) -> anyhow::Result<()> {
-    let listener = MptcpListener::bind(host, (args.listen, args.port)).await.context("listening")?;
+async fn serve(host: &Host, args: &Args, rules: &Arc<Rules>) -> anyhow::Result<()> {
+    let policy = (!rules.is_empty()).then(|| rules.accepting(None));
+    let options = ListenOptions { policy, ..ListenOptions::default() };
+    let local = SocketAddr::new(args.listen, args.port);
+    let listener = MptcpListener::bind_with(host, local, options).context("listening")?;
     println!("listening on port {}", args.port);
     loop {
         let (stream, peer) = listener.accept().await.context("accepting a connection")?;

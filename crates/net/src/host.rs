@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use polypath_proto::mib::Mib;
 use polypath_proto::{
-    ChecksumMode, Config, ConnectionId, ConnectionInfo, Event, LinkConfig, LinkId, ListenAddr, ListenerId,
-    LocalAddress, Stack,
+    ChecksumMode, Config, ConnectError, ConnectionId, ConnectionInfo, Event, LinkConfig, LinkId, ListenAddr,
+    ListenerId, LocalAddress, PathPolicy, Stack,
 };
 use tokio::sync::broadcast;
 
@@ -349,6 +349,7 @@ impl Host {
         }
         self.shared().call(|core, _| {
             let id = core.stack.listen(at, options.backlog).map_err(error::listen)?;
+            core.stack.set_accept_policy(id, options.policy);
             core.waiting.add_listener(id);
             Ok((id, core.stack.listener_addr(id).unwrap_or(at.local)))
         })?
@@ -361,8 +362,16 @@ impl Host {
     }
 
     /// Where a connection to `remote` begins, if that is not left to the stack.
-    pub(crate) fn source(&self, remote: IpAddr) -> Option<IpAddr> {
-        self.inner.attached.as_ref()?.source(remote)
+    ///
+    /// # Errors
+    /// Of the paths that `policy` allows, none leads there.
+    pub(crate) fn source(&self, remote: IpAddr, policy: Option<&PathPolicy>) -> io::Result<Option<IpAddr>> {
+        let Some(view) = self.inner.attached.as_ref() else { return Ok(None) };
+        let source = view.source(remote, policy);
+        if source.is_none() && policy.is_some() {
+            return Err(error::connect(ConnectError::Unreachable { v6: remote.is_ipv6() }));
+        }
+        Ok(source)
     }
 
     /// Whether `addr` is one of the host's.

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use polypath_proto::{ListenAddr, ListenerId};
+use polypath_proto::{AcceptPolicy, ListenAddr, ListenerId};
 use tokio::net::{ToSocketAddrs, lookup_host};
 
 use crate::error;
@@ -17,7 +18,7 @@ use crate::waiting::Phase;
 const BACKLOG: usize = 1024;
 
 /// How to listen.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct ListenOptions {
     /// So many connections may wait to be accepted; 0 counts as 1. 1,024 unless set.
     pub backlog: usize,
@@ -28,11 +29,13 @@ pub struct ListenOptions {
     /// port, and keeps it for as long as the listener lives. Off unless set: then the host binds one. See
     /// [`Host::release_port`].
     pub held: bool,
+    /// Says how each connection is accepted. None unless set: all as the stack's [`Config`](polypath_proto::Config) has it.
+    pub policy: Option<Arc<dyn AcceptPolicy>>,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        Self { backlog: BACKLOG, v6only: false, held: false }
+        Self { backlog: BACKLOG, v6only: false, held: false, policy: None }
     }
 }
 

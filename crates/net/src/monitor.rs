@@ -162,6 +162,8 @@ impl Seen {
             send_queue: info.send_queue as u64,
             recv_queue: info.recv_queue as u64,
             recv_buffer: info.recv_buffer as u64,
+            congestion_control: info.congestion.to_owned(),
+            scheduler: info.scheduler.to_owned(),
             subflows: info.subflows.iter().map(|s| self.subflow(s, account)).collect(),
         }
     }

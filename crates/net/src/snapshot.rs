@@ -112,6 +112,10 @@ pub struct ConnectionSnapshot {
     pub recv_queue: u64,
     /// The receive buffer.
     pub recv_buffer: u64,
+    /// Name of its congestion control.
+    pub congestion_control: String,
+    /// Name of its packet scheduler.
+    pub scheduler: String,
     /// Its subflows.
     pub subflows: Vec<SubflowSnapshot>,
 }

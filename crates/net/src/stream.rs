@@ -99,7 +99,7 @@ impl MptcpStream {
         data: &[u8],
     ) -> io::Result<Self> {
         if options.local.is_none_or(|local| local.ip().is_unspecified())
-            && let Some(source) = host.source(remote.ip())
+            && let Some(source) = host.source(remote.ip(), options.paths.as_ref())?
         {
             options.local = Some(SocketAddr::new(source, options.local.map_or(0, |local| local.port())));
         }

@@ -90,8 +90,8 @@ pub use polypath_net::{
     OwnedWriteHalf, PathOptions, PathSnapshot, ReadHalf, ReuniteError, Snapshot, SubflowSnapshot, TraceFile, WriteHalf,
 };
 pub use polypath_proto::{
-    CloseReason, Config, ConnectOptions, ConnectionError, ConnectionId, ConnectionInfo, Counters, Event,
-    FallbackReason, Keepalive, MultipathState, Role, SessionInfo, State, SubflowEvent, SubflowId, SubflowInfo,
-    SynCookies, TcpInfo,
+    AcceptPolicy, CloseReason, Config, ConnectOptions, ConnectionError, ConnectionId, ConnectionInfo, Counters, Event,
+    FallbackReason, Keepalive, MultipathState, PathName, PathPolicy, PathUse, Role, SessionInfo, State, SubflowEvent,
+    SubflowId, SubflowInfo, SynCookies, TcpInfo,
 };
 pub use polypath_proto::{Instant, congestion, mib, path_manager, scheduler, trace};

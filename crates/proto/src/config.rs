@@ -1,6 +1,7 @@
 //! What a stack is told about its host and its taste.
 
 use crate::LinkId;
+use crate::PathPolicy;
 use crate::congestion::CongestionKind;
 use crate::path_manager::PathManagerKind;
 use crate::scheduler::SchedulerKind;
@@ -199,8 +200,8 @@ impl Default for Keepalive {
     }
 }
 
-/// How one connection is opened.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+/// How one connection is opened, or [accepted](crate::AcceptPolicy).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectOptions {
     /// The local end of the first subflow: an address of the stack (or unspecified), and a port (or 0).
     pub local: Option<SocketAddr>,
@@ -212,6 +213,14 @@ pub struct ConnectOptions {
     pub fast_open: bool,
     /// Its congestion control. This and what follows: none is the stack's ([`Config`]).
     pub congestion: Option<CongestionKind>,
+    /// On which subflow data goes.
+    pub scheduler: Option<SchedulerKind>,
+    /// Which subflows there are, and what the peer is told.
+    pub path_manager: Option<PathManagerKind>,
+    /// At most this many subflows, 1 to 64.
+    pub max_subflows: Option<usize>,
+    /// Which of the stack's addresses it uses, and how; none: all, as they are.
+    pub paths: Option<PathPolicy>,
     /// How a silent peer is asked whether it lives.
     pub keepalive: Option<Keepalive>,
     /// How long the SYN, and data, may stay unacknowledged.

@@ -18,6 +18,7 @@ mod journal;
 pub mod mib;
 mod mptcp;
 pub mod path_manager;
+mod path_policy;
 pub mod scheduler;
 pub mod seq;
 mod stack;
@@ -31,10 +32,11 @@ pub use mptcp::{
     CloseReason, ConnectionError, ConnectionInfo, FallbackReason, MultipathState, Role, SessionInfo, SteeringError,
     SubflowInfo,
 };
+pub use path_policy::{PathName, PathPolicy, PathUse};
 pub use polypath_wire::{ChecksumMode, HeaderBuf};
 pub use stack::{
-    ConnectError, Connection, ConnectionId, DataHoldings, Event, Holdings, ListenAddr, ListenError, ListenerId,
-    Received, RxChecksum, Stack, SubflowEvent, SynCookies, Transmit, TransmitBuf,
+    AcceptPolicy, ConnectError, Connection, ConnectionId, DataHoldings, Event, Holdings, ListenAddr, ListenError,
+    ListenerId, Received, RxChecksum, Stack, SubflowEvent, SynCookies, Transmit, TransmitBuf,
 };
 pub use tcp::{Counters, State, TcpInfo};
 pub use time::{Duration, Instant};

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use polypath_config::{Rules, Subject};
 use polypath_net::{ConnectionHandle, Host, ListenOptions, MptcpListener, MptcpStream};
 use polypath_proto::ConnectOptions;
 
@@ -15,13 +16,20 @@ use crate::settings::Settings;
 #[derive(Clone, Debug)]
 pub struct HostNetwork {
     host: Host,
+    rules: Arc<Rules>,
 }
 
 impl HostNetwork {
     /// Over `host`, whose [`shutdown`](Host::shutdown) delivers what programs have left behind.
     #[must_use]
     pub fn new(host: Host) -> HostNetwork {
-        HostNetwork { host }
+        HostNetwork { host, rules: Arc::default() }
+    }
+
+    /// Has `rules` say how each connection is opened or accepted. What a program itself sets on its socket goes first.
+    #[must_use]
+    pub fn rules(self, rules: Arc<Rules>) -> HostNetwork {
+        HostNetwork { rules, ..self }
     }
 }
 
@@ -48,12 +56,14 @@ impl Network for HostNetwork {
         let port = |local: SocketAddr| if host.is_attached() { 0 } else { local.port() };
         let local = local.map(|local| SocketAddr::new(local.ip(), port(local)));
         let local = local.filter(|local| !local.ip().is_unspecified() || local.port() != 0);
-        let Opening { settings, fast_open, data } = opening;
+        let Opening { settings, fast_open, data, program } = opening;
         // A Linux server of Multipath TCP that writes its answer before the third ACK has come sends it only when something
         // else makes it send: over a path of 20 ms a kernel's client waits in vain as well. So where data goes with the SYN,
         // the connection is one of plain TCP.
-        let no_multipath = fast_open && self.takes_early_data(remote.ip());
-        let options = ConnectOptions { local, fast_open, no_multipath, ..settings.options() };
+        let early = fast_open && self.takes_early_data(remote.ip());
+        let ruled = self.rules.options(&Subject::outgoing(program.as_ref(), remote));
+        let no_multipath = early || ruled.no_multipath;
+        let options = settings.options(ConnectOptions { local, fast_open, no_multipath, ..ruled });
         async move {
             let stream = MptcpStream::connect_and_write(&host, remote, options, &data).await?;
             // Whether the program has set TCP_NODELAY shows nowhere on the way of its data, and may change: what it
@@ -67,6 +77,10 @@ impl Network for HostNetwork {
         self.host.has_fast_open_cookie(remote.to_canonical())
     }
 
+    fn asks_for_programs(&self) -> bool {
+        self.rules.ask_for_programs()
+    }
+
     fn congestion(&self) -> Option<&'static str> {
         Some(self.host.settings().congestion.name())
     }
@@ -76,7 +90,8 @@ impl Network for HostNetwork {
             return Ok(None);
         }
         // The shadow holds the address.
-        let options = ListenOptions { backlog: with.backlog, v6only: with.v6_only, held: true };
+        let policy = (!self.rules.is_empty()).then(|| self.rules.accepting(with.program));
+        let options = ListenOptions { backlog: with.backlog, v6only: with.v6_only, held: true, policy };
         let listener = MptcpListener::bind_with(&self.host, local, options)?;
         listener.set_fast_open(with.fast_open)?;
         Ok(Some(listener))
@@ -143,6 +158,6 @@ impl Control for ConnectionHandle {
 
     fn look(&self) -> Option<Look> {
         let (now, info) = self.info_now().ok()?;
-        Some(Look { now, info, max_subflows: self.host().settings().max_subflows })
+        Some(Look { now, info })
     }
 }

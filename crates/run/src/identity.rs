@@ -82,12 +82,14 @@ impl Threads {
 fn open_thread(tid: u32) -> io::Result<OwnedFd> {
     match sys::pidfd_open(tid, PIDFD_THREAD) {
         // Before 6.9: the process stands for its threads, which nearly always share descriptors.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            let leader = status_field(tid, "Tgid:").and_then(|text| text.parse().ok());
-            sys::pidfd_open(leader.unwrap_or(tid), 0)
-        }
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => sys::pidfd_open(process_of(tid).unwrap_or(tid), 0),
         other => other,
     }
+}
+
+/// The process that thread `tid` belongs to.
+pub(crate) fn process_of(tid: u32) -> Option<u32> {
+    status_field(tid, "Tgid:")?.parse().ok()
 }
 
 /// The numbers under which thread `tid` has the socket with `inode`.

@@ -110,6 +110,7 @@ mod parked;
 mod pass;
 mod preflight;
 mod privileges;
+mod program;
 mod reader;
 mod rights;
 mod runner;

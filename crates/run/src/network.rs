@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use polypath_config::Program;
 use polypath_proto::{ConnectionInfo, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -60,6 +61,11 @@ pub trait Network: Send + Sync + 'static {
         false
     }
 
+    /// Whether it matters which program opens a connection or listens. To find out costs some microseconds.
+    fn asks_for_programs(&self) -> bool {
+        false
+    }
+
     /// Name of the congestion control of connections that choose none; none where nobody knows.
     fn congestion(&self) -> Option<&'static str> {
         None
@@ -104,7 +110,7 @@ pub trait Network: Send + Sync + 'static {
 }
 
 /// How a program listens.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// How many connections may wait to be accepted.
     pub backlog: usize,
@@ -112,6 +118,8 @@ pub struct Listen {
     pub v6_only: bool,
     /// Of so many connections at once data is taken that comes with their SYNs (`TCP_FASTOPEN`); 0: of none.
     pub fast_open: usize,
+    /// Which it is, where the network [asks](Network::asks_for_programs).
+    pub program: Option<Arc<Program>>,
 }
 
 /// A listening socket of a network. Dropping it refuses further connections.
@@ -146,6 +154,8 @@ pub struct Opening {
     pub fast_open: bool,
     /// What it wants to be sent first.
     pub data: Vec<u8>,
+    /// Which program it is, where the network [asks](Network::asks_for_programs).
+    pub program: Option<Program>,
 }
 
 /// What a stream must tell beyond reading and writing.
@@ -192,8 +202,6 @@ pub struct Look {
     pub now: Instant,
     /// The connection.
     pub info: ConnectionInfo,
-    /// So many subflows it may have.
-    pub max_subflows: usize,
 }
 
 impl NetStream for TcpStream {

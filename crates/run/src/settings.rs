@@ -67,15 +67,15 @@ impl Settings {
         }
     }
 
-    /// For a connection that is about to be opened.
-    pub(crate) fn options(self) -> ConnectOptions {
+    /// For a connection that is about to be opened, and would otherwise be as `usual`.
+    pub(crate) fn options(self, usual: ConnectOptions) -> ConnectOptions {
         ConnectOptions {
-            congestion: self.congestion,
+            congestion: self.congestion.or(usual.congestion),
             keepalive: self.keepalive.flatten(),
             user_timeout: self.user_timeout.flatten(),
             hop_limit: self.hop_limit,
             dscp: self.dscp,
-            ..ConnectOptions::default()
+            ..usual
         }
     }
 }

@@ -201,7 +201,8 @@ impl<'a> Act<'a> {
 
     fn under_polypath(&self, line: &str) -> anyhow::Result<Command> {
         let mut command = self.stage.host().command(self.polypath);
-        command.args(["run", "--events", &format!("events-{}", self.started.get()), "--"]).args(words(line)?);
+        let events = format!("events-{}", self.started.get());
+        command.args(["run", "--config", "none", "--events", &events, "--"]).args(words(line)?);
         Ok(command)
     }
 

@@ -4,6 +4,7 @@ mod handover;
 mod obstacles;
 mod programs;
 mod resume;
+mod rules;
 mod servers;
 mod supervisor;
 mod world;

@@ -109,6 +109,22 @@ fn another_service_on_another_address_keeps_its_port() {
 }
 
 #[test]
+fn a_rule_says_where_a_server_is_joined_and_who_gets_plain_tcp() {
+    let world = world("serve-rules", Families::V4);
+    let only = format!("direction = 'in', port = {PORT}, remote = '10.1.0.0/24', path = 'u1'");
+    let _server = Server::start(&world, &["--rule", &only, "--rule", "no-multipath = true"]);
+    let start = counters(&world.server);
+    fetch(&world, Transport::Mptcp, "10.1.0.2:8080", 5_000_000);
+    let counted = counters(&world.server).since(&start);
+    assert_eq!((counted.get("AddAddr"), counted.get("MPCapableSYNACKRX")), (0, 1), "{counted:?}");
+    assert!(sent(&world, "u2") < 100_000, "{}", sent(&world, "u2"));
+    // From another network, so by the second rule.
+    fetch(&world, Transport::Mptcp, "10.2.0.2:8080", 1_000_000);
+    let counted = counters(&world.server).since(&start);
+    assert_eq!(counted.get("MPCapableSYNACKRX"), 1, "{counted:?}");
+}
+
+#[test]
 fn a_path_goes_and_comes_back_while_a_server_runs() {
     let world = world("serve-paths", Families::V4);
     let _server = Server::start(&world, &[]);

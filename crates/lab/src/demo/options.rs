@@ -44,7 +44,9 @@ impl Runner {
         let mut line: Vec<OsString> = Vec::new();
         match self {
             Self::Polypath { executable, arguments } => {
-                line.extend([executable.into(), "run".into(), "--tun".into(), "pp0".into()]);
+                line.push(executable.into());
+                // What this host is configured for is not what is shown.
+                line.extend(["run", "--config", "none", "--tun", "pp0"].map(OsString::from));
                 for (index, path) in paths.iter().enumerate() {
                     line.extend(["--address".into(), format!("{}={}", client_v4(index), path.name).into()]);
                 }

@@ -120,7 +120,7 @@ pub fn run(options: &SoakOptions) -> anyhow::Result<SoakReport> {
 }
 
 fn start(scenario: &Scenario, options: &SoakOptions, paths: &[PathSpec], port: u16) -> anyhow::Result<Child> {
-    let mut line: Vec<OsString> = ["run", "--tun", "pp0"].map(OsString::from).into();
+    let mut line: Vec<OsString> = ["run", "--config", "none", "--tun", "pp0"].map(OsString::from).into();
     for (index, path) in paths.iter().enumerate() {
         line.extend(["--address".into(), format!("{}={}", client_v4(index), path.name).into()]);
     }

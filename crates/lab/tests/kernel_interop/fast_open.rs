@@ -80,10 +80,10 @@ fn check(kernel: &Namespace, multipath: bool, capture: &PathBuf) {
 
 /// On a very busy machine the kernel answers the first SYNs over IPv6 as unreachable, for some 100 ms after the namespace
 /// was set up, though it knows the route; why is not known. That ends an attempt at once.
-async fn connect_when_up(host: &Host, remote: SocketAddr, options: ConnectOptions, request: &[u8]) -> MptcpStream {
+async fn connect_when_up(host: &Host, remote: SocketAddr, options: &ConnectOptions, request: &[u8]) -> MptcpStream {
     let attempts = async {
         loop {
-            match MptcpStream::connect_and_write(host, remote, options, request).await {
+            match MptcpStream::connect_and_write(host, remote, options.clone(), request).await {
                 Err(error) if error.kind() == std::io::ErrorKind::NetworkUnreachable => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -120,7 +120,7 @@ fn polypath_client(address: IpAddr, transport: Transport) {
             for n in 0..CONNECTIONS as u64 {
                 let remote = SocketAddr::new(address, PORT);
                 let request = bytes(n, REQUEST);
-                let mut stream = connect_when_up(&host, remote, options, &request).await;
+                let mut stream = connect_when_up(&host, remote, &options, &request).await;
                 let mut answer = vec![0; ANSWER];
                 stream.read_exact(&mut answer).await.expect("the answer");
                 assert!(answer == bytes(100 + n, ANSWER), "answer {n} is garbled");

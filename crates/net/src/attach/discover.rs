@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 
+use polypath_proto::PathPolicy;
+
 use super::snapshot::{Address, AddressKind, KernelRoute, Link, Snapshot, TABLE_MAIN};
 use super::{AttachOptions, Effect, Obstacle, PathOptions};
 
@@ -50,8 +52,12 @@ impl Route {
 
 /// The path that a connection to `remote` begins on: no backup if possible, then the most specific route, then the
 /// first of `paths`, which are in the order of preference.
-pub(crate) fn best<'a>(paths: &'a [Path], remote: IpAddr) -> Option<&'a Path> {
-    let rank = |path: &&'a Path| Some((path.backup, u8::MAX - path.route_to(remote)?.prefix_len));
+pub(crate) fn best<'a>(paths: &'a [Path], remote: IpAddr, policy: Option<&PathPolicy>) -> Option<&'a Path> {
+    let backup = |path: &Path| match policy {
+        Some(policy) => policy.backup(path.addr, Some(&path.interface), path.backup),
+        None => Some(path.backup),
+    };
+    let rank = |path: &&'a Path| Some((backup(path)?, u8::MAX - path.route_to(remote)?.prefix_len));
     paths.iter().filter(|path| rank(path).is_some()).min_by_key(|path| rank(path))
 }
 
@@ -254,6 +260,8 @@ pub(super) fn contains(network: IpAddr, prefix_len: u8, addr: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use polypath_proto::PathUse;
+
     use super::*;
     use crate::attach::policy::Refusal;
 
@@ -312,8 +320,13 @@ mod tests {
         assert_eq!(names(&paths), ["wlan0", "wwan0"]);
         let prefixes: Vec<u8> = paths[0].routes.iter().map(|route| route.prefix_len).collect();
         assert_eq!(prefixes, [24, 0], "the most specific first");
-        assert_eq!(best(&paths, ip("10.64.3.1")).unwrap().interface, "wwan0");
-        assert_eq!(best(&paths, ip("192.0.2.1")).unwrap().interface, "wlan0");
+        assert_eq!(best(&paths, ip("10.64.3.1"), None).unwrap().interface, "wwan0");
+        assert_eq!(best(&paths, ip("192.0.2.1"), None).unwrap().interface, "wlan0");
+        let policy = |wlan, others| PathPolicy::new([("wlan0".into(), wlan)], others);
+        let begins = |policy| best(&paths, ip("192.0.2.1"), Some(&policy)).map(|path| path.interface.as_str());
+        assert_eq!(begins(policy(PathUse::Backup, PathUse::AsItIs)), Some("wwan0"));
+        assert_eq!(begins(policy(PathUse::Backup, PathUse::Never)), Some("wlan0"));
+        assert_eq!(begins(policy(PathUse::Never, PathUse::Never)), None);
         let carried = |remote| carries(&laptop(), &paths, ip(remote));
         assert!(carried("192.0.2.1") && carried("10.64.3.1"));
         assert!(
@@ -329,7 +342,7 @@ mod tests {
         let paths = discover(&laptop(), &options, &[]);
         assert_eq!(names(&paths), ["wwan0", "wlan0"]);
         assert!(paths[1].backup);
-        assert_eq!(best(&paths, ip("192.0.2.1")).unwrap().interface, "wwan0");
+        assert_eq!(best(&paths, ip("192.0.2.1"), None).unwrap().interface, "wwan0");
     }
 
     #[test]

@@ -33,7 +33,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time;
 
-use polypath_proto::{ChecksumMode, Instant, LinkConfig, LinkId, LocalAddress, Stack};
+use polypath_proto::{ChecksumMode, Instant, LinkConfig, LinkId, LocalAddress, PathPolicy, Stack};
 
 use crate::device::Netlink;
 use discover::Path;
@@ -85,10 +85,10 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// The address that a connection to `remote` begins at.
-    pub(crate) fn source(&self, remote: IpAddr) -> Option<IpAddr> {
+    /// The address that a connection to `remote` begins at, of those that `policy` allows.
+    pub(crate) fn source(&self, remote: IpAddr, policy: Option<&PathPolicy>) -> Option<IpAddr> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        discover::best(&state.1, remote).map(|path| path.addr)
+        discover::best(&state.1, remote, policy).map(|path| path.addr)
     }
 
     /// Whether connections to `remote` are for the stack.

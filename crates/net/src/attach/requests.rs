@@ -154,13 +154,15 @@ impl Attachment {
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, message));
         }
         let at = self.listening.claim(at, options.held).inspect_err(|_| self.settle(shared))?;
+        let ListenOptions { backlog, held, policy, .. } = options;
         let listening = shared.call(|core, _| {
-            let id = core.stack.listen(at, options.backlog).map_err(error::listen)?;
+            let id = core.stack.listen(at, backlog).map_err(error::listen)?;
+            core.stack.set_accept_policy(id, policy);
             core.waiting.add_listener(id);
             Ok(id)
         });
         let result = listening.and_then(|result| result).and_then(|id| {
-            self.listening.add(at, options.held, id);
+            self.listening.add(at, held, id);
             self.divert(shared).inspect_err(|_| {
                 let _ = shared.call(|core, now| {
                     core.waiting.remove_listener(id);

@@ -7,6 +7,7 @@ use crate::LocalAddress;
 use crate::SubflowId;
 use crate::mib::Counter;
 use crate::path_manager::{LocalView, PathCommand, PathEvent, PathManagerView, SubflowView};
+use crate::path_policy;
 use crate::time::{Duration, Instant};
 use crate::trace::{By, ReinjectReason, TraceEvent};
 use arrayvec::ArrayVec;
@@ -48,10 +49,12 @@ impl Connection {
 
     pub(super) fn run_path_manager(&mut self, now: Instant, env: &Env<'_>, event: &PathEvent) {
         let port = env.config.announce_port.unwrap_or(self.initial.local().port());
+        let paths = self.paths.clone();
         let view = |a: &LocalAddress| {
             let announced = self.announced.iter().any(|known| known.addr == a.addr);
             let reached = env.reach.has(SocketAddr::new(a.addr, port));
-            Some(LocalView { addr: a.addr, backup: a.backup, id: self.local_id(a.addr)?, announced, reached })
+            let backup = path_policy::backup_by(paths.as_ref(), a)?;
+            Some(LocalView { addr: a.addr, backup, id: self.local_id(a.addr)?, announced, reached })
         };
         let locals: Vec<LocalView> = env.addresses.iter().filter_map(view).collect();
         let subflows: Vec<SubflowView> = self
@@ -72,7 +75,7 @@ impl Connection {
             locals: &locals,
             remotes: &remotes,
             subflows: &subflows,
-            max_subflows: env.config.max_subflows,
+            max_subflows: self.max_subflows,
             announce: env.config.announce_addresses,
         };
         let mut commands = Vec::new();
@@ -258,7 +261,9 @@ impl Connection {
     }
 
     /// Subflows from a local address are to be used only as a backup, or no longer only so (RFC 8684, section 3.3.8).
-    pub(crate) fn on_backup_changed(&mut self, addr: IpAddr, backup: bool) {
+    pub(crate) fn on_backup_changed(&mut self, env: &Env<'_>, addr: IpAddr) {
+        let address = env.addresses.iter().find(|a| a.addr == addr);
+        let Some(backup) = address.and_then(|a| self.backup_by_policy(a)) else { return };
         for id in self.ids() {
             let Some(s) = self.get_mut(id).filter(|s| s.tcp.local().ip() == addr && s.backup != backup) else {
                 continue;
@@ -269,6 +274,16 @@ impl Connection {
                 self.say_priority(id);
             }
         }
+    }
+
+    /// Whether subflows from an address are to be used only as a backup, where there are to be any.
+    pub(super) fn backup_by_policy(&self, address: &LocalAddress) -> Option<bool> {
+        path_policy::backup_by(self.paths.as_ref(), address)
+    }
+
+    /// Whether this host has the address, and subflows may begin or end there.
+    pub(crate) fn may_use(&self, env: &Env<'_>, addr: IpAddr) -> bool {
+        env.addresses.iter().any(|a| a.addr == addr && self.backup_by_policy(a).is_some())
     }
 
     /// Tells the peer of a subflow's priority, where its SYN did not.

@@ -397,9 +397,10 @@ impl Connection {
     pub(crate) fn name_subflow(&self, env: &Env<'_>, subflow: &mut Subflow) {
         if let Some(address) = env.addresses.iter().find(|a| a.addr == subflow.tcp.local().ip()) {
             subflow.name.clone_from(&address.name);
-            subflow.backup = address.backup;
+            // Where the peer began it at an address that is not to be used, it is better than none.
+            subflow.backup = self.backup_by_policy(address).unwrap_or(true);
             // MP_CAPABLE has no flag for it.
-            subflow.priority_said = !address.backup || subflow.handshake != Handshake::Capable;
+            subflow.priority_said = !subflow.backup || subflow.handshake != Handshake::Capable;
         }
     }
 }

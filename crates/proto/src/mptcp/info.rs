@@ -81,6 +81,10 @@ pub struct ConnectionInfo {
     pub recv_buffer: usize,
     /// Name of the congestion control.
     pub congestion: &'static str,
+    /// Name of the packet scheduler.
+    pub scheduler: &'static str,
+    /// At most this many subflows.
+    pub max_subflows: usize,
     /// Keys and numbers of Multipath TCP; none before it is agreed on, and in plain TCP.
     pub session: Option<SessionInfo>,
     /// What a router, or the peer's host, last said of packets that did not arrive, unless the peer was heard of since:
@@ -205,6 +209,8 @@ impl Connection {
             recv_queue: self.inbox.len(),
             recv_buffer: self.window.capacity(),
             congestion: self.congestion.name(),
+            scheduler: self.scheduler.name(),
+            max_subflows: self.max_subflows,
             session: self.session_info(),
             // Only who asks is told. [9293-MUST-47, 9293-SHLD-20]
             soft_error: self.soft_error,

@@ -142,11 +142,11 @@ impl Connection {
         join: JoinSyn,
         nonce: u32,
     ) -> Option<SubflowId> {
-        if !self.takes_subflows() {
+        if !self.takes_subflows() || !self.may_use(env, tcp.local().ip()) {
             return None;
         }
         let local_id = self.local_id(tcp.local().ip())?;
-        let max = env.config.max_subflows;
+        let max = self.max_subflows;
         let working = self.iter().filter(|(_, s)| s.established && silent_since(now, s).is_none()).count();
         if working >= max {
             self.ask_for_places(now);
@@ -177,7 +177,7 @@ impl Connection {
     /// had to go itself.
     fn finds_a_place(&mut self, now: Instant, env: &Env<'_>, new: SubflowId) -> bool {
         let old = || self.iter().filter(|(id, s)| *id != new && s.established && s.reset.is_none());
-        if old().count() < env.config.max_subflows {
+        if old().count() < self.max_subflows {
             return true;
         }
         if let Some((_, id)) = old().filter_map(|(id, s)| Some((silent_since(now, s)?, id))).min() {
@@ -193,8 +193,8 @@ impl Connection {
     }
 
     /// How many there may be with those that are on trial for the place of one that is stalled.
-    pub(super) fn most_subflows(&self, env: &Env<'_>) -> usize {
-        env.config.max_subflows + self.iter().filter(|(_, s)| s.gets_nothing_through()).count()
+    pub(super) fn most_subflows(&self) -> usize {
+        self.max_subflows + self.iter().filter(|(_, s)| s.gets_nothing_through()).count()
     }
 
     /// Somebody was refused for subflows on which nothing is under way: who only listens does not see that they are dead. The
@@ -233,7 +233,7 @@ impl Connection {
             known && !self.iter().any(|(_, s)| (s.tcp.local().ip(), s.tcp.remote()) == (local, remote));
         self.name_subflow(env, &mut subflow);
         subflow.backup |= backup;
-        self.add_subflow(self.most_subflows(env), subflow)
+        self.add_subflow(self.most_subflows(), subflow)
     }
 
     /// The reset that refuses a join (RFC 8684, section 3.2). Another time there may be a place.

@@ -63,6 +63,7 @@ use crate::congestion::CongestionControl;
 use crate::journal::Journal;
 use crate::mib::Counter;
 use crate::path_manager::{PathEvent, PathManager};
+use crate::path_policy::PathPolicy;
 use crate::scheduler::{Scheduler, SubflowSet};
 use crate::seq::Dsn;
 use crate::stack::Reach;
@@ -210,6 +211,10 @@ pub(crate) struct Connection {
     pub(crate) congestion: Box<dyn CongestionControl>,
     scheduler: Box<dyn Scheduler>,
     path_manager: Box<dyn PathManager>,
+    /// At most this many.
+    max_subflows: usize,
+    /// Which local addresses are used; none: all.
+    paths: Option<PathPolicy>,
     // Signals.
     signals: VecDeque<Signal>,
     /// When signals last began to go out, and how many have since.
@@ -312,6 +317,8 @@ impl Connection {
             congestion: config.congestion.build(),
             scheduler: config.scheduler.build(),
             path_manager: config.path_manager.build(),
+            max_subflows: config.max_subflows,
+            paths: None,
             signals: VecDeque::new(),
             signals_sent: (Instant::ZERO, 0),
             remote_addresses: Vec::new(),

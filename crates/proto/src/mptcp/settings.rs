@@ -40,12 +40,21 @@ impl Settings {
 
 impl Connection {
     /// What one connection is opened with instead of the stack's.
-    pub(crate) fn take_options(&mut self, now: Instant, options: &ConnectOptions) {
-        let ConnectOptions { local: _, no_multipath: _, fast_open: _, congestion, keepalive, .. } = *options;
-        let ConnectOptions { user_timeout, hop_limit, dscp, .. } = *options;
+    pub(crate) fn take_options(&mut self, now: Instant, options: ConnectOptions) {
+        let ConnectOptions { local: _, no_multipath: _, fast_open: _, congestion, keepalive, .. } = options;
+        let ConnectOptions { user_timeout, hop_limit, dscp, .. } = options;
+        let ConnectOptions { scheduler, path_manager, max_subflows, paths, .. } = options;
         if let Some(congestion) = congestion {
             self.set_congestion(now, congestion.build());
         }
+        if let Some(scheduler) = scheduler {
+            self.set_scheduler(scheduler.build());
+        }
+        if let Some(path_manager) = path_manager {
+            self.path_manager = path_manager.build();
+        }
+        self.max_subflows = max_subflows.map_or(self.max_subflows, |most| most.clamp(1, 64));
+        self.paths = paths;
         if let Some(keepalive) = keepalive {
             self.settings.keepalive = Some(Box::new(keepalive));
         }

@@ -38,13 +38,13 @@ impl Connection {
         backup: bool,
     ) -> Result<(), SteeringError> {
         self.require_multipath()?;
-        if !env.addresses.iter().any(|a| a.addr == local) {
+        if !self.may_use(env, local) {
             return Err(SteeringError::UnknownAddress(local));
         }
         if local.is_ipv4() != remote.is_ipv4() {
             return Err(SteeringError::Family(local, remote.ip()));
         }
-        if self.subflow_count() >= self.most_subflows(env) {
+        if self.subflow_count() >= self.most_subflows() {
             return Err(SteeringError::TooMany(self.subflow_count()));
         }
         self.requests.push(Request::Open { local, remote, backup });

@@ -1,9 +1,11 @@
 //! Listening ports and the connections that wait to be accepted.
 
-use super::{ConnectionId, ListenerId};
+use super::{ConnectionId, FourTuple, ListenerId};
+use crate::ConnectOptions;
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Linux: the default of tcp_max_syn_backlog on a host with enough memory.
 const MAX_HALF_OPEN: usize = 1024;
@@ -50,6 +52,14 @@ impl From<SocketAddr> for ListenAddr {
     }
 }
 
+/// Says how connections are accepted.
+pub trait AcceptPolicy: Send + Sync + core::fmt::Debug {
+    /// What a connection from `remote` to `local` has instead of the stack's [`Config`](crate::Config);
+    /// [`ConnectOptions::local`] and [`ConnectOptions::fast_open`] mean nothing here. It is asked for each SYN, and must
+    /// always give the same answer: where handshakes are answered without keeping anything of them, it is asked again.
+    fn options(&self, local: SocketAddr, remote: SocketAddr) -> ConnectOptions;
+}
+
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) at: ListenAddr,
@@ -62,6 +72,7 @@ pub(super) struct Listener {
     pub(super) opening_fast: Vec<ConnectionId>,
     /// Until when such handshakes count that a reset ended.
     fast_resets: VecDeque<Instant>,
+    policy: Option<Arc<dyn AcceptPolicy>>,
 }
 
 impl Listener {
@@ -74,6 +85,7 @@ impl Listener {
             fast_open_limit: 0,
             opening_fast: Vec::new(),
             fast_resets: VecDeque::new(),
+            policy: None,
         }
     }
 
@@ -133,6 +145,20 @@ impl super::Stack {
         }
         // [9293-MUST-41]
         Ok(ListenerId(self.listeners.insert(Listener::new(at, backlog))))
+    }
+
+    /// Has `policy` say how each connection is accepted; none, as at first: all as the stack's
+    /// [`Config`](crate::Config) has it.
+    pub fn set_accept_policy(&mut self, id: ListenerId, policy: Option<Arc<dyn AcceptPolicy>>) {
+        if let Some(l) = self.listeners.get_mut(id.0) {
+            l.policy = policy;
+        }
+    }
+
+    /// How a listener's connection is to be accepted.
+    pub(super) fn accept_options(&self, id: ListenerId, tuple: FourTuple) -> ConnectOptions {
+        let policy = self.listeners.get(id.0).and_then(|l| l.policy.as_ref());
+        policy.map(|policy| policy.options(tuple.local, tuple.remote)).unwrap_or_default()
     }
 
     /// Takes data that comes with SYNs (TCP Fast Open, RFC 7413), of so many connections at once whose handshakes are

@@ -22,7 +22,7 @@ mod timer_queue;
 pub use crate::mptcp::{Transmit, TransmitBuf};
 pub use api::Connection;
 pub use holdings::{DataHoldings, Holdings};
-pub use listener::{ListenAddr, ListenError};
+pub use listener::{AcceptPolicy, ListenAddr, ListenError};
 pub use open::ConnectError;
 pub use syn_cookies::SynCookies;
 
@@ -277,7 +277,7 @@ impl Stack {
         for address in self.addresses.iter_mut().filter(|a| a.addr == addr) {
             address.backup = backup;
         }
-        self.for_each_connection(now, |c, _| c.on_backup_changed(addr, backup));
+        self.for_each_connection(now, |c, env| c.on_backup_changed(env, addr));
     }
 
     /// An address is gone: its subflows end, and peers are told.

@@ -4,6 +4,7 @@ use super::{ConnectionId, FourTuple, ListenerId, Slot, Stack, SynCookies, syn_co
 use crate::journal::Journal;
 use crate::mib::Counter;
 use crate::mptcp::{self, FallbackReason, Handshake, JoinSyn, Multipath, Role, Subflow};
+use crate::path_policy;
 use crate::seq::Ssn;
 use crate::tcp::{Tcp, TcpParams};
 use crate::time::Instant;
@@ -20,8 +21,8 @@ const UNTOUCHED_TRIES: usize = 64;
 /// Why a connection cannot be opened.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// The stack has no address of the destination's family.
-    #[error("network is unreachable: the stack has no {} address", if *.v6 { "IPv6" } else { "IPv4" })]
+    /// The stack has no address of the destination's family, or none that the connection may use.
+    #[error("network is unreachable: the stack has no {} address that may be used", if *.v6 { "IPv6" } else { "IPv4" })]
     Unreachable {
         /// The destination is IPv6.
         v6: bool,
@@ -46,6 +47,7 @@ struct Newcomer {
     multipath: Multipath,
     tcp: Tcp,
     fast_open: FastOpenAnswer,
+    options: ConnectOptions,
 }
 
 /// What a server makes of a SYN's Fast Open option.
@@ -81,9 +83,10 @@ impl Stack {
             .addresses
             .iter()
             .filter(|a| a.addr.is_ipv4() == remote.is_ipv4() && wanted.is_none_or(|w| w.ip() == a.addr))
+            .filter_map(|a| Some((path_policy::backup_by(options.paths.as_ref(), a)?, a)))
             // [9293-MUST-44]
-            .min_by_key(|a| a.backup);
-        let Some((addr, link)) = address.map(|a| (a.addr, a.link)) else {
+            .min_by_key(|(backup, _)| *backup);
+        let Some((addr, link)) = address.map(|(_, a)| (a.addr, a.link)) else {
             return Err(match wanted {
                 Some(w) => ConnectError::AddressNotAvailable(w.ip()),
                 None => ConnectError::Unreachable { v6: remote.is_ipv6() },
@@ -101,13 +104,14 @@ impl Stack {
         };
         let params = self.params(now, local, remote, link);
         let mut connection = self.new_connection(Role::Client, multipath, local, remote);
-        connection.take_options(now, &options);
+        let fast_open = options.fast_open;
+        connection.take_options(now, options);
         connection.journal.count(Counter::TcpActiveOpens);
         if matches!(multipath, Multipath::Negotiating { .. }) {
             connection.journal.count(Counter::MPTcpExtMPCapableSYNTX);
         }
         let path = (local.ip(), remote.ip());
-        if let Some((cookie, mss)) = self.fast_opens.offer(now, path).filter(|_| options.fast_open) {
+        if let Some((cookie, mss)) = self.fast_opens.offer(now, path).filter(|_| fast_open) {
             connection.prepare_fast_open(now, cookie, mss);
         }
         let subflow = Subflow::new(now, Tcp::connect(now, &params), Handshake::Capable, 0, 0);
@@ -231,17 +235,18 @@ impl Stack {
             return;
         }
         if stateless && !returning {
-            return self.answer_with_cookie(now, on, tuple, seg);
+            return self.answer_with_cookie(now, on, listener, tuple, seg);
         }
         // [8684-3.1-18]
-        let multipath = match mptcp::usable_offer(seg, self.config.multipath) {
+        let options = self.accept_options(listener, tuple);
+        let multipath = match mptcp::usable_offer(seg, self.config.multipath && !options.no_multipath) {
             Ok(()) => Multipath::Negotiating { local_key: self.draw_key() },
             Err(reason) => Multipath::Fallback(reason),
         };
         let params = self.params(now, tuple.local, tuple.remote, on);
         let tcp = Tcp::accept(now, &params, seg);
         let fast_open = self.judge_fast_open(now, listener, tuple, seg, payload);
-        self.take_in(now, listener, Newcomer { tuple, multipath, tcp, fast_open }, seg);
+        self.take_in(now, listener, Newcomer { tuple, multipath, tcp, fast_open, options }, seg);
     }
 
     /// What a SYN's Fast Open option is worth.
@@ -276,8 +281,9 @@ impl Stack {
 
     /// Makes a connection of a listener from a peer's SYN.
     fn take_in(&mut self, now: Instant, listener: ListenerId, new: Newcomer, seg: &Segment) {
-        let Newcomer { tuple, multipath, tcp, fast_open } = new;
+        let Newcomer { tuple, multipath, tcp, fast_open, options } = new;
         let mut connection = self.new_connection(Role::Server, multipath, tuple.local, tuple.remote);
+        connection.take_options(now, options);
         connection.journal.count(Counter::TcpPassiveOpens);
         connection.take_terms(mptcp::Terms::offered(seg));
         if mptcp::offers_multipath(seg) {
@@ -304,14 +310,15 @@ impl Stack {
     }
 
     /// Answers a SYN, and remembers nothing of it.
-    fn answer_with_cookie(&mut self, now: Instant, on: LinkId, tuple: FourTuple, seg: &Segment) {
+    fn answer_with_cookie(&mut self, now: Instant, on: LinkId, listener: ListenerId, tuple: FourTuple, seg: &Segment) {
         if self.replies.len() >= super::MAX_REPLIES {
             return;
         }
         let baked = self.cookies.bake(now, &tuple, seg);
         let params = TcpParams { iss: baked.iss, ..self.params(now, tuple.local, tuple.remote, on) };
         let mut tcp = Tcp::accept(now, &params, seg);
-        let multipath = mptcp::usable_offer(seg, self.config.multipath).is_ok();
+        let allowed = self.config.multipath && !self.accept_options(listener, tuple).no_multipath;
+        let multipath = mptcp::usable_offer(seg, allowed).is_ok();
         let mut options = TcpOptions { mss: Some(params.mss), ..TcpOptions::default() };
         if let Some(timestamps) = tcp.timestamps(now) {
             // Only what the echo will remind us of.
@@ -360,7 +367,9 @@ impl Stack {
             return false;
         }
         let echoed = mptcp::echoed_key(seg) == Some(baked.key);
-        let multipath = match (self.config.multipath, echoed) {
+        let options = self.accept_options(listener, tuple);
+        let allowed = self.config.multipath && !options.no_multipath;
+        let multipath = match (allowed, echoed) {
             (true, true) => Multipath::Negotiating { local_key: baked.key },
             (true, false) if syn_cookies::was_multipath(seg) => {
                 Multipath::Fallback(FallbackReason::ThirdAckWithoutCapable)
@@ -371,7 +380,7 @@ impl Stack {
         let params = TcpParams { iss: baked.iss, ..self.params(now, tuple.local, tuple.remote, on) };
         let mut tcp = Tcp::accept(now, &params, &syn);
         tcp.resume_handshake();
-        self.take_in(now, listener, Newcomer { tuple, multipath, tcp, fast_open: FastOpenAnswer::None }, &syn);
+        self.take_in(now, listener, Newcomer { tuple, multipath, tcp, fast_open: FastOpenAnswer::None, options }, &syn);
         if let Some((id, subflow)) = self.flows.get(&tuple) {
             self.with_connection(id, |c, env| {
                 c.resume_window();
@@ -411,7 +420,10 @@ impl Stack {
             // [8684-3.2-7]
             None => {
                 self.mib.count(Counter::MPTcpExtMPJoinRejected);
-                let for_now = self.connections.get(id.0).is_some_and(|slot| slot.connection.takes_subflows());
+                let takes = |c: &mut mptcp::Connection, env: &mptcp::Env<'_>| {
+                    c.takes_subflows() && c.may_use(env, tuple.local.ip())
+                };
+                let for_now = self.with_connection(id, takes).unwrap_or(false);
                 self.refuse(on, seg, 0, Some(mptcp::Connection::join_refusal(for_now)));
                 self.settle(now, id);
             }

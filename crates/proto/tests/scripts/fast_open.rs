@@ -6,21 +6,18 @@ use polypath_proto::{ConnectOptions, ConnectionError, FallbackReason, MultipathS
 use polypath_wire::MpJoin;
 
 const COOKIE: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
-const PLAIN: ConnectOptions = ConnectOptions {
-    local: None,
-    no_multipath: true,
-    fast_open: true,
-    congestion: None,
-    keepalive: None,
-    user_timeout: None,
-    hop_limit: None,
-    dscp: None,
-};
-const MULTIPATH: ConnectOptions = ConnectOptions { no_multipath: false, ..PLAIN };
+
+fn plain() -> ConnectOptions {
+    ConnectOptions { no_multipath: true, fast_open: true, ..ConnectOptions::default() }
+}
+
+fn multipath() -> ConnectOptions {
+    ConnectOptions { fast_open: true, ..ConnectOptions::default() }
+}
 
 /// A client that has been given a cookie by the peer, with an MSS of 1460.
 fn client_with_cookie() -> Script {
-    let mut s = Script::client(&ScriptOptions { connect: PLAIN, ..ScriptOptions::default() });
+    let mut s = Script::client(&ScriptOptions { connect: plain(), ..ScriptOptions::default() });
     s.expect(syn().fast_open(&[]).len(0));
     s.inject(syn_ack().fast_open(&COOKIE));
     s.expect(ack(1));
@@ -63,7 +60,7 @@ fn counted(s: &Script, counter: Counter) -> u64 {
 #[test]
 fn a_client_is_given_a_cookie_and_sends_data_with_its_next_syn() {
     let mut s = client_with_cookie();
-    s.connect_and_write(PLAIN, 100);
+    s.connect_and_write(plain(), 100);
     s.expect(syn().fast_open(&COOKIE).payload(&stream(0, 100)));
     s.advance(RTT);
     s.inject(syn_ack().ack(101));
@@ -79,7 +76,7 @@ fn a_client_is_given_a_cookie_and_sends_data_with_its_next_syn() {
 #[test]
 fn what_the_server_does_not_take_is_sent_after_the_handshake() {
     for taken in [0, 40] {
-        let mut s = sent_with_syn(100, PLAIN);
+        let mut s = sent_with_syn(100, plain());
         s.inject(syn_ack().ack(1 + taken));
         let rest = stream(u64::from(taken), 100 - taken as usize);
         s.expect(data(1 + taken, rest.len()).ack(1).payload(&rest));
@@ -88,7 +85,7 @@ fn what_the_server_does_not_take_is_sent_after_the_handshake() {
         let failed = counted(&s, Counter::TcpExtTCPFastOpenActiveFail);
         assert_eq!(failed, u64::from(taken == 0));
         // A cookie that did not do is not tried again.
-        s.connect_and_write(PLAIN, 100);
+        s.connect_and_write(plain(), 100);
         if taken == 0 {
             s.expect(syn().fast_open(&[]).len(0));
         } else {
@@ -101,7 +98,7 @@ fn what_the_server_does_not_take_is_sent_after_the_handshake() {
 #[test]
 fn a_syn_that_goes_unanswered_is_sent_again_without_data_or_cookie() {
     for arrived in [false, true] {
-        let mut s = sent_with_syn(100, PLAIN);
+        let mut s = sent_with_syn(100, plain());
         let packet = s.expect_after(ms(1_000), syn().len(0));
         assert_eq!(packet.seg.options.fast_open, None);
         // It may be that only the answer was lost.
@@ -120,25 +117,25 @@ fn a_syn_that_goes_unanswered_is_sent_again_without_data_or_cookie() {
 fn where_such_syns_are_lost_the_option_is_left_out_for_an_hour() {
     let mut s = client_with_cookie();
     for n in 0..2 {
-        s.connect_and_write(PLAIN, 100);
+        s.connect_and_write(plain(), 100);
         s.expect(syn().fast_open(if n == 0 { &COOKIE } else { &[] }));
         s.expect_after(ms(1_000), syn().len(0));
         s.inject(syn_ack());
         s.abort();
     }
     assert_eq!(counted(&s, Counter::TcpExtTCPFastOpenBlackhole), 1);
-    s.connect_and_write(PLAIN, 100);
+    s.connect_and_write(plain(), 100);
     assert_eq!(s.expect(syn().len(0)).seg.options.fast_open, None);
     s.abort();
     s.advance(ms(3_600_000));
-    s.connect_and_write(PLAIN, 100);
+    s.connect_and_write(plain(), 100);
     s.expect(syn().fast_open(&[]).len(0));
 }
 
 #[test]
 fn a_syn_waits_a_little_for_data_and_goes_without() {
     let mut s = client_with_cookie();
-    s.connect_and_write(PLAIN, 0);
+    s.connect_and_write(plain(), 0);
     s.expect_after(ms(10), syn().fast_open(&COOKIE).len(0));
     s.inject(syn_ack());
     s.expect(ack(1));
@@ -151,7 +148,7 @@ fn a_syn_waits_a_little_for_data_and_goes_without() {
 #[test]
 fn a_syn_carries_no_more_than_the_server_takes_in_a_segment() {
     let mut s = client_with_cookie();
-    s.connect_and_write(PLAIN, 5_000);
+    s.connect_and_write(plain(), 5_000);
     // The MSS and 40 bytes of options.
     s.expect(syn().fast_open(&COOKIE).len(1_420));
     s.inject(syn_ack().ack(1_421));
@@ -162,13 +159,13 @@ fn a_syn_carries_no_more_than_the_server_takes_in_a_segment() {
 #[test]
 fn a_client_that_does_not_want_it_asks_for_nothing() {
     let mut s = client_with_cookie();
-    s.connect_and_write(ConnectOptions { fast_open: false, ..PLAIN }, 100);
+    s.connect_and_write(ConnectOptions { fast_open: false, ..plain() }, 100);
     assert_eq!(s.expect(syn().len(0)).seg.options.fast_open, None);
 }
 
 #[test]
 fn a_refused_connection_fails_though_its_syn_had_data() {
-    let mut s = sent_with_syn(100, PLAIN);
+    let mut s = sent_with_syn(100, plain());
     s.inject(rst_ack().seq(0).ack(101));
     assert_eq!(s.closed(), Some(Some(ConnectionError::Refused)));
 }
@@ -177,7 +174,7 @@ fn a_refused_connection_fails_though_its_syn_had_data() {
 fn a_stream_that_ends_before_its_syn_is_answered_ends() {
     for len in [0, 100] {
         let mut s = client_with_cookie();
-        s.connect_and_write(PLAIN, len);
+        s.connect_and_write(plain(), len);
         s.shutdown();
         s.expect(syn().fast_open(&COOKIE).payload(&stream(0, len)));
         s.inject(syn_ack().ack(1 + len as u32));
@@ -191,7 +188,7 @@ fn a_stream_that_ends_before_its_syn_is_answered_ends() {
 fn in_multipath_tcp_the_keys_go_before_such_an_end() {
     for (fast_open, len) in [(true, 100), (true, 0), (false, 0)] {
         let mut s = client_with_cookie();
-        s.connect_and_write(ConnectOptions { fast_open, ..MULTIPATH }, len);
+        s.connect_and_write(ConnectOptions { fast_open, ..multipath() }, len);
         s.shutdown();
         s.expect(syn().payload(&stream(0, len)).opt(capable_syn()));
         let end = 1 + len as u32;
@@ -207,7 +204,7 @@ fn in_multipath_tcp_the_keys_go_before_such_an_end() {
 #[test]
 fn in_multipath_tcp_the_numbers_of_a_client_begin_after_the_data_of_its_syn() {
     let mut s = client_with_cookie();
-    s.connect_and_write(MULTIPATH, 100);
+    s.connect_and_write(multipath(), 100);
     s.expect(syn().fast_open(&COOKIE).payload(&stream(0, 100)).opt(capable_syn()));
     s.inject(syn_ack().ack(101).opt(capable_syn_ack(PEER_KEY)));
     s.expect(ack(1).seq(101));
@@ -232,7 +229,7 @@ fn in_multipath_tcp_the_numbers_of_a_client_begin_after_the_data_of_its_syn() {
 #[test]
 fn checksums_and_the_infinite_mapping_count_from_there_too() {
     let mut s = client_with_cookie();
-    s.connect_and_write(MULTIPATH, 100);
+    s.connect_and_write(multipath(), 100);
     s.expect(syn().fast_open(&COOKIE));
     s.inject(syn_ack().ack(101).opt(capable_syn_ack(PEER_KEY)));
     s.expect(ack(1).seq(101));
@@ -438,7 +435,7 @@ fn after_a_third_ack_that_brings_nothing_what_was_sent_early_is_still_sent_again
 fn a_peer_whose_syn_crossed_ours_may_take_our_data() {
     for taken in [0, 40, 100] {
         for lost in [true, false] {
-            let mut s = sent_with_syn(100, PLAIN);
+            let mut s = sent_with_syn(100, plain());
             s.inject(syn());
             s.expect(syn_ack().ack(1).seq(0));
             // Its SYN/ACK was lost: then this is what it sends to acknowledge ours.
@@ -480,9 +477,9 @@ fn a_join_that_asks_for_no_cookie_gets_none() {
 
 #[test]
 fn requests_and_answers_between_two_stacks_arrive_whole() {
-    for connect in [PLAIN, MULTIPATH] {
+    for connect in [plain(), multipath()] {
         for loss in [0, 3, 7] {
-            let mut pair = Pair::new(&PairOptions { connect, ..PairOptions::default() });
+            let mut pair = Pair::new(&PairOptions { connect: connect.clone(), ..PairOptions::default() });
             let listener = pair.listener;
             pair.server.stack.set_fast_open(listener, 16);
             let mut n = 0;
@@ -492,7 +489,7 @@ fn requests_and_answers_between_two_stacks_arrive_whole() {
             });
             for round in 0..6_u64 {
                 if round > 0 {
-                    pair.reconnect(connect);
+                    pair.reconnect(connect.clone());
                 }
                 pair.send(Side::Client, 20_000 + round);
                 pair.send(Side::Server, 30_000 + round);

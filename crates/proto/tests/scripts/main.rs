@@ -26,6 +26,7 @@ mod open;
 mod options_vanish;
 mod path_managers;
 mod path_mtu;
+mod path_policy;
 mod paths;
 mod rack;
 mod recovery;

@@ -153,6 +153,8 @@ pub(crate) mod sample {
             recv_queue: 0,
             recv_buffer: 1 << 17,
             congestion: "cubic",
+            scheduler: "default",
+            max_subflows: 8,
             session: Some(SessionInfo {
                 local_token: 0x0102_0304,
                 remote_token: 0x0506_0708,
@@ -165,6 +167,6 @@ pub(crate) mod sample {
             }),
             soft_error: None,
         };
-        Look { now: Instant::from_millis(10_000), info, max_subflows: 8 }
+        Look { now: Instant::from_millis(10_000), info }
     }
 }

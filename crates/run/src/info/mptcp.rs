@@ -34,7 +34,7 @@ pub(crate) fn info(look: &Look) -> Vec<u8> {
     // Besides the first one.
     let more = |n: usize| u8::try_from(n.saturating_sub(1)).unwrap_or(u8::MAX);
     out.put_u8(0, more(count));
-    out.put_u8(3, more(look.max_subflows));
+    out.put_u8(3, more(c.max_subflows));
     if let Some(session) = &c.session {
         let few = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
         out.put_u8(1, few(session.announced.0));

@@ -21,6 +21,7 @@ use crate::identity;
 use crate::memory;
 use crate::network::{self, NetStream, Network, Opening};
 use crate::notify::{Answer, Call};
+use crate::program;
 use crate::settings::Settings;
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
@@ -141,7 +142,8 @@ fn begin<N: Network>(
     let local = bound_for(socket, remote)?;
     let network = Arc::clone(&shared.network);
     let settings = Settings::of(&socket.lock(), remote.is_ipv4());
-    let mut opening = Opening { settings, fast_open: early.is_some(), data: early.unwrap_or_default() };
+    let program = shared.network.asks_for_programs().then(|| program::of(call.tid));
+    let mut opening = Opening { settings, fast_open: early.is_some(), data: early.unwrap_or_default(), program };
     if nonblocking && !shared.network.takes_early_data(remote.ip()) {
         opening.data.clear();
     }

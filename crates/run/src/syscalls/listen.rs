@@ -5,12 +5,15 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use polypath_config::Program;
+
 use crate::address;
 use crate::hub::{Hub, Seat};
 use crate::link;
 use crate::listening::Listening;
 use crate::network::{Listen, Network};
 use crate::notify::{Answer, Call};
+use crate::program;
 use crate::socket::{Socket, State};
 use crate::supervisor::Shared;
 use crate::sys::{self, Errno};
@@ -38,17 +41,23 @@ pub(super) fn listen<N: Network>(shared: &Arc<Shared<N>>, call: &Call) -> Result
     let port = socket.lock().bound.map_or(0, |bound| bound.port());
     closing::attempt(shared, call, port, {
         let (shared, asked) = (Arc::clone(shared), call.int(1));
-        move || start(&shared, &socket, &end, asked)
+        let program = shared.network.asks_for_programs().then(|| Arc::new(program::of(call.tid)));
+        move || start(&shared, &socket, &end, (asked, program.clone()))
     })
 }
 
 /// Everything, or nothing.
-fn start<N: Network>(shared: &Arc<Shared<N>>, socket: &Arc<Socket>, end: &OwnedFd, asked: i32) -> io::Result<()> {
+fn start<N: Network>(
+    shared: &Arc<Shared<N>>,
+    socket: &Arc<Socket>,
+    end: &OwnedFd,
+    (asked, program): (i32, Option<Arc<Program>>),
+) -> io::Result<()> {
     socket.retake_address()?;
     // The kernel chooses a port, if there was no bind, and knows whether others have it.
     listen_in_kernel(socket, asked)?;
     let kernel = socket.lock().shadow.try_clone()?;
-    let started = start_in_network(shared, socket, end, backlog(asked), kernel);
+    let started = start_in_network(shared, socket, end, (backlog(asked), program), kernel);
     if started.is_err() {
         socket.stop_shadow();
     }
@@ -70,10 +79,10 @@ fn start_in_network<N: Network>(
     shared: &Arc<Shared<N>>,
     socket: &Arc<Socket>,
     end: &OwnedFd,
-    backlog: usize,
+    (backlog, program): (usize, Option<Arc<Program>>),
     kernel: OwnedFd,
 ) -> io::Result<()> {
-    let seat = seat(shared, socket, backlog)?;
+    let seat = seat(shared, socket, backlog, program)?;
     let ours = shared.linker.link(end.as_fd())?;
     link::stuff(end.as_fd())?;
     // Writing to it fails instead of waiting.
@@ -109,7 +118,12 @@ fn start_in_network<N: Network>(
 
 /// A place where the connections are shared out that come in over the network for the socket's address. `None`: nothing
 /// comes in there.
-fn seat<N: Network>(shared: &Arc<Shared<N>>, socket: &Socket, backlog: usize) -> io::Result<Option<Seat<N::Stream>>> {
+fn seat<N: Network>(
+    shared: &Arc<Shared<N>>,
+    socket: &Socket,
+    backlog: usize,
+    program: Option<Arc<Program>>,
+) -> io::Result<Option<Seat<N::Stream>>> {
     let (local, shadow) = {
         let inner = socket.lock();
         (inner.bound.map(address::canonical), inner.shadow.as_raw_fd())
@@ -120,8 +134,9 @@ fn seat<N: Network>(shared: &Arc<Shared<N>>, socket: &Socket, backlog: usize) ->
         backlog,
         v6_only: local.is_ipv6() && option(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) != 0,
         fast_open: usize::try_from(option(libc::IPPROTO_TCP, libc::TCP_FASTOPEN)).unwrap_or(0),
+        program,
     };
-    shared.listenings.seat((local, with.v6_only), || {
+    shared.listenings.seat((local, with.v6_only), move || {
         let Some(listener) = shared.network.listen(local, with)? else { return Ok(None) };
         let hub = Hub::new();
         hub.serve(&shared.runtime, listener);

@@ -5,12 +5,13 @@ use super::stream;
 use bytes::Bytes;
 use core::cmp::Reverse;
 use polypath_proto::{
-    ChecksumMode, Config, ConnectOptions, ConnectionError, ConnectionId, ConnectionInfo, Duration, Event, Instant,
-    LinkConfig, ListenerId, LocalAddress, Received, RxChecksum, Stack, SubflowEvent, TransmitBuf,
+    AcceptPolicy, ChecksumMode, Config, ConnectOptions, ConnectionError, ConnectionId, ConnectionInfo, Duration, Event,
+    Instant, LinkConfig, ListenerId, LocalAddress, Received, RxChecksum, Stack, SubflowEvent, TransmitBuf,
 };
 use polypath_wire::{Ecn, MptcpOption, Segment, TcpFlags, parse_headers};
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// An end of the pair.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) struct PairOptions {
     pub(crate) delays: Vec<(IpAddr, Duration)>,
     pub(crate) max_segment: u32,
     pub(crate) connect: ConnectOptions,
+    /// How the server accepts.
+    pub(crate) accept: Option<Arc<dyn AcceptPolicy>>,
 }
 
 impl Default for PairOptions {
@@ -52,6 +55,7 @@ impl Default for PairOptions {
             delays: Vec::new(),
             max_segment: 1500,
             connect: ConnectOptions::default(),
+            accept: None,
         }
     }
 }
@@ -185,7 +189,8 @@ impl Pair {
         }
         let remote = SocketAddr::new(options.server_addresses[0], 443);
         let listener = server.stack.listen(remote, 16).unwrap();
-        client.id = Some(client.stack.connect(now, remote, options.connect).unwrap());
+        server.stack.set_accept_policy(listener, options.accept.clone());
+        client.id = Some(client.stack.connect(now, remote, options.connect.clone()).unwrap());
         let mut pair = Pair {
             now,
             client,

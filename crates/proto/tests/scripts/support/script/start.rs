@@ -35,7 +35,7 @@ impl Script {
     /// A stack that connects to the peer; its SYN is the next packet.
     pub(crate) fn client(options: &ScriptOptions) -> Script {
         let mut s = Script::new(options);
-        let id = s.stack.connect(s.now, SocketAddr::new(PEER, PEER_PORT), options.connect).unwrap();
+        let id = s.stack.connect(s.now, SocketAddr::new(PEER, PEER_PORT), options.connect.clone()).unwrap();
         s.id = Some(id);
         s.drain();
         let local = s.sent.front().map(|p| SocketAddr::new(p.seg.ip.src, p.seg.tcp.src_port)).unwrap();
