@@ -171,8 +171,8 @@ mod tests {
         let words: Vec<_> = line.iter().filter_map(|word| word.to_str()).collect();
         assert_eq!(
             words.join(" "),
-            "/x/polypath run --tun pp0 --address 10.1.0.2=wifi --address 10.2.0.2=lte --events /e --verbose -- curl \
-             -sS -o -"
+            "/x/polypath run --config none --tun pp0 --address 10.1.0.2=wifi --address 10.2.0.2=lte --events /e --verbose \
+             -- curl -sS -o -"
         );
         assert_eq!(options.marks(), (16_000_000, 32_000_000));
     }

@@ -46,12 +46,12 @@ pub(crate) struct Path {
 }
 
 impl InFlightLimit {
-    /// What is left of a congestion window.
     /// It limits nothing, and never had to.
     pub(crate) fn is_none(&self) -> bool {
         self.bytes.is_none() && self.conceded.is_none() && self.penalised.is_none()
     }
 
+    /// What is left of a congestion window.
     pub(crate) fn of(&self, cwnd: u64) -> u64 {
         self.bytes.map_or(cwnd, |limit| limit.min(cwnd))
     }

@@ -161,7 +161,7 @@ impl Connection {
             return false;
         }
         if self.may_fall_back(id) {
-            self.fall_back_unheard(now);
+            self.fall_back_unheard();
             return false;
         }
         // [8684-3.7-4, 8684-3.7-5]
@@ -213,13 +213,13 @@ impl Connection {
         if self.refuses(now, env, id, seg, payload.len()) {
             return;
         }
-        let has_data = !payload.is_empty();
+        let len = payload.len();
         let hurried = self.is_active() && self.subflow_count() > 1;
         let limit = self.receive_limit(env, id, seg);
         let Some(s) = self.get_mut(id) else { return };
         s.tcp.hurry_acks(hurried);
         s.tcp.on_data(now, seg, payload, limit);
-        if has_data {
+        if len > 0 {
             s.last_data = Some(now);
         }
         if fin {
@@ -246,7 +246,7 @@ impl Connection {
         let fresh = self.data_received().saturating_sub(known);
         self.window.on_arrival(now, fresh as usize, self.longest_rtt());
         if fresh > 0 || fin {
-            self.hear_after_asking(now);
+            self.hear_after_asking(now, len);
         }
         // [9293-SHLD-3]
         self.trace_data_received(id, fresh);

@@ -265,8 +265,8 @@ pub(crate) struct Connection {
     fastclose: bool,
     /// MP_FAIL, on every acknowledgement until the peer has answered.
     mp_fail: Option<MpFail>,
-    /// Asked for plain TCP with this window open, and nothing beyond it has come.
-    asked_until: Option<Dsn>,
+    /// Asked for plain TCP, and what the peer sends after its answer has not come.
+    asked: Option<Box<placement::Asked>>,
     /// Segments without an answer to that, since.
     unanswered: u32,
     /// An infinite mapping, on data until some of that is acknowledged.
@@ -352,7 +352,7 @@ impl Connection {
             persisting: false,
             fastclose: false,
             mp_fail: None,
-            asked_until: None,
+            asked: None,
             unanswered: 0,
             farewell: None,
         };

@@ -18,8 +18,10 @@ use polypath_wire::{DssMapping, MpFail, ResetReason, Segment};
 /// So often the same bytes come without a place before it is believed that they never will.
 const MAX_REFUSALS: u32 = 4;
 
-/// So long the peer may be silent after it was asked for plain TCP while it was sending.
+/// So long a peer that was asked for plain TCP may be silent in the midst of sending.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Segments shorter than this, and those shorter than others before them, are the last of what there was to send.
+const FULL: usize = 500;
 
 /// Why a segment has no place.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,15 @@ pub(crate) struct Refusals {
     until: Option<Ssn>,
     /// Where the connection's stream may not go on before all of them have come, and fit.
     doubt: Option<Dsn>,
+}
+
+/// A peer that was asked for plain TCP.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Asked {
+    /// How far it could send before it had heard that.
+    edge: Dsn,
+    /// The longest segment since.
+    longest: usize,
 }
 
 impl Connection {
@@ -88,8 +99,8 @@ impl Connection {
         let received = Dsn(self.assembler.next());
         if let Some(session) = self.multipath.session().filter(|_| plain_would_do) {
             let dsn = session.remote_dsn.wrap(received);
-            let sends_on = why == Misplaced::Unmapped;
-            self.ask_for_plain_tcp(now, MpFail { dsn }, sends_on);
+            self.ask_for_plain_tcp(MpFail { dsn });
+            self.hear_after_asking(now, payload);
             // What is being joined would make the answer impossible.
             self.drop_joins_under_way(now);
         }
@@ -115,6 +126,7 @@ impl Connection {
         }
         if for_good {
             self.mp_fail = None;
+            self.stop_asking();
             // [8684-3.7-7, 8684-3.7-8]
             let reset = ResetReason::MiddleboxInterference;
             self.close_subflow_with_reset(now, env, id, reset, CloseReason::ProtocolError);
@@ -122,29 +134,34 @@ impl Connection {
         true
     }
 
-    /// Linux answers with an infinite mapping of its own. Where that is due on a full segment, the segment becomes longer
-    /// than its packets may be, and nothing gets through any more. To fail is better than to wait for ever: what it sends
-    /// after the answer must come in time.
-    fn ask_for_plain_tcp(&mut self, now: Instant, mp_fail: MpFail, sends_on: bool) {
-        if self.mp_fail.is_none() && sends_on {
-            self.asked_until = Some(self.window.edge());
-            self.timers.set(ConnectionTimer::PlainTcp, now + PATIENCE);
+    fn ask_for_plain_tcp(&mut self, mp_fail: MpFail) {
+        if self.mp_fail.is_none() {
+            self.asked = Some(Box::new(Asked { edge: self.window.edge(), longest: 0 }));
         }
         self.mp_fail.get_or_insert(mp_fail);
     }
 
-    /// New bytes have come. What lies beyond the window that was open then was sent after the answer.
-    pub(super) fn hear_after_asking(&mut self, now: Instant) {
-        match self.asked_until {
-            Some(edge) if Dsn(self.assembler.next()) <= edge && !self.eof => {
-                self.timers.set(ConnectionTimer::PlainTcp, now + PATIENCE);
-            }
-            Some(_) => {
-                self.asked_until = None;
-                self.timers.stop(ConnectionTimer::PlainTcp);
-            }
-            None => {}
+    /// Bytes have come from a peer that was asked for plain TCP; nothing, where it was its end. Linux answers with an
+    /// infinite mapping of its own: where that is due on a full segment, the segment becomes longer than its packets may
+    /// be, and nothing gets through any more. After a full segment there is more to come, and to fail is better than to
+    /// wait for it for ever.
+    pub(super) fn hear_after_asking(&mut self, now: Instant, len: usize) {
+        // What lies beyond the window that was open then was sent after the answer.
+        let next = Dsn(self.assembler.next());
+        let Some(asked) = self.asked.as_mut().filter(|asked| next <= asked.edge && !self.eof) else {
+            return self.stop_asking();
+        };
+        let full = len >= FULL.max(asked.longest);
+        asked.longest = asked.longest.max(len);
+        match full {
+            true => self.timers.set(ConnectionTimer::PlainTcp, now + PATIENCE),
+            false => self.timers.stop(ConnectionTimer::PlainTcp),
         }
+    }
+
+    fn stop_asking(&mut self) {
+        self.asked = None;
+        self.timers.stop(ConnectionTimer::PlainTcp);
     }
 
     /// Another subflow could fill the place that these bytes do not fit in, and nobody would see that those before it are
@@ -188,10 +205,10 @@ impl Connection {
     /// Plain TCP, because the peer's options do not arrive. If ours do, it does not know: hearing no DATA_ACK it sends the
     /// same bytes again at another place of the subflow (Linux does), and they would be read twice. So it is told at once,
     /// whether we have data for an infinite mapping or not.
-    pub(super) fn fall_back_unheard(&mut self, now: Instant) {
+    pub(super) fn fall_back_unheard(&mut self) {
         let dsn = self.multipath.session().map(|session| session.remote_dsn.wrap(Dsn(self.assembler.next())));
         if let Some(dsn) = dsn.filter(|_| self.mapping_seen) {
-            self.ask_for_plain_tcp(now, MpFail { dsn }, self.data_fin_at.is_none());
+            self.ask_for_plain_tcp(MpFail { dsn });
         }
         self.unanswered = 0;
         self.fall_back(FallbackReason::NoDss);

@@ -29,7 +29,7 @@ impl Connection {
         if let Some(id) = self.ids().find(|id| self.may_fall_back(*id)) {
             if self.get(id).is_some_and(|s| s.bare_acks > 0) {
                 // Delivered, and said so without options: they are removed on the way now.
-                self.fall_back_unheard(now);
+                self.fall_back_unheard();
                 return self.acknowledge_plain(env, id);
             }
             // The only subflow has delivered it. A peer without DSS would read a second copy as new bytes, and

@@ -72,6 +72,8 @@ impl Retries {
         }
         let same = |r: &Retry| (r.local, r.remote) == (local, remote);
         let old = self.list.iter().position(same).map(|i| self.list.swap_remove(i));
+        // What has held so long since then begins anew.
+        let old = old.filter(|r| r.not_before.is_none_or(|at| now < at + RETRY_MAX));
         let pause = match reason {
             // Without any subflow there is nothing to be gentle with, unless they are refused, or come up and break in vain.
             _ if !view.subflows.iter().any(|s| s.established) => match old {

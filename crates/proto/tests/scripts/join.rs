@@ -237,6 +237,26 @@ fn a_join_that_is_refused_for_now_is_tried_again_and_one_refused_for_good_is_not
     }
 }
 
+/// Each refusal in a row doubles the pause. A subflow that has held for long begins anew.
+#[test]
+fn a_subflow_that_held_is_joined_again_soon_however_often_it_was_refused_before() {
+    let (mut s, mut flow, _) = client_with_join();
+    for pause in [1, 2, 4, 8, 16] {
+        s.on(flow).inject(rst_ack().seq(0).ack(1).opt(tcprst_for_now(ResetReason::LackOfResources)));
+        s.advance(ms(pause * 1_000 + 100));
+        flow = s.take_syn().0;
+    }
+    s.on(flow).inject(rst_ack().seq(0).ack(1).opt(tcprst_for_now(ResetReason::LackOfResources)));
+    s.expect_silence(ms(31_000));
+    s.advance(ms(1_100));
+    let joined = let_join(&mut s);
+    s.advance(ms(300_000));
+    s.clear();
+    s.on(joined).inject(rst(1).opt(tcprst_for_now(ResetReason::LackOfResources)));
+    s.advance(ms(1_100));
+    s.take_syn();
+}
+
 // [8684-3.2-2]
 #[test]
 fn every_join_has_a_nonce_of_its_own() {

@@ -28,6 +28,59 @@ fn data_without_dss_after_mappings_is_not_taken_before_the_peer_agrees_to_plain_
     assert_plain_tcp_works_with_a_farewell(&mut s, 1, 201);
 }
 
+/// A full segment tells that more is to come. Linux may be unable to send it: the infinite mapping that its answer is due
+/// makes it longer than packets may be.
+#[test]
+fn a_peer_that_falls_silent_in_the_midst_of_sending_when_asked_for_plain_tcp_is_given_up() {
+    let mut s = asked_for_plain_tcp(1_000);
+    s.inject(data(101, 1_000));
+    s.expect(ack(1_101));
+    assert_eq!(s.read(), (stream(0, 1_100), false));
+    s.advance(ms(59_000));
+    assert_eq!(s.closed(), None);
+    s.advance(ms(2_000));
+    assert_eq!(s.closed(), Some(Some(ConnectionError::TimedOut)));
+}
+
+/// One that has nothing to send is not.
+#[test]
+fn a_peer_that_was_asked_for_plain_tcp_may_be_silent_where_it_was_not_in_the_midst_of_sending() {
+    let mut s = asked_for_plain_tcp(1_000);
+    s.inject(data(101, 1_000));
+    s.inject(data(1_101, 300));
+    s.advance(ms(3_600_000));
+    assert_eq!(s.read(), (stream(0, 1_400), false));
+    assert_eq!(s.closed(), None);
+    s.clear();
+    assert_plain_tcp_works_with_a_farewell(&mut s, 1, 1_401);
+}
+
+/// A server whose peer sent its first hundred bytes with a mapping, was asked for plain TCP by what came then, and agreed.
+fn asked_for_plain_tcp(len: u32) -> Script {
+    let mut s = Script::active_server(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    s.inject(data(101, len as usize));
+    let answer = MpFail { dsn: s.stack_key().idsn().wrapping_add(1) };
+    s.inject(ack(1).seq(101).opt(answer));
+    assert_eq!(s.multipath(), fallback(FallbackReason::NoDss));
+    s.clear();
+    s
+}
+
+/// Nor is one of another subflow, once that one was given up.
+#[test]
+fn nothing_is_left_of_a_question_for_plain_tcp_when_its_subflow_is_gone() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
+    for _ in 0..4 {
+        s.inject(data(101, 1_000));
+    }
+    s.advance(ms(100));
+    let_join(&mut s);
+    s.advance(ms(3_600_000));
+    assert_eq!(s.closed(), None);
+}
+
 // [8684-3.7-7, 8684-3.7-8]
 #[test]
 fn data_that_never_has_a_dss_again_resets_the_subflow() {

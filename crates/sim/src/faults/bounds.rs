@@ -13,7 +13,7 @@ const SLACK: usize = 128 * 1024;
 pub(super) fn check_memory(scenario: &Scenario, host: &HostPlan, held: &Holdings) -> Result<(), String> {
     // Where joins lose their option, each looks like a connection of plain TCP for a round trip. Where a server keeps nothing
     // of handshakes, segments of a connection that was reset make another.
-    let connections = scenario.connections.len() * (2 + 2 * scenario.client.links.len());
+    let connections = scenario.connections.len() * (1 + scenario.client.links.len());
     // Joins that have not shown their HMAC have some places of their own.
     let subflows = connections * (host.settings.max_subflows + 4);
     let (send, receive) = (host.settings.send_buffer, host.settings.recv_buffer);
@@ -101,7 +101,7 @@ impl Storm {
         let before = self.slice.1;
         let sent = work.packets - before.packets;
         // After an outage, all that was under way goes again.
-        let most = 200 + 40 * each + work.outstanding / 100;
+        let most = 100 + 40 * each + work.outstanding / 100;
         if now - self.quiet_since > QUIET_AFTER && sent > most {
             return Err(format!("{sent} packets in a second, after {QUIET_AFTER:?} in which nothing came of them"));
         }
