@@ -1,28 +1,19 @@
 //! `polypath bench` as a program calls it, small. How fast anything is, is not for a test; that every contender gets its
 //! data across, and is counted, is.
 
-use serde_json::Value;
-use std::process::{Command, Output, Stdio};
+#[path = "common/report.rs"]
+mod report;
+#[path = "common/with_file.rs"]
+mod with_file;
+
+use report::last_line;
+use std::process::Output;
+use with_file::run_with_file;
 
 /// What it says, and the picture where it drew one.
 fn bench(name: &str, arguments: &[&str]) -> (Output, Option<String>) {
-    let picture = std::env::temp_dir().join(format!("polypath-bench-{name}-{}.svg", std::process::id()));
-    let output = Command::new(env!("CARGO_BIN_EXE_polypath"))
-        .args(["bench", "--json", "--quick", "--pairs", "1", "--seconds", "0.1", "--svg"])
-        .arg(&picture)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the command runs");
-    let svg = std::fs::read_to_string(&picture).ok();
-    // It is not there where nothing was run.
-    let _ = std::fs::remove_file(&picture);
-    (output, svg)
-}
-
-fn last_line(output: &Output) -> Value {
-    let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.lines().last().unwrap_or_default()).expect("the last line is JSON")
+    let command = ["bench", "--json", "--quick", "--pairs", "1", "--seconds", "0.1", "--svg"];
+    run_with_file(&format!("bench-{name}.svg"), &command, arguments)
 }
 
 #[test]

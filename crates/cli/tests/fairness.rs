@@ -1,25 +1,17 @@
 //! `polypath sim fairness` as a program calls it.
 
-use serde_json::Value;
-use std::process::{Command, Output};
+#[path = "common/report.rs"]
+mod report;
+#[path = "common/with_file.rs"]
+mod with_file;
+
+use report::last_line;
+use std::process::Output;
+use with_file::run_with_file;
 
 fn fairness(arguments: &[&str]) -> (Output, Option<String>) {
-    let page = std::env::temp_dir().join(format!("polypath-fairness-{}-{}.html", std::process::id(), arguments.len()));
-    let output = Command::new(env!("CARGO_BIN_EXE_polypath"))
-        .args(["sim", "fairness", "--seeds", "1", "--seconds", "6", "--json", "--html"])
-        .arg(&page)
-        .args(arguments)
-        .output()
-        .expect("the command runs");
-    let html = std::fs::read_to_string(&page).ok();
-    // It is not there where nothing was run.
-    let _ = std::fs::remove_file(&page);
-    (output, html)
-}
-
-fn last_line(output: &Output) -> Value {
-    let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.lines().last().unwrap_or_default()).expect("the last line is JSON")
+    let command = ["sim", "fairness", "--seeds", "1", "--seconds", "6", "--json", "--html"];
+    run_with_file(&format!("fairness-{}.html", arguments.len()), &command, arguments)
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! `polypath lab grid` as a program calls it, small. Data and counters are for the lab's own tests.
 
-use serde_json::Value;
+#[path = "common/report.rs"]
+mod report;
+
+use report::last_line;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -33,11 +36,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-fn last_line(output: &Output) -> Value {
-    let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.lines().last().unwrap_or_default()).expect("the last line is JSON")
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! The light part of the zoo, as a user runs it: each entry undisturbed, and with a path that is cut and comes back.
 //! Data, events and counters are judged by the zoo, not speed.
 
-use serde_json::Value;
+#[path = "common/report.rs"]
+mod report;
+
+use report::last_line;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -11,11 +14,6 @@ const LIGHT: [&str; 6] = ["curl", "curl-tls", "wget", "socat", "asyncio", "busyb
 fn zoo(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_polypath"));
     command.args(["lab", "zoo"]).args(arguments).stdin(Stdio::null()).output().expect("the command runs")
-}
-
-fn last_line(output: &Output) -> Value {
-    let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.lines().last().unwrap_or_default()).expect("the last line is JSON")
 }
 
 /// A file that is gone with the test.
