@@ -164,6 +164,11 @@ impl Case {
         let ends = if from == to { from.to_owned() } else { format!("{from} -> {to}") };
         if self.client == Who::KernelTcp { ends } else { format!("{ends} x{}", self.paths) }
     }
+
+    /// Whether no byte of it goes through polypath.
+    pub(crate) fn is_kernel_alone(&self) -> bool {
+        [self.client, self.server].iter().all(|who| matches!(who, Who::KernelTcp | Who::KernelMptcp))
+    }
 }
 
 impl fmt::Display for Case {

@@ -86,7 +86,7 @@ pub fn run(program: &Path, options: &Options, command: String, machine: Where) -
     Ok(Report { command, settings: settings(options), machine, figures, rows, crowds, notes })
 }
 
-/// A B A B ...; a pair of which one failed does not count.
+/// A B A B ...; a pair of which one failed does not count. Where the kernel alone has failed, it is given another try.
 fn compare(
     program: &Path,
     comparison: &Comparison,
@@ -97,8 +97,11 @@ fn compare(
     let mut pairs = Pairs::default();
     for _ in 0..comparison.pairs {
         let mut once = |case: &case::Case| {
-            let result = progress.tell(case, || run::run(program, case, options.window));
-            result.map_err(|error| notes.push(format!("{case}: {error}"))).ok()
+            let tries = if case.is_kernel_alone() { 2 } else { 1 };
+            (0..tries).find_map(|_| {
+                let result = progress.tell(case, || run::run(program, case, options.window));
+                result.map_err(|error| notes.push(format!("{case}: {error}"))).ok()
+            })
         };
         let (subject, reference) = (once(&comparison.subject), once(&comparison.reference));
         pairs.0.extend(subject.zip(reference));

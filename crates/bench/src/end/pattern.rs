@@ -36,7 +36,27 @@ impl Pattern {
         {
             return Ok(());
         }
-        Err(io::Error::new(io::ErrorKind::InvalidData, format!("bytes from {at} on are not those that were sent")))
+        Err(io::Error::new(io::ErrorKind::InvalidData, self.wrong(at, bytes)))
+    }
+
+    /// What is wrong with these bytes, where something is.
+    fn wrong(&self, at: u64, bytes: &[u8]) -> String {
+        let right = (at..).map(|at| self.slice(at, 1)[0]);
+        let good = bytes.iter().zip(right).take_while(|(byte, right)| **byte == *right).count();
+        let bad = &bytes[good..];
+        let place =
+            bad.first_chunk::<8>().and_then(|word| self.0[..PERIOD + 8].windows(8).position(|other| other == word));
+        let from = at + good as u64;
+        match place {
+            Some(place) => {
+                let period = from - from % PERIOD as u64;
+                format!(
+                    "at {from} is what was sent at {} (or multiples of {PERIOD} before or after it)",
+                    period + place as u64
+                )
+            }
+            None => format!("at {from} is what was never sent: {:02x?}", &bad[..bad.len().min(16)]),
+        }
     }
 }
 
@@ -56,6 +76,16 @@ mod tests {
             bytes[4_999] ^= 1;
             assert!(pattern.check(at, &bytes).is_err());
         }
+    }
+
+    #[test]
+    fn it_says_where_bytes_belong() {
+        let pattern = Pattern::new();
+        let bytes = [pattern.slice(70_000, 100), pattern.slice(80_000, 100)].concat();
+        let error = pattern.check(70_000, &bytes).unwrap_err().to_string();
+        assert!(error.starts_with("at 70100 is what was sent at 80000 "), "{error}");
+        let error = pattern.check(70_000, &[0; 100]).unwrap_err().to_string();
+        assert!(error.starts_with("at 70000 is what was never sent: [00, "), "{error}");
     }
 
     #[test]
