@@ -99,7 +99,7 @@ impl Connection {
         let received = Dsn(self.assembler.next());
         if let Some(session) = self.multipath.session().filter(|_| plain_would_do) {
             let dsn = session.remote_dsn.wrap(received);
-            self.ask_for_plain_tcp(MpFail { dsn });
+            self.ask_for_plain_tcp(MpFail { dsn }, why == Misplaced::Unmapped);
             self.hear_after_asking(now, payload);
             // What is being joined would make the answer impossible.
             self.drop_joins_under_way(now);
@@ -134,8 +134,8 @@ impl Connection {
         true
     }
 
-    fn ask_for_plain_tcp(&mut self, mp_fail: MpFail) {
-        if self.mp_fail.is_none() {
+    fn ask_for_plain_tcp(&mut self, mp_fail: MpFail, unheard: bool) {
+        if self.mp_fail.is_none() && unheard {
             self.asked = Some(Box::new(Asked { edge: self.window.edge(), longest: 0 }));
         }
         self.mp_fail.get_or_insert(mp_fail);
@@ -208,7 +208,7 @@ impl Connection {
     pub(super) fn fall_back_unheard(&mut self) {
         let dsn = self.multipath.session().map(|session| session.remote_dsn.wrap(Dsn(self.assembler.next())));
         if let Some(dsn) = dsn.filter(|_| self.mapping_seen) {
-            self.ask_for_plain_tcp(MpFail { dsn });
+            self.ask_for_plain_tcp(MpFail { dsn }, true);
         }
         self.unanswered = 0;
         self.fall_back(FallbackReason::NoDss);
