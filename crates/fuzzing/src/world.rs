@@ -323,7 +323,13 @@ impl World {
         let config = end.stack.config();
         let guaranteed =
             end.stack.connection_count() * (128 << 10) + (config.send_buffer_max + 2 * config.recv_buffer_max);
-        assert!(end.stack.memory() <= config.memory_max + guaranteed, "{} bytes of memory", end.stack.memory());
+        assert!(
+            end.stack.memory() <= config.memory_max + guaranteed,
+            "{} bytes of memory, {} and {guaranteed} are allowed: {:?}",
+            end.stack.memory(),
+            config.memory_max,
+            end.stack.holdings()
+        );
         for (_, info) in end.stack.connections() {
             // Joins that have not shown their HMAC have some places of their own.
             assert!(info.subflows.len() <= config.max_subflows + 4, "{} subflows", info.subflows.len());

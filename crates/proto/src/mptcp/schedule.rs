@@ -133,17 +133,28 @@ impl Connection {
             room: s
                 .tcp
                 .congestion_room(self.send_window(id, s))
+                .min(s.tcp.record_room(self.send_window(id, s)))
                 .min(window_room(s, self.is_active()))
                 .min(s.limit_room()),
             oldest_sent: s.tcp.outstanding().find(|r| !r.sacked).map(|r| r.sent_at),
             heard: s.tcp.last_data_received(),
             delivery_rate: s.tcp.delivery_rate().unwrap_or_default(),
-            mss: s.tcp.mss_with(self.option_bytes(s)),
+            mss: self.segment(s),
             backup: s.is_backup(),
             stalled: s.is_silent(now),
             suspected: s.suspected.is_some(),
         };
         self.iter().filter(|(_, s)| s.is_usable()).map(view).collect()
+    }
+
+    /// The payload of a full segment, or what the peer's window on the subflow leaves of it where it was asked about in vain
+    /// (RFC 9293, section 3.8.6.2.1: the override timeout). A box on the way may leave little of a large window.
+    fn segment(&self, s: &Subflow) -> u64 {
+        let mss = s.tcp.mss_with(self.option_bytes(s));
+        match window_room(s, self.is_active()) {
+            room if room > 0 && s.persist_since.is_some() && !s.tcp.has_outstanding() => mss.min(room),
+            _ => mss,
+        }
     }
 
     /// Its congestion window. A segment at least: without options, in plain TCP, one is longer than before.
@@ -169,7 +180,7 @@ impl Connection {
     /// Whole segments only, unless it is all there is (RFC 9293, section 3.8.6.2.1: no silly segments).
     fn fit_to_segments(&self, on: SubflowId, len: u64, all: u64, max: u64) -> u64 {
         let Some(s) = self.get(on) else { return 0 };
-        let mss = s.tcp.mss_with(self.option_bytes(s));
+        let mss = self.segment(s);
         let first = self.multipath.session().is_some_and(|m| self.carries_keys(m.confirmed, s, s.tcp.snd_nxt()));
         // MP_CAPABLE with data is never segmented: one MSS.
         let len = len.min(if first { mss } else { max });

@@ -12,6 +12,10 @@ use crate::time::{Duration, Instant};
 
 /// RFC 8985, section 7.2: the worst delayed acknowledgement (Linux: TCP_RTO_MIN).
 const WORST_ACK_DELAY: Duration = Duration::from_millis(200);
+/// Segments that may be outstanding where none is full...
+const RECORDS: usize = 128;
+/// ...and for each full one that the congestion window would hold.
+const RECORDS_FOR_SEGMENT: usize = 4;
 /// Without SACK: RFC 5681, section 3.2.
 const DUPTHRESH: u32 = 3;
 
@@ -118,6 +122,13 @@ impl Tcp {
             .saturating_sub(self.board.in_flight())
             .min(self.pacer.as_ref().map_or(u64::MAX, |pacer| pacer.room(mss)));
         if self.recovery.retransmit_due { room.max(mss) } else { room }
+    }
+
+    /// Bytes that may be sent for the first time with so many segments outstanding: as many as there are, or none. A window
+    /// of a few KB could be filled with thousands of tiny ones, and each has its record.
+    pub(crate) fn record_room(&self, cwnd: u64) -> u64 {
+        let most = RECORDS.max(RECORDS_FOR_SEGMENT * (cwnd / self.mss_with(0)) as usize);
+        if self.board.len() < most { u64::MAX } else { 0 }
     }
 
     /// Congestion control has set its threshold: fast recovery spreads the reduction.

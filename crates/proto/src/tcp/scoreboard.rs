@@ -87,6 +87,11 @@ impl Scoreboard {
         self.records.is_empty()
     }
 
+    /// Segments not acknowledged cumulatively, each as it was sent.
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// Bytes not acknowledged cumulatively.
     pub(crate) fn total(&self) -> u64 {
         self.total

@@ -191,6 +191,24 @@ fn writes_take_no_more_than_there_is_and_always_a_little() {
 }
 
 #[test]
+fn single_bytes_written_without_delay_take_no_more_than_a_bounded_number_of_segments() {
+    let mut s = Script::active_client(&ScriptOptions::default());
+    s.act(|connection| connection.set_nodelay(true));
+    let mut sent = 0;
+    for n in 0..5_000 {
+        s.write(n, 1);
+        while s.next_packet().is_some() {
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, 128);
+    assert!(s.stack.memory() < 64 << 10, "{} bytes", s.stack.memory());
+    // The rest goes in full segments.
+    s.inject(ack(129).opt(dack(129)));
+    s.expect(data(129, 1_428));
+}
+
+#[test]
 fn everything_is_given_back() {
     let mut s = Script::active_server(&ScriptOptions::default());
     flood(&mut s, 1, (1_000, 1_000), 50, true);
