@@ -10,7 +10,7 @@ const PACKET: usize = 1500;
 const SENDING: Nanos = 242_240;
 
 const fn spec() -> LinkSpec {
-    LinkSpec { rate: Some(Rate::mbit(50)), delay: Duration::from_millis(10), queue: 1_000_000, loss: 0.0 }
+    LinkSpec { rate: Some(Rate::mbit(50)), delay: Duration::from_millis(10), queue: 1_000_000, red: None, loss: 0.0 }
 }
 
 fn link(spec: LinkSpec) -> Link<u32> {
