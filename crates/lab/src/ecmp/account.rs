@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn outcome(rounds: &[(Contender, [f64; 2])]) -> Outcome {
-        Outcome { rounds: rounds.iter().map(|(who, mbit)| round(*who, *mbit)).collect(), notes: Vec::new() }
+        Outcome { rounds: rounds.iter().map(|(who, mbit)| round(*who, *mbit)).collect(), failures: Vec::new() }
     }
 
     fn value(figures: &[Figure], name: &str) -> Option<f64> {

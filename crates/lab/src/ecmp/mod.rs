@@ -45,10 +45,10 @@ pub struct Outcome {
     /// Each round of each contender.
     pub rounds: Vec<Round>,
     /// Those that failed, and why.
-    pub notes: Vec<String>,
+    pub failures: Vec<String>,
 }
 
-/// Runs all of it; progress goes to standard error. A round that fails is a note.
+/// Runs all of it; progress goes to standard error. A round that fails is told of, and the next one run.
 ///
 /// # Errors
 /// Where a privilege or a program is missing, or the network cannot be made.
@@ -68,7 +68,7 @@ pub fn run(options: &Options) -> anyhow::Result<Outcome> {
                     format!("mean {mean:.2}, worst flow {worst:.2} Mbit/s")
                 }
                 Err(error) => {
-                    outcome.notes.push(format!("{title}: {error:#}"));
+                    outcome.failures.push(format!("{title}: {error:#}"));
                     format!("{error:#}")
                 }
             };
