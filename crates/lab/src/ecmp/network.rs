@@ -148,7 +148,8 @@ fn host_link(host: usize) -> String {
 /// The edge hashes addresses and ports. Since Linux 6.11 the hash has a seed that can be set: then the same ports take the
 /// same paths in every run.
 fn spread(edge: &Namespace, seed: u64) -> anyhow::Result<()> {
-    edge.set_parameters(&[("net/ipv4/fib_multipath_hash_policy", "1")]).context("kernels before 4.12 cannot")?;
+    edge.set_parameters(&[("net/ipv4/fib_multipath_hash_policy", "1")])
+        .context("the kernel must be 4.12 or newer, with CONFIG_IP_ROUTE_MULTIPATH")?;
     let known = edge.run(|| std::path::Path::new("/proc/sys/net/ipv4/fib_multipath_hash_seed").exists())?;
     if known {
         // Zero would leave it to chance.
