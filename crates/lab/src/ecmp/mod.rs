@@ -1,9 +1,9 @@
-//! `polypath lab ecmp`: eight hosts behind routers that spread connections over paths of equal cost, and what TCP gets there
-//! beside Multipath TCP with two and four subflows between the same two addresses. What Raiciu et al. measured on EC2
-//! (SIGCOMM 2011), small: TCP connections meet on one path while another is idle; subflows spread.
+//! `polypath lab ecmp`: eight hosts behind routers that spread connections over paths of equal cost, and what TCP gets
+//! there beside Multipath TCP with two and four subflows between the same two addresses. What Raiciu et al. measured on
+//! EC2 (SIGCOMM 2011), small: TCP connections meet on one path while another is idle; subflows spread.
 //!
-//! [`run`] goes through rounds and contenders: `plan` says who sends to whom, `network` makes hosts and routers, `round` runs
-//! one round of one contender, `account` sums up, `report` and `chart` tell.
+//! [`run`] goes through rounds and contenders: `plan` says who sends to whom, `network` makes hosts and routers, `round`
+//! runs one round of one contender, `account` sums up, `report` and `chart` tell.
 
 mod account;
 mod chart;

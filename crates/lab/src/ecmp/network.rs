@@ -7,9 +7,9 @@
 //!  a3 ─┘            └─ core3 ─┘            └─ b3
 //! ```
 //!
-//! The kernels of the routers forward. To the other side an edge has one route with four next hops, chosen by a hash over
-//! addresses and ports (`fib_multipath_hash_policy` 1), so that a connection stays on one path and the next may take
-//! another. Nobody has two addresses: a host cannot choose a path, only ports.
+//! The kernels of the routers forward. To the other side an edge has one route with four next hops, chosen by a hash
+//! over addresses and ports (`fib_multipath_hash_policy` 1), so that a connection stays on one path and the next may
+//! take another. Nobody has two addresses: a host cannot choose a path, only ports.
 
 use std::fmt::Write as _;
 use std::io;
@@ -145,8 +145,8 @@ fn host_link(host: usize) -> String {
     format!("host{}", host % SIDE)
 }
 
-/// The edge hashes addresses and ports. Since Linux 6.11 the hash has a seed that can be set: then the same ports take the
-/// same paths in every run.
+/// The edge hashes addresses and ports. Since Linux 6.11 the hash has a seed that can be set: then the same ports take
+/// the same paths in every run.
 fn spread(edge: &Namespace, seed: u64) -> anyhow::Result<()> {
     edge.set_parameters(&[("net/ipv4/fib_multipath_hash_policy", "1")])
         .context("the kernel must be 4.12 or newer, with CONFIG_IP_ROUTE_MULTIPATH")?;

@@ -94,7 +94,7 @@ impl fmt::Display for Report {
         let Settings { congestion, rounds, seconds, core_mbit, paths, hosts, .. } = &self.settings;
         writeln!(
             f,
-            "{hosts} hosts, {paths} paths of {core_mbit} Mbit/s through the core; {rounds} rounds of {seconds} s, {congestion}"
+            "{hosts} hosts, {paths} paths of {core_mbit} Mbit/s; {rounds} rounds of {seconds} s, {congestion}"
         )?;
         self.figures.iter().try_for_each(|figure| writeln!(f, "  {figure}"))?;
         self.failures.iter().try_for_each(|failure| writeln!(f, "  failed: {failure}"))?;
