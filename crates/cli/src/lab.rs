@@ -1,6 +1,6 @@
 //! `polypath lab`: experiments in real time.
 
-use crate::{fairness, grid, zoo};
+use crate::{ecmp, fairness, grid, zoo};
 use anyhow::Context as _;
 use polypath_lab::grid::GridOptions;
 use polypath_lab::soak::SoakOptions;
@@ -27,6 +27,8 @@ enum Experiment {
     Soak(Soak),
     /// Coupled congestion control and kernel TCP (Reno) on one bottleneck.
     Fairness(fairness::LabArgs),
+    /// Eight hosts behind kernel routers with paths of equal cost: TCP, and Multipath TCP with two and four subflows.
+    Ecmp(ecmp::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,6 +87,7 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
         Experiment::Zoo(args) => zoo::main(args),
         Experiment::Soak(args) => soak(args),
         Experiment::Fairness(args) => fairness::in_lab(args),
+        Experiment::Ecmp(args) => ecmp::main(args),
     }
 }
 

@@ -4,6 +4,7 @@ mod bench;
 mod config;
 mod demo;
 mod doctor;
+mod ecmp;
 mod events;
 mod fairness;
 mod faults;

@@ -9,12 +9,14 @@
 //! - [`grid`]: paths that differ, and what kernel TCP, kernel Multipath TCP and polypath make of them;
 //! - [`soak`]: a program with many connections for a long time, while paths come and go;
 //! - [`fairness`]: what coupled congestion control takes from kernel TCP on a bottleneck that both share;
+//! - [`ecmp`]: eight hosts behind routers with several paths of equal cost, TCP beside Multipath TCP;
 //! - [`preflight`]: what a machine must offer for all this.
 //!
 //! Everything needs CAP_NET_ADMIN and CAP_SYS_ADMIN, touches nothing outside the namespaces it makes, and leaves
 //! nothing behind.
 
 pub mod demo;
+pub mod ecmp;
 mod emulator;
 pub mod fairness;
 pub mod grid;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use polypath_sim::{Red, RedState};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -70,6 +71,8 @@ pub struct LinkSpec {
     pub delay: Duration,
     /// Bytes of frames that may wait behind the one being sent. A frame that does not fit is dropped.
     pub queue: u64,
+    /// Drops before that, where there is an active queue management.
+    pub red: Option<Red>,
     /// Probability that a frame is lost after it was sent, 0 to 1, independent for each frame.
     pub loss: f64,
 }
@@ -104,7 +107,7 @@ pub struct LinkCounters {
     pub arrived: Count,
     /// Came out at the far end.
     pub delivered: Count,
-    /// Dropped because the queue was full.
+    /// Dropped because the queue was full, or long where it drops early.
     pub dropped_by_queue: Count,
     /// Lost at random.
     pub lost: Count,
@@ -124,6 +127,7 @@ struct Frame<T> {
 pub struct Link<T> {
     spec: LinkSpec,
     loss: ChaCha8Rng,
+    red: RedState,
     up: bool,
     /// When the sender is free again.
     free_at: Nanos,
@@ -141,6 +145,7 @@ impl<T> Link<T> {
         Self {
             spec,
             loss: ChaCha8Rng::from_seed(seed),
+            red: RedState::default(),
             up: true,
             free_at: 0,
             frames: VecDeque::new(),
@@ -160,7 +165,9 @@ impl<T> Link<T> {
         }
         let frame_bytes = (len + ETHERNET_HEADER) as u64;
         let starts = self.free_at.max(now);
-        if starts > now && self.waiting_bytes(now) + frame_bytes > self.spec.queue {
+        let full = starts > now && self.waiting_bytes(now) + frame_bytes > self.spec.queue;
+        // Early detection sees every frame: its mean grows while the queue is full, too.
+        if self.drops_early(now, frame_bytes) || full {
             self.counters.dropped_by_queue.add(len);
             return false;
         }
@@ -258,7 +265,24 @@ impl<T> Link<T> {
         Some(frame)
     }
 
+    fn drops_early(&mut self, now: Nanos, frame_bytes: u64) -> bool {
+        let (Some(red), Some(rate)) = (self.spec.red, self.spec.rate) else { return false };
+        let idle = now.saturating_sub(self.free_at) as f64 / rate.transmission_time(frame_bytes).max(1) as f64;
+        let queued = self.waiting_bytes(now);
+        let probability = self.red.probability(&red, queued, idle);
+        let drops = self.happens(probability);
+        if drops {
+            self.red.dropped();
+        }
+        drops
+    }
+
     fn loses(&mut self) -> bool {
-        self.spec.loss > 0.0 && f64::from(self.loss.next_u32()) < self.spec.loss * 4_294_967_296.0
+        self.happens(self.spec.loss)
+    }
+
+    /// One draw, and none for a probability of zero: a clean link costs no randomness.
+    fn happens(&mut self, probability: f64) -> bool {
+        probability > 0.0 && f64::from(self.loss.next_u32()) < probability * 4_294_967_296.0
     }
 }

@@ -103,7 +103,7 @@ impl Namespace {
     /// # Errors
     /// When `ip` cannot be started, or with what it said about the line that failed.
     pub fn ip(&self, lines: &str) -> io::Result<()> {
-        self.batch(&["-batch", "-"], lines)
+        self.batch("ip", &["-batch", "-"], lines)
     }
 
     /// Like [`Namespace::ip`], with `-6`: `rule` and `route` are of IPv6.
@@ -111,28 +111,36 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::ip`].
     pub fn ip_v6(&self, lines: &str) -> io::Result<()> {
-        self.batch(&["-6", "-batch", "-"], lines)
+        self.batch("ip", &["-6", "-batch", "-"], lines)
     }
 
-    fn batch(&self, arguments: &[&str], lines: &str) -> io::Result<()> {
+    /// Like [`Namespace::ip`], of `tc` commands.
+    ///
+    /// # Errors
+    /// As [`Namespace::ip`].
+    pub fn tc(&self, lines: &str) -> io::Result<()> {
+        self.batch("tc", &["-batch", "-"], lines)
+    }
+
+    fn batch(&self, program: &str, arguments: &[&str], lines: &str) -> io::Result<()> {
         let mut child = self
-            .command("ip")
+            .command(program)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| explain("cannot start ip (Debian: apt-get install iproute2)", &error))?;
+            .map_err(|error| explain(&format!("cannot start {program} (Debian: apt-get install iproute2)"), &error))?;
         let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(lines.as_bytes()));
         let output = child.wait_with_output()?;
         if output.status.success() {
             return written;
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        // `ip` names the line: "Command failed -:3".
+        // The line is named: "Command failed -:3".
         let number = said.rsplit(":").next().and_then(|n| n.trim().parse::<usize>().ok());
         let line = number.and_then(|n| lines.lines().nth(n.saturating_sub(1))).unwrap_or(lines);
-        Err(io::Error::other(format!("ip {}: {}", line.trim(), said.lines().next().unwrap_or("failed"))))
+        Err(io::Error::other(format!("{program} {}: {}", line.trim(), said.lines().next().unwrap_or("failed"))))
     }
 
     /// Sets kernel parameters inside the namespace: pairs of a name below `/proc/sys` (`net/ipv4/ip_forward`) and a

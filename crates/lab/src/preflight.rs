@@ -14,8 +14,9 @@ const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Programs the lab may start, and where they are to be had.
-const PACKAGES: [(&str, &str); 3] = [
+const PACKAGES: [(&str, &str); 4] = [
     ("ip", "apt-get install iproute2 (Debian, Ubuntu) or dnf install iproute (Fedora)"),
+    ("tc", "apt-get install iproute2 (Debian, Ubuntu) or dnf install iproute-tc (Fedora)"),
     ("curl", "apt-get install curl (Debian, Ubuntu) or dnf install curl (Fedora)"),
     ("tshark", "apt-get install tshark (Debian, Ubuntu) or dnf install wireshark-cli (Fedora)"),
 ];

@@ -50,7 +50,7 @@ impl PathSpec {
     /// queue takes to drain at `rate`, and there is no loss. MTU 1500.
     #[must_use]
     pub fn new(name: &str, rate: Rate, rtt: Duration, queue: Duration) -> Self {
-        let link = LinkSpec { rate: Some(rate), delay: rtt / 2, queue: rate.bytes_in(queue), loss: 0.0 };
+        let link = LinkSpec { rate: Some(rate), delay: rtt / 2, queue: rate.bytes_in(queue), red: None, loss: 0.0 };
         Self { name: name.into(), up: link, down: link, schedule: Vec::new(), mtu: 1500 }
     }
 

@@ -12,7 +12,7 @@ use crate::scenario::{Owner, PathSpec, SERVER_V4, SERVER_V6, client_address, cli
 /// only queue that drops is the emulated one.
 const DEVICE_QUEUE: u32 = 10_000;
 /// Worse than any route a stack adds, and better than a default route that would send packets back.
-const LAST_METRIC: u32 = 4_000_000_000;
+pub(crate) const LAST_METRIC: u32 = 4_000_000_000;
 
 /// Lines of `ip` commands; a batch is of one family.
 #[derive(Default)]
@@ -110,7 +110,8 @@ pub(crate) fn server(
     ip.run(namespace)
 }
 
-fn parameters(namespace: &Namespace, owner: Owner) -> io::Result<()> {
+/// What every namespace needs; a stack's forwards.
+pub(crate) fn parameters(namespace: &Namespace, owner: Owner) -> io::Result<()> {
     let forwarding = if owner == Owner::Stack { "1" } else { "0" };
     namespace.set_parameters(&[
         // Also for interfaces that come later, such as a stack's own.

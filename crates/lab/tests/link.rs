@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use polypath_lab::link::{Count, ETHERNET_HEADER, Link, LinkSpec, Nanos, Rate};
+use polypath_lab::link::{Count, ETHERNET_HEADER, Link, LinkCounters, LinkSpec, Nanos, Rate};
+use polypath_sim::Red;
 
 const MS: Nanos = 1_000_000;
 /// 1500 bytes of IP are 1514 on the link: 242.24 us at 50 Mbit/s.
@@ -10,7 +11,7 @@ const PACKET: usize = 1500;
 const SENDING: Nanos = 242_240;
 
 const fn spec() -> LinkSpec {
-    LinkSpec { rate: Some(Rate::mbit(50)), delay: Duration::from_millis(10), queue: 1_000_000, loss: 0.0 }
+    LinkSpec { rate: Some(Rate::mbit(50)), delay: Duration::from_millis(10), queue: 1_000_000, red: None, loss: 0.0 }
 }
 
 fn link(spec: LinkSpec) -> Link<u32> {
@@ -127,6 +128,56 @@ fn loss_is_random_repeatable_and_takes_time() {
     assert!(out.iter().all(|&(at, item)| at == u64::from(item + 1) * SENDING + 10 * MS), "a gap stays a gap");
     assert_eq!(run(1).0, out);
     assert_ne!(run(2).0, out);
+}
+
+/// With early detection between mean waits of 20 and 40 ms, and room for 200.
+fn early() -> LinkSpec {
+    let [from, to] = [20, 40].map(Duration::from_millis);
+    LinkSpec { red: Some(Red::new(polypath_sim::Rate::mbit(50), from, to)), queue: 1_250_000, ..spec() }
+}
+
+/// The part of the frames that is dropped while so much waits all the time: what is dropped, or sent, is replaced at once.
+fn dropped_at(wait: Duration) -> f64 {
+    let (mut link, kept) = (link(early()), Rate::mbit(50).bytes_in(wait));
+    let mut counted = LinkCounters::default();
+    for step in 0..12_000 {
+        let now = step * SENDING;
+        drain(&mut link, now);
+        while link.waiting_bytes(now) < kept {
+            link.arrive(now, PACKET, 0);
+        }
+        // The mean has come to rest after a few tenths of a second.
+        if step == 2_000 {
+            counted = *link.counters();
+        }
+    }
+    let packets = |count: fn(&LinkCounters) -> Count| count(link.counters()).packets - count(&counted).packets;
+    packets(|counters| counters.dropped_by_queue) as f64 / packets(|counters| counters.arrived) as f64
+}
+
+#[test]
+fn early_detection_drops_the_more_the_longer_the_queue_is() {
+    let [short, quarter, half, whole] = [19, 25, 30, 40].map(Duration::from_millis).map(dropped_at);
+    assert_eq!(short, 0.0);
+    // Drops are uniform over 1 to 1/p frames, (1/p + 1)/2 in the mean, and p is 2.5, 5 and 10 %.
+    for (seen, expected) in [(quarter, 0.049), (half, 0.095), (whole, 0.182)] {
+        assert!((seen / expected - 1.0_f64).abs() < 0.15, "{seen} instead of {expected}");
+    }
+}
+
+#[test]
+fn early_detection_lets_a_burst_pass_and_forgets_it_while_the_link_is_idle() {
+    let mut link = link(early());
+    let burst = |link: &mut Link<u32>, now: Nanos| (0..200).filter(|i| link.arrive(now, PACKET, *i)).count();
+    // 48 ms each, of which the mean sees little. Without a pause they add up.
+    for round in 0..20 {
+        assert_eq!(burst(&mut link, round * 1000 * MS), 200);
+    }
+    let passed: usize = (0..20).map(|round| burst(&mut link, 30_000 * MS + round * 48 * MS)).sum();
+    assert!((3_000..3_950).contains(&passed), "{passed} of 4000");
+    // Nor does a link without a rate, which has no queue.
+    let mut open = Link::new(LinkSpec { rate: None, ..early() }, [7; 32]);
+    assert_eq!(burst(&mut open, 0), 200);
 }
 
 #[test]

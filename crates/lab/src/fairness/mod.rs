@@ -46,7 +46,7 @@ pub struct Contender {
 impl Contender {
     /// Two subflows with this congestion control, and nothing else that limits them.
     pub fn multipath(kind: CongestionKind) -> Self {
-        // One that goes by delay yields to those that fill the queue: there is nothing to hold it against.
+        // One that goes by delay takes what the queue's length lets it, which is up to others: nothing to hold it against.
         let bar = (COUPLED.contains(&kind) && kind != CongestionKind::Wvegas).then_some(FAIR);
         Self { name: kind.name().into(), config: config(kind), bar }
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use polypath_net::{Host, MptcpStream};
 use polypath_proto::{Config, ConnectOptions, MultipathState};
+use polypath_sim::Red;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use tokio::io::AsyncWriteExt as _;
@@ -21,8 +22,12 @@ use crate::scenario::{Owner, PathSpec, SERVER_V4, Scenario, client_v4};
 /// What each flow would have of the bottleneck if all had the same.
 const EACH: Rate = Rate::mbit(4);
 const RTT: Duration = Duration::from_millis(50);
-/// What the queue takes to drain when it is full; it drops at its tail.
-const QUEUE: Duration = Duration::from_millis(60);
+/// Mean waits between which the bottleneck drops up to a tenth of the packets ([`Red`]), and what the full queue takes to
+/// drain. At its tail alone it would drop from all flows at once, and two half windows have half the growth between two such
+/// times: that measures the queue, and not the congestion control.
+const RED_FROM: Duration = Duration::from_millis(20);
+const RED_TO: Duration = Duration::from_millis(40);
+const QUEUE: Duration = Duration::from_millis(120);
 /// The client's addresses: the stack's two, and the kernel's.
 const OWN: [Ipv4Addr; 2] = [client_v4(0), Ipv4Addr::new(10, 1, 0, 4)];
 const KERNEL: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 3);
@@ -133,7 +138,8 @@ fn shares(samples: &[Vec<u64>], time: Duration, subflows: usize) -> Shares {
 /// One link for all: the stack's two addresses and one of the kernel's are at the same end of it.
 fn build(flows: usize, seed: u64) -> anyhow::Result<Scenario> {
     let rate = Rate::bits_per_second(EACH.as_bits_per_second() * flows as u64);
-    let path = PathSpec::new("wire", rate, RTT, QUEUE);
+    let mut path = PathSpec::new("wire", rate, RTT, QUEUE);
+    path.up.red = Some(Red::new(polypath_sim::Rate::bits(rate.as_bits_per_second()), RED_FROM, RED_TO));
     let device = path.interface();
     let builder = Scenario::builder().client(Owner::Stack).server(Owner::Kernel).congestion("reno").seed(seed);
     let scenario = builder.path(path).build()?;

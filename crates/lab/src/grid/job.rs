@@ -20,7 +20,7 @@ const ANSWERS: u64 = 1 << 32;
 
 /// One end's part.
 #[derive(Copy, Clone, Debug)]
-pub(super) enum Job {
+pub(crate) enum Job {
     /// Sends the payload without end.
     Send,
     /// Takes it.
@@ -47,19 +47,19 @@ impl Job {
 
 /// What an end has seen; times are since the start.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Bulk data, as it was read.
-    pub(super) arrivals: Series,
+    pub(crate) arrivals: Series,
     /// Bytes that were read in all.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// How long each answer took, from the beginning of its request to its last byte.
-    pub(super) answers: Vec<Duration>,
+    pub(crate) answers: Vec<Duration>,
     /// Some byte was not the one that was sent.
-    pub(super) corrupt: bool,
+    pub(crate) corrupt: bool,
 }
 
 /// Plays a part. Bulk ends at `until`, and so does whoever waits for answers in vain.
-pub(super) async fn play(
+pub(crate) async fn play(
     job: Job,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     seed: u64,

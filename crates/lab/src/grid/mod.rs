@@ -7,7 +7,7 @@
 
 mod contender;
 mod end;
-mod job;
+pub(crate) mod job;
 mod links;
 mod network;
 mod options;
