@@ -244,7 +244,8 @@ impl Connection {
             return self.close_subflow_with_reset(now, env, id, reset, CloseReason::ProtocolError);
         }
         let fresh = self.data_received().saturating_sub(known);
-        self.window.on_arrival(now, fresh as usize, self.longest_rtt());
+        let (rtt, shortest) = (self.longest_rtt(), self.longest_min_rtt());
+        self.window.on_arrival(now, fresh as usize, rtt, shortest);
         if fresh > 0 || fin {
             self.hear_after_asking(now, len);
         }

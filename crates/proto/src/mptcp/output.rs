@@ -237,6 +237,7 @@ impl Connection {
             self.arm_data_retransmit(now);
         }
         self.advance_close(now);
+        self.tell_writable(env.config.send_buffer_max);
         Some(sent)
     }
 

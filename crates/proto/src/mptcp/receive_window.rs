@@ -7,6 +7,14 @@ use crate::time::{Duration, Instant};
 /// The buffer before anything is known of the path.
 const INITIAL: usize = 512 * 1024;
 
+/// Round trips shorter than this may be nothing but the time that packets wait for the receiver, and then a larger window
+/// makes them longer. So it grows only by what the path needs without queues...
+pub(super) const SHORT: Duration = Duration::from_millis(10);
+/// ...with both ends being late by so much...
+const WAKE_UP: Duration = Duration::from_micros(200);
+/// ...but for so many bytes, which caches can still hold.
+const NEAR: usize = 2 << 20;
+
 /// Bytes out of order lie within the window and are not charged again. Dynamic right-sizing: the buffer follows what arrives in a round trip.
 #[derive(Debug)]
 pub(super) struct ReceiveWindow {
@@ -63,8 +71,9 @@ impl ReceiveWindow {
         offered < self.capacity as u64 / 2 && possible >= (2 * offered).max(self.capacity as u64 / 4)
     }
 
-    /// `bytes` of new data arrived, in order or not; `rtt` is the longest round trip among the subflows.
-    pub(super) fn on_arrival(&mut self, now: Instant, bytes: usize, rtt: Duration) {
+    /// `bytes` of new data arrived, in order or not; `rtt` is the longest round trip among the subflows, and `shortest` the
+    /// longest of those that they had at best.
+    pub(super) fn on_arrival(&mut self, now: Instant, bytes: usize, rtt: Duration, shortest: Duration) {
         self.arrived += bytes;
         let from = *self.measured_from.get_or_insert(now);
         let elapsed = now - from;
@@ -74,9 +83,38 @@ impl ReceiveWindow {
         // What arrives in a round trip, and the half of it again for the sender to grow into. Not more: what
         // is offered beyond need ends up in the queue of the slowest path, and when a path dies all that is
         // missing has to wait behind it.
-        let in_a_round_trip = (self.arrived as f64 * rtt.as_secs_f64() / elapsed.as_secs_f64()) as usize;
-        self.capacity = self.capacity.max(in_a_round_trip.saturating_mul(3) / 2).min(self.max);
+        let rate = self.arrived as f64 / elapsed.as_secs_f64();
+        let needed = |rtt: Duration| ((rate * rtt.as_secs_f64()) as usize).saturating_mul(3) / 2;
+        let most = if rtt < SHORT { needed(2 * shortest + WAKE_UP).max(NEAR) } else { self.max };
+        self.capacity = self.capacity.max(needed(rtt).min(most)).min(self.max);
         self.measured_from = Some(now);
         self.arrived = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the window is after data at so many bytes a second for a second, with round trips of `rtt`, and `shortest` at best.
+    fn window_at(rate: u64, rtt: Duration, shortest: Duration) -> usize {
+        let mut window = ReceiveWindow::new(16 << 20);
+        let step = Duration::from_micros(20);
+        for n in 0..50_000 {
+            let bytes = (rate as f64 * step.as_secs_f64()) as usize;
+            window.on_arrival(Instant::from_nanos(1) + step * n, bytes, rtt, shortest);
+        }
+        window.capacity()
+    }
+
+    #[test]
+    fn it_does_not_grow_with_a_queue_that_it_makes_itself() {
+        let (near, queued) = (Duration::from_micros(50), Duration::from_millis(4));
+        assert_eq!(window_at(3_000_000_000, queued, near), NEAR);
+        assert_eq!(window_at(3_000_000_000, near, near), INITIAL);
+        // Twice the shortest round trip, and the time to wake up.
+        assert!((4_400_000..4_600_000).contains(&window_at(2_500_000_000, queued, Duration::from_micros(500))));
+        // Farther away the queue may be anybody's.
+        assert!(window_at(30_000_000, Duration::from_millis(100), Duration::from_millis(20)) > 4_400_000);
     }
 }

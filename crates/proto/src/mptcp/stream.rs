@@ -1,6 +1,7 @@
 //! The byte stream as the application sees it: write, read, and data arriving by DSN.
 
 use super::mapping::Mapped;
+use super::receive_window::SHORT;
 use super::{Connection, ConnectionError, Multipath, News, SendHalf};
 use crate::SubflowId;
 use crate::mib::Counter;
@@ -13,6 +14,10 @@ const MAX_PIECES: usize = 64 * 1024;
 
 /// The send buffer before the congestion windows say what is useful.
 const SEND_BUFFER_MIN: u64 = 256 * 1024;
+/// Bytes that may wait to be sent for the first time where round trips are [`SHORT`]: enough while the application wakes up.
+/// What waits longer has left the caches when its turn comes, and is no better off here than with the application (Linux:
+/// tcp_notsent_lowat).
+const UNSENT: usize = 512 * 1024;
 
 /// Why data of a subflow does not get into the connection's stream.
 #[derive(Debug)]
@@ -28,7 +33,12 @@ pub(super) enum Obstacle {
 impl Connection {
     /// Bytes that a write may add now.
     pub(crate) fn write_room(&self, max: usize) -> usize {
-        self.send_capacity(max).saturating_sub(self.send.len())
+        let unsent = self.send.end().since(self.data_nxt) as usize;
+        self.send_capacity(max).saturating_sub(self.send.len()).min(self.unsent_limit().saturating_sub(unsent))
+    }
+
+    fn unsent_limit(&self) -> usize {
+        if self.longest_rtt() < SHORT { UNSENT } else { usize::MAX }
     }
 
     /// Three windows of all subflows: one in flight, one to send when it is acknowledged, and one that waits at the data
@@ -87,10 +97,10 @@ impl Connection {
         self.tell_writable(max);
     }
 
-    /// There is room, because something was acknowledged or because the buffer has grown with the windows. A quarter of it
-    /// at a time: no wake-ups for slivers (Linux: sk_stream_min_wspace).
+    /// There is room, because something was acknowledged or sent, or because the buffer has grown with the windows. A quarter
+    /// of it at a time: no wake-ups for slivers (Linux: sk_stream_min_wspace).
     pub(super) fn tell_writable(&mut self, max: usize) {
-        if self.writable_wanted && self.write_room(max) >= self.send_capacity(max) / 4 {
+        if self.writable_wanted && self.write_room(max) >= (self.send_capacity(max) / 4).min(self.unsent_limit() / 2) {
             self.writable_wanted = false;
             self.news.push_back(News::Writable);
         }
@@ -128,6 +138,11 @@ impl Connection {
     pub(super) fn longest_rtt(&self) -> Duration {
         let rtts = self.iter().filter_map(|(_, s)| s.tcp.rcv_rtt.max(s.tcp.rtt.srtt()));
         rtts.max().unwrap_or(Duration::from_millis(10))
+    }
+
+    /// The longest of those that the subflows had at best.
+    pub(super) fn longest_min_rtt(&self) -> Duration {
+        self.iter().filter_map(|(_, s)| s.tcp.rtt.min()).max().unwrap_or(Duration::from_millis(10))
     }
 
     fn taken(&mut self, bytes: usize) {

@@ -113,8 +113,11 @@ impl Upload {
     pub(super) fn round(&mut self, s: &mut Script, rtt: u64) -> u64 {
         let n = cwnd(s) as u32;
         let end = (self.acked + 3 * n).max(self.written);
-        s.write(u64::from(self.written * MSS), (end - self.written) as usize * FULL);
-        self.written = end;
+        while self.written < end && s.conn().write_room() >= FULL {
+            let full = (s.conn().write_room() / FULL).min((end - self.written) as usize);
+            s.write(u64::from(self.written * MSS), full * FULL);
+            self.written += full as u32;
+        }
         s.advance(ms(rtt));
         for i in 1..=n {
             s.inject(ack(1 + (self.acked + i) * MSS));

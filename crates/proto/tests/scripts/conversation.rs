@@ -1,7 +1,7 @@
 //! Packets that are saved: the acknowledgement that travels with an answer, the end of a write that waits for the next.
 
 use crate::support::*;
-use polypath_proto::Duration;
+use polypath_proto::{Duration, Event};
 
 /// What the peer asks, and the application answers.
 const QUESTION: u32 = 100;
@@ -97,4 +97,18 @@ fn nothing_waits_for_who_wants_no_delay() {
     s.expect(data(next, longest));
     s.expect(data(next + longest as u32, longest));
     s.expect(data(next + 2 * longest as u32, 5_000));
+}
+
+#[test]
+fn to_a_near_peer_little_waits_to_be_sent_and_more_is_asked_for_when_it_is() {
+    let (mut s, written, _) = near_peer();
+    let room = s.conn().write_room();
+    assert!(room <= 512 * 1_024, "{room} bytes of room");
+    s.take_events();
+    let bytes = stream(written, 2 * room);
+    assert_eq!(s.act(|connection| connection.write(&bytes)), Ok(room));
+    // The window takes it at once, and then there is room again.
+    assert!(s.next_packet().is_some());
+    assert!(s.take_events().iter().any(|event| matches!(event, Event::Writable(_))));
+    assert!(s.conn().write_room() > 0);
 }
