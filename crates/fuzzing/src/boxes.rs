@@ -32,8 +32,8 @@ pub(crate) struct Path {
     acks: u32,
     /// SYNs that were lost.
     lost_syns: u32,
-    /// Other packets that were lost in a row.
-    lost: u32,
+    /// Other packets that were lost in a row, in each direction.
+    lost: [u32; 2],
 }
 
 /// Doubled timeouts outlive a cookie after a few more.
@@ -139,8 +139,8 @@ impl Path {
         // What is not dropped here can be dropped, or doubled, below: as on a path in front of the boxes.
         let later = match fate_of_this {
             0..=159 => Duration::ZERO,
-            160..=189 if !packet.seg.tcp.flags.contains(TcpFlags::SYN) && self.lost < MOST_LOST => {
-                self.lost += 1;
+            160..=189 if !packet.seg.tcp.flags.contains(TcpFlags::SYN) && self.lost[packet.to] < MOST_LOST => {
+                self.lost[packet.to] += 1;
                 return;
             }
             160..=189 if packet.seg.tcp.flags.contains(TcpFlags::SYN) && self.lost_syns < MOST_LOST_SYNS => {
@@ -163,7 +163,7 @@ impl Path {
                 return self.through(packet, delay, out);
             }
         };
-        self.lost = 0;
+        self.lost[packet.to] = 0;
         self.through(packet, delay + later, out);
     }
 
