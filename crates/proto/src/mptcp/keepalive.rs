@@ -46,7 +46,8 @@ impl Connection {
             // [9293-MAY-5]
             s.question = Some(Question::Keepalive);
             s.tcp.timers.set(Timer::Keepalive, now + interval);
-            return;
+            // With this timer it is never without one: it is idle all the same.
+            return self.give_back();
         }
         if self.is_alone(id) {
             self.fail(now, ConnectionError::TimedOut);

@@ -5,10 +5,6 @@
 //! its writes take nothing. Reading, and acknowledgements, make room.
 
 use super::{ConnectionId, Stack};
-use crate::time::{Duration, Instant};
-
-/// Retransmissions and probes of what is under way are due before that, mostly; keep-alives are not.
-const SOON: Duration = Duration::from_secs(2);
 
 impl Stack {
     /// Bytes that all connections hold: data in both directions with what it costs to keep it in pieces, and their own
@@ -28,10 +24,10 @@ impl Stack {
         self.connections.get(id.0).map_or(0, |slot| slot.connection.send_limit(max, left))
     }
 
-    /// A connection's deadline has passed: where no other stands, but for one far away, nothing is under way.
-    pub(super) fn give_back_if_idle(&mut self, now: Instant, id: ConnectionId) {
+    /// A connection's deadline has passed: where no other stands, nothing is under way.
+    pub(super) fn give_back_if_idle(&mut self, id: ConnectionId) {
         if let Some(slot) = self.connections.get_mut(id.0)
-            && slot.armed.is_none_or(|at| at > now + SOON)
+            && slot.armed.is_none()
         {
             slot.connection.give_back();
             self.account(id);

@@ -318,7 +318,7 @@ impl Stack {
             } else {
                 self.arm(id);
             }
-            self.give_back_if_idle(now, id);
+            self.give_back_if_idle(id);
         }
     }
 
