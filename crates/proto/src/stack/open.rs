@@ -355,6 +355,11 @@ impl Stack {
             // Later data, where the third ACK was lost or overtaken: a reset would end what one retransmission mends.
             return self.cookies.is_current(now, &tuple, seg);
         };
+        let mapping = seg.options.dss().and_then(|dss| dss.mapping.as_ref());
+        if mapping.is_some_and(|mapping| !payload.is_empty() && mapping.ssn != 1) {
+            // By its own word it is not the first data: the cookie seems right by chance.
+            return true;
+        }
         if self.listeners.get(listener.0).is_none_or(super::Listener::is_full) || self.is_memory_full() {
             // It will be sent again.
             self.mib.count(Counter::TcpExtListenOverflows);

@@ -78,20 +78,20 @@ impl CookieJar {
         let iss = seg.tcp.ack.wrapping_sub(1).0;
         let current = slot_of(now);
         let mut slots = [current, current.wrapping_sub(1)].into_iter();
-        slots.any(|slot| (slot & 31) as u32 == iss >> 27 && iss & 0xfff == self.pair(tuple, slot))
+        slots.any(|slot| (slot & 31) as u32 == iss >> 27 && iss & 0xff == self.pair(tuple, slot))
     }
 
-    /// Five bits of time, three of MSS, 12 of a keyed hash over everything, and 12 of one over the pair alone, by which
-    /// segments other than the third ACK are known.
+    /// Five bits of time, three of MSS, 16 of a keyed hash over everything, and 8 of one over the pair alone, by which
+    /// segments other than the third ACK are known. One of 65,536 of those is taken for the third ACK.
     fn number(&self, tuple: &FourTuple, peer_isn: SeqNum, slot: u64, index: usize) -> SeqNum {
         let [a, b, ..] = self.hash(&[&peer_isn.0.to_be_bytes(), &[index as u8], b"number"], tuple, slot);
-        let all = u32::from_be_bytes([0, 0, a, b]) >> 4;
-        SeqNum((slot & 31) as u32 * (1 << 27) + (index as u32) * (1 << 24) + (all << 12) + self.pair(tuple, slot))
+        let all = u32::from_be_bytes([0, 0, a, b]);
+        SeqNum((slot & 31) as u32 * (1 << 27) + (index as u32) * (1 << 24) + (all << 8) + self.pair(tuple, slot))
     }
 
     fn pair(&self, tuple: &FourTuple, slot: u64) -> u32 {
-        let [a, b, ..] = self.hash(&[b"pair"], tuple, slot);
-        u32::from_be_bytes([0, 0, a, b]) >> 4
+        let [a, ..] = self.hash(&[b"pair"], tuple, slot);
+        a.into()
     }
 
     fn key(&self, tuple: &FourTuple, slot: u64) -> Key {
