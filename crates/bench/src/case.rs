@@ -111,6 +111,8 @@ pub enum Who {
     Library,
     /// The same with the stack in a thread of its own, as it is by default.
     Thread,
+    /// The same, in which applications hand over pieces of memory and are handed them, instead of copying.
+    Pieces,
     /// The same without any offload, and with small packets.
     NoOffload,
     /// A kernel TCP socket in a program under `polypath run`.
@@ -121,7 +123,7 @@ impl Who {
     /// Whether a stack in user space has the addresses for itself.
     #[must_use]
     pub const fn owns_addresses(self) -> bool {
-        matches!(self, Self::Library | Self::Thread | Self::NoOffload)
+        matches!(self, Self::Library | Self::Thread | Self::Pieces | Self::NoOffload)
     }
 
     const fn name(self) -> &'static str {
@@ -130,6 +132,7 @@ impl Who {
             Self::KernelMptcp => "kernel MPTCP",
             Self::Library => "polypath",
             Self::Thread => "polypath in a thread",
+            Self::Pieces => "polypath, no copies",
             Self::NoOffload => "polypath without offload",
             Self::Run => "polypath run",
         }

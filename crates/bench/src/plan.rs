@@ -113,6 +113,7 @@ fn bulk(options: &Options) -> Vec<Comparison> {
         held(library(4), library(1), vec![claim("bulk.sf4", Measure::Rate, at_least(0.95))]),
         held(library(8), library(1), vec![claim("bulk.sf8", Measure::Rate, at_least(0.95))]),
         told(Case::between(up, Who::Thread, TWO), kernel(up, TWO), "bulk.thread"),
+        told(Case::between(up, Who::Pieces, TWO), kernel(up, TWO), "bulk.pieces"),
         told(library(1), kernel(up, 1), "bulk.library.1"),
         told(library(4), kernel(up, 4), "bulk.library.4"),
         told(library(8), kernel(up, 8), "bulk.library.8"),

@@ -41,9 +41,13 @@ impl End {
         let means = match who {
             Who::KernelTcp | Who::Run => Means::KernelTcp,
             Who::KernelMptcp => Means::KernelMptcp,
-            Who::Library => Means::Polypath { addresses, mtu: 1500, offload: true, in_runtime: true },
-            Who::Thread => Means::Polypath { addresses, mtu: 1500, offload: true, in_runtime: false },
-            Who::NoOffload => Means::Polypath { addresses, mtu: SMALL_MTU, offload: false, in_runtime: true },
+            Who::Library | Who::Thread | Who::Pieces | Who::NoOffload => Means::Polypath {
+                addresses,
+                mtu: if who == Who::NoOffload { SMALL_MTU } else { 1500 },
+                offload: who != Who::NoOffload,
+                in_runtime: who != Who::Thread,
+                pieces: who == Who::Pieces,
+            },
         };
         let part = serde_json::to_string(&Part { side, means, load: case.load })?;
         let mut words: Vec<OsString> = Vec::new();

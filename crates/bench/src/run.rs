@@ -146,7 +146,7 @@ fn joined(case: &Case, network: &Network, client: &mut End) -> anyhow::Result<u6
         return Ok(count);
     }
     match case.client {
-        Who::Library | Who::Thread | Who::NoOffload => client.joined(),
+        Who::Library | Who::Thread | Who::Pieces | Who::NoOffload => client.joined(),
         _ => Ok(0),
     }
 }

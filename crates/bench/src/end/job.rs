@@ -155,23 +155,39 @@ fn spawn(job: impl Future<Output = io::Result<()>> + Send + 'static) {
 }
 
 async fn send(mut stream: Stream, shared: Arc<Shared>) -> io::Result<()> {
-    let mut at = 0;
-    loop {
-        stream.write_all(shared.pattern.slice(at, WRITE)).await?;
-        at += WRITE as u64;
+    for at in (0..).step_by(WRITE) {
+        if let Stream::Pieces(stream) = &mut stream {
+            let mut piece = shared.pattern.piece(at, WRITE);
+            while !piece.is_empty() {
+                stream.write_bytes(&mut piece).await?;
+            }
+        } else {
+            stream.write_all(shared.pattern.slice(at, WRITE)).await?;
+        }
     }
+    Ok(())
 }
 
 async fn receive(mut stream: Stream, shared: Arc<Shared>) -> io::Result<()> {
     let (mut at, mut buf) = (0, vec![0; READ]);
     loop {
-        let len = stream.read(&mut buf).await?;
-        if len == 0 {
+        let piece;
+        let bytes = match &mut stream {
+            Stream::Pieces(stream) => {
+                piece = stream.read_bytes(READ).await?;
+                &piece[..]
+            }
+            stream => {
+                let len = stream.read(&mut buf).await?;
+                &buf[..len]
+            }
+        };
+        if bytes.is_empty() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the sender ended"));
         }
-        shared.pattern.check(at, &buf[..len])?;
-        at += len as u64;
-        shared.tally.add(len as u64);
+        shared.pattern.check(at, bytes)?;
+        at += bytes.len() as u64;
+        shared.tally.add(bytes.len() as u64);
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) enum Side {
 pub(crate) enum Means {
     KernelTcp,
     KernelMptcp,
-    Polypath { addresses: Vec<Ipv4Addr>, mtu: u32, offload: bool, in_runtime: bool },
+    Polypath { addresses: Vec<Ipv4Addr>, mtu: u32, offload: bool, in_runtime: bool, pieces: bool },
 }
 
 /// All that an end has to know.

@@ -4,6 +4,8 @@
 
 use std::io;
 
+use bytes::Bytes;
+
 /// Bytes after which the words come again: a prime number of words, so that no segment, mapping or buffer fits into it.
 const PERIOD: usize = 8_191 * 8;
 
@@ -11,20 +13,25 @@ const PERIOD: usize = 8_191 * 8;
 pub(crate) const LONGEST: usize = 256 * 1024;
 
 /// The pattern, long enough for a slice at any place in it.
-pub(crate) struct Pattern(Box<[u8]>);
+pub(crate) struct Pattern(Bytes);
 
 impl Pattern {
     pub(crate) fn new() -> Self {
         let words = (PERIOD + LONGEST) / 8;
         // An odd factor: each word of a period differs from all others in it.
         let word = |at: usize| ((at % (PERIOD / 8)) as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
-        Self((0..words).flat_map(word).collect())
+        Self((0..words).flat_map(word).collect::<Vec<u8>>().into())
     }
 
     /// `len` bytes from `at` on, at most [`LONGEST`].
     pub(crate) fn slice(&self, at: u64, len: usize) -> &[u8] {
         let from = (at % PERIOD as u64) as usize;
         &self.0[from..from + len]
+    }
+
+    /// The same, as memory that is shared.
+    pub(crate) fn piece(&self, at: u64, len: usize) -> Bytes {
+        self.0.slice_ref(self.slice(at, len))
     }
 
     /// Whether these bytes stand at `at`.
