@@ -247,7 +247,7 @@ impl Connection {
         let (rtt, shortest) = (self.longest_rtt(), self.longest_min_rtt());
         self.window.on_arrival(now, fresh as usize, rtt, shortest);
         if fresh > 0 || fin {
-            self.hear_after_asking(now, len);
+            self.hear_after_asking(now, id, len);
         }
         // [9293-SHLD-3]
         self.trace_data_received(id, fresh);

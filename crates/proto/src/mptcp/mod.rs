@@ -201,6 +201,8 @@ pub(crate) struct Connection {
     /// How far DATA_ACKs were when the DATA_FIN was first repeated, and when that was.
     data_fin_unanswered: Option<(Dsn, Instant)>,
     writable_wanted: bool,
+    /// The application has filled the buffer, and not let it run dry since.
+    writes_more: bool,
     // Receiving, by DSN.
     assembler: Assembler,
     inbox: Inbox,
@@ -266,7 +268,7 @@ pub(crate) struct Connection {
     /// MP_FAIL, on every acknowledgement until the peer has answered.
     mp_fail: Option<MpFail>,
     /// Asked for plain TCP, and what the peer sends after its answer has not come.
-    asked: Option<Box<placement::Asked>>,
+    asked: Option<placement::Asked>,
     /// Segments without an answer to that, since.
     unanswered: u32,
     /// An infinite mapping, on data until some of that is acknowledged.
@@ -309,6 +311,7 @@ impl Connection {
             lost_resets: Vec::new(),
             data_fin_unanswered: None,
             writable_wanted: false,
+            writes_more: false,
             assembler: Assembler::new(Dsn::FIRST.0),
             inbox: Inbox::default(),
             data_fin_at: None,

@@ -7,7 +7,7 @@
 
 use super::input::has_mptcp;
 use super::timers::ConnectionTimer;
-use super::{CloseReason, Connection, Env, FallbackReason};
+use super::{CloseReason, Connection, ConnectionError, Env, FallbackReason};
 use crate::SubflowId;
 use crate::mib::Counter;
 use crate::seq::{Dsn, Ssn, unwrap_relative_ssn};
@@ -20,8 +20,8 @@ const MAX_REFUSALS: u32 = 4;
 
 /// So long a peer that was asked for plain TCP may be silent in the midst of sending.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Segments shorter than this, and those shorter than others before them, are the last of what there was to send.
-const FULL: usize = 500;
+/// Options that a full segment may have had, in bytes: 40 of the segment's own, and of what would have been in it with those.
+const OPTIONS: usize = 60;
 
 /// Why a segment has no place.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -49,8 +49,6 @@ pub(crate) struct Refusals {
 pub(crate) struct Asked {
     /// How far it could send before it had heard that.
     edge: Dsn,
-    /// The longest segment since.
-    longest: usize,
 }
 
 impl Connection {
@@ -100,7 +98,7 @@ impl Connection {
         if let Some(session) = self.multipath.session().filter(|_| plain_would_do) {
             let dsn = session.remote_dsn.wrap(received);
             self.ask_for_plain_tcp(MpFail { dsn }, why == Misplaced::Unmapped);
-            self.hear_after_asking(now, payload);
+            self.hear_after_asking(now, id, payload);
             // What is being joined would make the answer impossible.
             self.drop_joins_under_way(now);
         }
@@ -135,8 +133,8 @@ impl Connection {
     }
 
     fn ask_for_plain_tcp(&mut self, mp_fail: MpFail, unheard: bool) {
-        if self.mp_fail.is_none() && unheard {
-            self.asked = Some(Box::new(Asked { edge: self.window.edge(), longest: 0 }));
+        if self.asked.is_none() && unheard {
+            self.asked = Some(Asked { edge: self.window.edge() });
         }
         self.mp_fail.get_or_insert(mp_fail);
     }
@@ -144,18 +142,25 @@ impl Connection {
     /// Bytes have come from a peer that was asked for plain TCP; nothing, where it was its end. Linux answers with an
     /// infinite mapping of its own: where that is due on a full segment, the segment becomes longer than its packets may
     /// be, and nothing gets through any more. After a full segment there is more to come, and to fail is better than to
-    /// wait for it for ever.
-    pub(super) fn hear_after_asking(&mut self, now: Instant, len: usize) {
+    /// wait for it for ever. Where the first of an answer is such a segment, nobody can tell that there is one.
+    pub(super) fn hear_after_asking(&mut self, now: Instant, id: SubflowId, len: usize) {
         // What lies beyond the window that was open then was sent after the answer.
         let next = Dsn(self.assembler.next());
-        let Some(asked) = self.asked.as_mut().filter(|asked| next <= asked.edge && !self.eof) else {
+        if self.asked.is_none_or(|asked| next > asked.edge) || self.eof {
             return self.stop_asking();
-        };
-        let full = len >= FULL.max(asked.longest);
-        asked.longest = asked.longest.max(len);
+        }
+        let full = self.get(id).is_some_and(|s| len + OPTIONS >= usize::from(s.tcp.info().advertised_mss));
         match full {
             true => self.timers.set(ConnectionTimer::PlainTcp, now + PATIENCE),
             false => self.timers.stop(ConnectionTimer::PlainTcp),
+        }
+    }
+
+    /// Nothing has come for so long. It may be our own application, which leaves no room.
+    pub(super) fn on_plain_tcp_timer(&mut self, now: Instant) {
+        match self.inbox.len() {
+            0 => self.fail(now, ConnectionError::TimedOut),
+            _ => self.timers.set(ConnectionTimer::PlainTcp, now + PATIENCE),
         }
     }
 

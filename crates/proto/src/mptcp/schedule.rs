@@ -147,7 +147,7 @@ impl Connection {
         self.iter().filter(|(_, s)| s.is_usable()).map(view).collect()
     }
 
-    /// The payload of a full segment, or what the peer's window on the subflow leaves of it where it was asked about in vain
+    /// The payload of a full segment, or what the peer's window on the subflow leaves of it where it was time to ask about that
     /// (RFC 9293, section 3.8.6.2.1: the override timeout). A box on the way may leave little of a large window.
     fn segment(&self, s: &Subflow) -> u64 {
         let mss = s.tcp.mss_with(self.option_bytes(s));
@@ -229,7 +229,11 @@ impl Connection {
             return None;
         }
         let paths = self.views(now);
-        let view = self.view(now, &paths, pending, None);
+        // Less than a segment is what it is.
+        let whole = pending == unsent && paths.iter().all(|path| pending >= path.mss);
+        let expected =
+            if whole { self.to_be_sent(unsent).min(self.data_wnd_end.since(self.data_nxt)) } else { pending };
+        let view = self.view(now, &paths, expected, None);
         let Some((path, targets, limit)) = decide(&mut *self.scheduler, &view) else {
             self.trace_waiting(if paths.is_empty() { WaitReason::NoPath } else { WaitReason::Scheduler }, pending);
             return None;

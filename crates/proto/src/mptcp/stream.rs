@@ -38,7 +38,24 @@ impl Connection {
     }
 
     fn unsent_limit(&self) -> usize {
-        if self.longest_rtt() < SHORT { UNSENT } else { usize::MAX }
+        let longest = self.iter().filter_map(|(_, s)| s.tcp.rtt.srtt()).max();
+        if longest.is_some_and(|rtt| rtt < SHORT) { UNSENT } else { usize::MAX }
+    }
+
+    /// What schedulers are to reckon with, of `unsent` bytes: an application that waits for room has more, as much as it could
+    /// have written without that limit.
+    pub(super) fn to_be_sent(&self, unsent: u64) -> u64 {
+        if !self.writes_more || !self.has_several_paths() || self.unsent_limit() == usize::MAX {
+            return unsent;
+        }
+        let in_flight = self.data_nxt.since(self.data_una);
+        unsent.max((self.send_capacity(self.config.send_buffer_max) as u64).saturating_sub(in_flight))
+    }
+
+    /// Notes what a write leaves behind, before which so much was unsent.
+    fn note_write(&mut self, unsent: u64, short: bool) {
+        self.writable_wanted |= short;
+        self.writes_more = short || self.writes_more && unsent > 0;
     }
 
     /// Three windows of all subflows: one in flight, one to send when it is acknowledged, and one that waits at the data
@@ -68,17 +85,17 @@ impl Connection {
 
     pub(crate) fn write(&mut self, max: usize, data: &[u8]) -> Result<usize, ConnectionError> {
         self.check_writable()?;
-        let n = data.len().min(self.write_room(max));
+        let (n, unsent) = (data.len().min(self.write_room(max)), self.send.end().since(self.data_nxt));
         self.send.write(&data[..n]);
-        self.writable_wanted |= n < data.len();
+        self.note_write(unsent, n < data.len());
         Ok(n)
     }
 
     pub(crate) fn write_bytes(&mut self, max: usize, data: &mut Bytes) -> Result<usize, ConnectionError> {
         self.check_writable()?;
-        let n = data.len().min(self.write_room(max));
+        let (n, unsent) = (data.len().min(self.write_room(max)), self.send.end().since(self.data_nxt));
         self.send.push(data.split_to(n));
-        self.writable_wanted |= !data.is_empty();
+        self.note_write(unsent, !data.is_empty());
         Ok(n)
     }
 
@@ -142,7 +159,7 @@ impl Connection {
 
     /// The longest of those that the subflows had at best.
     pub(super) fn longest_min_rtt(&self) -> Duration {
-        self.iter().filter_map(|(_, s)| s.tcp.rtt.min()).max().unwrap_or(Duration::from_millis(10))
+        self.iter().filter_map(|(_, s)| s.tcp.rtt.min().or(s.tcp.rcv_rtt)).max().unwrap_or(Duration::from_millis(10))
     }
 
     fn taken(&mut self, bytes: usize) {

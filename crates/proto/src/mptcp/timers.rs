@@ -162,7 +162,8 @@ impl Connection {
             // They go out when the connection is asked for packets next.
             ConnectionTimer::Signals | ConnectionTimer::FastOpen => {}
             ConnectionTimer::UserTimeout => self.on_user_timeout(now),
-            ConnectionTimer::PlainTcp | ConnectionTimer::Abandon => self.fail(now, ConnectionError::TimedOut),
+            ConnectionTimer::PlainTcp => self.on_plain_tcp_timer(now),
+            ConnectionTimer::Abandon => self.fail(now, ConnectionError::TimedOut),
         }
     }
 

@@ -46,7 +46,7 @@ impl Retries {
                 let unknown = announced && failed && !answered && transient.is_none();
                 let refused = transient == Some(false) || asked || unknown;
                 let again = again || (failed && !answered && reason != CloseReason::TimedOut);
-                self.note_closed(now, view, (local.ip(), remote), reason, (refused, again));
+                self.note_closed(now, view, (local.ip(), remote), reason, (refused, again, answered));
             }
             PathEvent::Announced(remote) => self.list.retain(|r| r.remote != remote),
             PathEvent::SubflowStalled { .. }
@@ -64,7 +64,7 @@ impl Retries {
         view: &PathManagerView<'_>,
         (local, remote): (IpAddr, SocketAddr),
         reason: CloseReason,
-        (refused, again): (bool, bool),
+        (refused, again, answered): (bool, bool, bool),
     ) {
         if reason == CloseReason::AddressRemoved {
             // If it comes back, it is another path.
@@ -72,8 +72,8 @@ impl Retries {
         }
         let same = |r: &Retry| (r.local, r.remote) == (local, remote);
         let old = self.list.iter().position(same).map(|i| self.list.swap_remove(i));
-        // What has held so long since then begins anew.
-        let old = old.filter(|r| r.not_before.is_none_or(|at| now < at + RETRY_MAX));
+        // What came to be, and has held for so long since then, begins anew.
+        let old = old.filter(|r| !answered || r.not_before.is_none_or(|at| now < at + RETRY_MAX));
         let pause = match reason {
             // Without any subflow there is nothing to be gentle with, unless they are refused, or come up and break in vain.
             _ if !view.subflows.iter().any(|s| s.established) => match old {

@@ -32,27 +32,28 @@ fn data_without_dss_after_mappings_is_not_taken_before_the_peer_agrees_to_plain_
 /// makes it longer than packets may be.
 #[test]
 fn a_peer_that_falls_silent_in_the_midst_of_sending_when_asked_for_plain_tcp_is_given_up() {
-    let mut s = asked_for_plain_tcp(1_000);
-    s.inject(data(101, 1_000));
-    s.expect(ack(1_101));
-    assert_eq!(s.read(), (stream(0, 1_100), false));
-    s.advance(ms(59_000));
+    let mut s = asked_for_plain_tcp(1_428);
+    s.inject(data(101, 1_428));
+    // An application that takes its time is none of the peer's doing.
+    s.advance(ms(3_600_000));
     assert_eq!(s.closed(), None);
-    s.advance(ms(2_000));
+    assert_eq!(s.read(), (stream(0, 1_528), false));
+    s.advance(ms(61_000));
     assert_eq!(s.closed(), Some(Some(ConnectionError::TimedOut)));
 }
 
 /// One that has nothing to send is not.
 #[test]
 fn a_peer_that_was_asked_for_plain_tcp_may_be_silent_where_it_was_not_in_the_midst_of_sending() {
-    let mut s = asked_for_plain_tcp(1_000);
-    s.inject(data(101, 1_000));
-    s.inject(data(1_101, 300));
+    let mut s = asked_for_plain_tcp(1_428);
+    s.inject(data(101, 1_428));
+    s.inject(data(1_529, 1_000));
     s.advance(ms(3_600_000));
-    assert_eq!(s.read(), (stream(0, 1_400), false));
+    assert_eq!(s.read(), (stream(0, 2_528), false));
+    s.advance(ms(3_600_000));
     assert_eq!(s.closed(), None);
     s.clear();
-    assert_plain_tcp_works_with_a_farewell(&mut s, 1, 1_401);
+    assert_plain_tcp_works_with_a_farewell(&mut s, 1, 2_529);
 }
 
 /// A server whose peer sent its first hundred bytes with a mapping, was asked for plain TCP by what came then, and agreed.
@@ -73,7 +74,7 @@ fn nothing_is_left_of_a_question_for_plain_tcp_when_its_subflow_is_gone() {
     let mut s = Script::active_client(&ScriptOptions::default());
     s.inject(data(1, 100).opt(map(1, 1, 100, 1)));
     for _ in 0..4 {
-        s.inject(data(101, 1_000));
+        s.inject(data(101, 1_428));
     }
     s.advance(ms(100));
     let_join(&mut s);
