@@ -13,6 +13,8 @@ use crate::sys::{self, Errno};
 
 /// What a parked accept takes, once it looks, to see that its caller is dead and to let go of the socket.
 const LOOK: Duration = Duration::from_millis(3);
+/// A busy machine takes a few of them. Who still waits in accept then is alive.
+const LOOKS: u32 = 10;
 
 /// Does what needs an address. If others have it that may be on their way out, the call waits for them, and it is done
 /// once more.
@@ -39,7 +41,10 @@ pub(super) fn attempt<N: Network>(
 
 /// Completes when all that programs have closed by now of what listened on `port` is at its end.
 pub(super) async fn ended<N: Network>(shared: &Shared<N>, port: u16) {
-    if shared.listenings.is_awaited(port) {
+    for _ in 0..LOOKS {
+        if !shared.listenings.is_awaited(port) {
+            break;
+        }
         shared.patrols.notify_waiters();
         tokio::time::sleep(LOOK).await;
     }
