@@ -32,13 +32,17 @@ pub(crate) struct Path {
     acks: u32,
     /// SYNs that were lost.
     lost_syns: u32,
-    /// Other packets that were lost in a row, in each direction.
-    lost: [u32; 2],
+    /// Other packets that were lost, and those in a row in each direction.
+    lost: u32,
+    in_a_row: [u32; 2],
 }
 
-/// Data and acknowledgements in turn: that makes 16 timeouts, of which the last take a minute. After 15 minutes a connection
-/// is given up, and a cookie is outlived before that.
-const MOST_LOST: u32 = 3;
+/// All of them may be one segment and its copies: twenty timeouts, of which the last take a minute. After 15 minutes a connection
+/// is given up.
+const MOST_LOST: u32 = 20;
+
+/// A handshake gives up sooner, and a cookie is outlived.
+const MOST_IN_A_ROW: u32 = 3;
 
 /// A handshake gives up after seven.
 const MOST_LOST_SYNS: u32 = 2;
@@ -140,8 +144,13 @@ impl Path {
         // What is not dropped here can be dropped, or doubled, below: as on a path in front of the boxes.
         let later = match fate_of_this {
             0..=159 => Duration::ZERO,
-            160..=189 if !packet.seg.tcp.flags.contains(TcpFlags::SYN) && self.lost[packet.to] < MOST_LOST => {
-                self.lost[packet.to] += 1;
+            160..=189
+                if !packet.seg.tcp.flags.contains(TcpFlags::SYN)
+                    && self.lost < MOST_LOST
+                    && self.in_a_row[packet.to] < MOST_IN_A_ROW =>
+            {
+                self.lost += 1;
+                self.in_a_row[packet.to] += 1;
                 return;
             }
             160..=189 if packet.seg.tcp.flags.contains(TcpFlags::SYN) && self.lost_syns < MOST_LOST_SYNS => {
@@ -164,7 +173,7 @@ impl Path {
                 return self.through(packet, delay, out);
             }
         };
-        self.lost[packet.to] = 0;
+        self.in_a_row[packet.to] = 0;
         self.through(packet, delay + later, out);
     }
 
