@@ -120,7 +120,7 @@ fn a_peek_that_waits_for_all_ends_with_the_stream() {
     isolated(|| {
         let port = serve(echo);
         let code = r"
-import threading
+import select, threading
 PEEK, ALL = socket.MSG_PEEK, socket.MSG_WAITALL
 s = socket.create_connection(peer)
 def rest():
@@ -129,6 +129,8 @@ other = threading.Thread(target=rest)
 s.sendall(b'01234'); other.start()
 peeked = s.recv(100, PEEK | ALL)
 other.join()
+# All of it is here.
+end = select.poll(); end.register(s, select.POLLRDHUP); end.poll()
 print(peeked in (b'01234', b'0123456789'), s.recv(100, PEEK | ALL), s.recv(100, ALL), s.recv(1, PEEK | ALL), s.recv(1))
 ";
         differential(code, &port);
