@@ -1,6 +1,6 @@
 //! `polypath bench`: against the kernel, on this machine.
 
-use crate::grid;
+use crate::{failure, grid};
 use anyhow::Context as _;
 use polypath_bench::Options;
 use std::fs;
@@ -38,11 +38,7 @@ pub(crate) struct EndArgs {
 }
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
-    let report = run(args).inspect_err(|error| {
-        if args.json {
-            println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
-        }
-    })?;
+    let report = run(args).inspect_err(|error| failure::tell(error, args.json))?;
     if args.json {
         println!("{}", report.to_json());
     } else {

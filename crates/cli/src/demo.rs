@@ -1,5 +1,6 @@
 //! `polypath demo`: the main job in one command.
 
+use crate::failure;
 use anyhow::Context as _;
 use polypath_lab::demo::{DemoOptions, Output, Peer, Runner};
 use std::path::PathBuf;
@@ -62,11 +63,7 @@ pub(crate) fn main(args: Args) -> anyhow::Result<ExitCode> {
     options.baseline = Duration::from_secs(args.baseline);
     options.svg = Some(args.svg);
     options.output = if args.json { Output::Json } else { Output::Terminal };
-    let report = polypath_lab::demo::run(&options).inspect_err(|error| {
-        if args.json {
-            println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
-        }
-    })?;
+    let report = polypath_lab::demo::run(&options).inspect_err(|error| failure::tell(error, args.json))?;
     if args.json {
         println!("{}", report.to_json()?);
     } else {

@@ -1,6 +1,6 @@
 //! `polypath lab ecmp`: TCP beside Multipath TCP with several subflows, on paths of equal cost.
 
-use crate::grid;
+use crate::{failure, grid};
 use anyhow::Context as _;
 use polypath_lab::ecmp::{self, Options, Report};
 use polypath_proto::congestion::CongestionKind;
@@ -39,11 +39,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
-    let report = run(args).inspect_err(|error| {
-        if args.json {
-            println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
-        }
-    })?;
+    let report = run(args).inspect_err(|error| failure::tell(error, args.json))?;
     if args.json {
         println!("{}", report.to_json());
     } else {

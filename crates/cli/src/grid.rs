@@ -1,5 +1,6 @@
 //! What `lab grid` and `sim grid` have in common: the page, and what is printed at the end.
 
+use crate::failure;
 use anyhow::Context as _;
 use polypath_sim::grid::report::{GridReport, Machine};
 use std::fs::{self, OpenOptions};
@@ -18,11 +19,7 @@ pub(crate) fn tell(report: anyhow::Result<GridReport>, json: bool, html: &Path) 
         fs::write(html, report.html()).with_context(|| writing(html))?;
         Ok(report)
     });
-    let report = written.inspect_err(|error| {
-        if json {
-            println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
-        }
-    })?;
+    let report = written.inspect_err(|error| failure::tell(error, json))?;
     if json {
         println!("{}", report.to_json());
     } else {

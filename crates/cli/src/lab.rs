@@ -1,6 +1,6 @@
 //! `polypath lab`: experiments in real time.
 
-use crate::{ecmp, fairness, grid, zoo};
+use crate::{ecmp, failure, fairness, grid, zoo};
 use anyhow::Context as _;
 use polypath_lab::grid::GridOptions;
 use polypath_lab::soak::SoakOptions;
@@ -99,11 +99,7 @@ fn soak(args: &Soak) -> anyhow::Result<ExitCode> {
         connections: args.connections,
         seed: args.seed,
     };
-    let report = polypath_lab::soak::run(&options).inspect_err(|error| {
-        if args.json {
-            println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
-        }
-    })?;
+    let report = polypath_lab::soak::run(&options).inspect_err(|error| failure::tell(error, args.json))?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod ecmp;
 mod events;
+mod failure;
 mod fairness;
 mod faults;
 mod grid;

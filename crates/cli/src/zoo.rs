@@ -1,7 +1,7 @@
 //! `polypath lab zoo`: unmodified programs over two paths.
 
-use crate::grid;
 use crate::text::{Align, Table};
+use crate::{failure, grid};
 use anyhow::Context as _;
 use polypath_zoo::report::Report;
 use polypath_zoo::{Enclosure, Options, Role, packages};
@@ -51,11 +51,7 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
         let polypath = std::env::current_exe().context("finding this executable")?;
         polypath_zoo::run(&Options { polypath, folder, only: args.only.clone(), role }).map(Ok)
     };
-    let report = report().inspect_err(|error| {
-        if args.json {
-            println!("{}", json!({ "ok": false, "error": format!("{error:#}"), "figures": [] }));
-        }
-    })?;
+    let report = report().inspect_err(|error| failure::tell(error, args.json))?;
     match report {
         Ok(report) => tell(&report, args),
         Err(code) => Ok(code),

@@ -210,13 +210,8 @@ fn the_end_of_a_subflow_becomes_no_end_of_the_stream_by_a_fallback() {
 
 #[test]
 fn a_plain_end_and_a_plain_acknowledgement_after_it_end_the_stream() {
-    let mut s = Script::server(&ScriptOptions::default());
-    s.inject(syn().opt(capable_syn()));
-    s.expect(syn_ack());
+    let mut s = Script::active_server(&ScriptOptions::default());
     let key = s.stack_key();
-    s.advance(RTT);
-    s.inject(ack(1).opt(capable_ack(PEER_KEY, key)));
-    s.accept();
     s.inject(data(1, 100).opt(capable_data(PEER_KEY, key, 100)));
     s.write(0, 100);
     s.clear();
